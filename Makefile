@@ -1,0 +1,91 @@
+# fracturelab: `make help` lists what can be made. Needs make and a Python 3.11, 3.12 or 3.13; all else goes to .venv.
+# Another Python: make PYTHON=/path/to/python3.12 ...
+
+PYTHON ?=
+DATA ?=
+ONLY ?=
+FLAGS ?=
+WORKERS ?= 2
+
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+# An environment that was moved together with its folder still points to the old place: set it up anew.
+$(shell [ ! -e .venv/ready ] || [ "$$(cat .venv/path 2>/dev/null)" = "$$(pwd)" ] || rm -f .venv/ready)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup notebooks test check format lab readme pins clean distclean
+
+help: ## list what can be made
+	@echo "fracturelab. Not for clinical use."
+	@echo
+	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@echo
+	@echo "  make notebooks DATA=path/to/xrays   the same notebooks over your own folder, under reports/runs/"
+	@echo "  make notebooks ONLY=04              one notebook"
+
+setup: .venv/ready ## create .venv with the pinned packages
+
+notebooks: .venv/ready ## run the notebooks on the embedded default; DATA=folder for your own X-rays
+	@$(PY) -m fracturelab.notebooks $(if $(DATA),--data "$(DATA)") $(if $(ONLY),--only "$(ONLY)") $(FLAGS)
+
+test: .venv/dev ## run the whole test suite
+	@$(PY) -m pytest -n $(WORKERS) $(FLAGS)
+
+check: .venv/dev ## lint, format (notebooks included) and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+format: .venv/dev ## mend what the linter and the formatter can mend
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+lab: .venv/lab ## open the notebooks in JupyterLab
+	@$(PY) -m jupyterlab notebooks
+
+readme: .venv/ready ## fill README's tables from the run records
+	@$(PY) -m fracturelab results --readme README.md
+
+pins: .venv/ready ## resolve requirements*.txt anew from pyproject.toml
+	@$(PIP) install -q "uv>=0.5"
+	@$(PY) scripts/update_pins.py
+
+clean: ## remove caches of tools; results, models and runs stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests notebooks scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## remove .venv as well
+	rm -rf .venv
+
+# The first Python that runs, is of a supported version, and can make environments.
+.venv/ready: requirements.txt pyproject.toml
+	@found=""; \
+	for python in "$(PYTHON)" python3.11 python3.12 python3.13 python3 python; do \
+		[ -n "$$python" ] || continue; \
+		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+			>/dev/null 2>&1; then found="$$python"; break; fi; \
+		if [ "$$python" = "$(PYTHON)" ]; then break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "fracturelab needs Python 3.11, 3.12 or 3.13 with its venv module; none was found on the PATH." >&2; \
+		echo "Install one (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python@3.12)," >&2; \
+		echo "or name it: make PYTHON=/path/to/python3.12" >&2; \
+		exit 1; \
+	fi; \
+	echo "Setting up .venv with $$("$$found" --version) and the pinned packages; the first time takes some minutes."; \
+	rm -f .venv/ready .venv/dev .venv/lab; \
+	"$$found" -m venv .venv
+	@$(PIP) install -q -r requirements.txt
+	@$(PIP) install -q --no-deps --no-build-isolation -e .
+	@pwd > .venv/path
+	@touch .venv/ready
+
+.venv/dev: .venv/ready requirements-dev.txt
+	@$(PIP) install -q -r requirements-dev.txt
+	@touch .venv/dev
+
+.venv/lab: .venv/ready requirements-lab.txt
+	@$(PIP) install -q -r requirements-lab.txt
+	@touch .venv/lab
