@@ -1,0 +1,50 @@
+"""How good is a model, how sure is that, and what does it not show.
+
+Scores with 95% intervals, thresholds from validation data, paired tests of two models, and curve data for plots.
+"""
+
+from fracturelab.evaluation.checks import check_predictions
+from fracturelab.evaluation.curves import (
+    Calibration,
+    Curve,
+    calibration_curve,
+    expected_calibration_error,
+    precision_recall_curve,
+    roc_curve,
+)
+from fracturelab.evaluation.intervals import Interval, auc_score_interval, wilson
+from fracturelab.evaluation.metrics import METRICS, Evaluation, binary_metrics, evaluate
+from fracturelab.evaluation.multiclass import MulticlassEvaluation, multiclass_metrics
+from fracturelab.evaluation.paired import Comparison, McNemar, compare, mcnemar
+from fracturelab.evaluation.sentences import conclusion, verdict
+from fracturelab.evaluation.studies import Spread, study_scores, summary_over_seeds
+from fracturelab.evaluation.thresholds import choose_threshold
+
+__all__ = [
+    "METRICS",
+    "Calibration",
+    "Comparison",
+    "Curve",
+    "Evaluation",
+    "Interval",
+    "McNemar",
+    "MulticlassEvaluation",
+    "Spread",
+    "auc_score_interval",
+    "binary_metrics",
+    "calibration_curve",
+    "check_predictions",
+    "choose_threshold",
+    "compare",
+    "conclusion",
+    "evaluate",
+    "expected_calibration_error",
+    "mcnemar",
+    "multiclass_metrics",
+    "precision_recall_curve",
+    "roc_curve",
+    "study_scores",
+    "summary_over_seeds",
+    "verdict",
+    "wilson",
+]

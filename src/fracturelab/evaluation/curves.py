@@ -1,0 +1,267 @@
+"""Curve data with pointwise 95% bands, for plots and records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fracturelab.errors import FracturelabError
+from fracturelab.evaluation.checks import binary_labels, finite_probabilities, group_codes
+from fracturelab.evaluation.intervals import Interval, wilson_bounds
+from fracturelab.evaluation.metrics import binary_metrics
+from fracturelab.evaluation.resampling import Array, RankedScores, draw_counts
+
+GRID = np.linspace(0, 1, 101)
+"""Where bands are given: along the false positive rate for ROC, along recall for precision-recall."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve, its band and its area.
+
+    Attributes:
+        x: False positive rate (ROC) or recall (precision-recall), ascending.
+        y: True positive rate or precision at `x`.
+        thresholds: The probability at and above which images are called fractured, at each point.
+        grid: (101,) where the band is given.
+        low: (101,) lower limit of the pointwise 95% band.
+        high: (101,) upper limit.
+        area: ROC AUC or average precision with its interval.
+        share: Share of fractured images: the precision of guessing.
+        n: Images.
+    """
+
+    x: Array
+    y: Array
+    thresholds: Array
+    grid: Array
+    low: Array
+    high: Array
+    area: Interval
+    share: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Predicted against observed share of fractures.
+
+    Attributes:
+        predicted: (bins,) mean P(fractured) of the images in a bin; empty bins are left out.
+        observed: (bins,) share of fractured images among them.
+        low: (bins,) Wilson's lower limit of the share.
+        high: (bins,) its upper limit.
+        counts: (bins,) images in each bin.
+        ece: Expected calibration error: mean gap between the two, weighted by images (Naeini et al. 2015).
+    """
+
+    predicted: Array
+    observed: Array
+    low: Array
+    high: Array
+    counts: NDArray[np.int64]
+    ece: float
+
+
+def _both_classes(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[np.int64], Array]:
+    truth = binary_labels(labels)
+    if truth.min() == truth.max():
+        raise FracturelabError("expected images of both classes for a curve. Received: one class only")
+    return truth, finite_probabilities(probabilities, n=len(truth))
+
+
+def _rates(positives: Array, negatives: Array) -> tuple[Array, Array]:
+    """Called and right, called and wrong, at descending thresholds, from (0, 0) on: two (resamples, points) arrays."""
+    zero = np.zeros((len(positives), 1))
+    hits = np.hstack([zero, np.cumsum(positives[:, ::-1], axis=1)])
+    false = np.hstack([zero, np.cumsum(negatives[:, ::-1], axis=1)])
+    return hits, false
+
+
+def _precision(hits: Array, false: Array) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = hits / (hits + false)
+    precision[..., 0] = 1.0
+    return np.where(np.isfinite(precision), precision, 1.0)
+
+
+def roc_curve(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+    n_bootstrap: int = 500,
+) -> Curve:
+    """The ROC curve with a pointwise 95% band of its true positive rate.
+
+    The band is the grouped bootstrap's (vertical averaging, Fawcett 2006), widened to hold Wilson's interval of the
+    true positive rate over the fractured groups: a perfect curve on few images has a band too.
+
+    Args:
+        labels: (n,) 0 normal, 1 fractured.
+        probabilities: (n,) P(fractured).
+        groups: (n,) patient or near-copy group; None or NA is a group of its own.
+        seed: Of the bootstrap.
+        n_bootstrap: Resamples of whole groups.
+
+    Returns:
+        The `Curve`; its area is that of `binary_metrics`.
+
+    Raises:
+        FracturelabError: One class only, or as in `binary_metrics`.
+    """
+    truth, scores = _both_classes(labels, probabilities)
+    codes = group_codes(groups, n=len(truth))
+    ranked = RankedScores(truth, scores)
+
+    def on_grid(hits: Array, false: Array) -> Array:
+        return np.interp(GRID, false / false[-1], hits / hits[-1])
+
+    hits, false = (r[0] for r in _rates(*ranked.tallies(np.ones((1, len(truth))))))
+    rows = _resampled(ranked, codes, on_grid, seed=seed, n_bootstrap=n_bootstrap)
+    n_positive = len(np.unique(codes[truth == 1]))
+    centre = on_grid(hits, false)
+    low, high = _band(rows, centre, n_positive)
+    return Curve(
+        x=false / false[-1],
+        y=hits / hits[-1],
+        thresholds=np.r_[np.inf, ranked.scores[::-1]],
+        grid=GRID,
+        low=low,
+        high=high,
+        area=_area("roc_auc", truth, scores, codes, seed),
+        share=float(truth.mean()),
+        n=len(truth),
+    )
+
+
+def precision_recall_curve(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+    n_bootstrap: int = 500,
+) -> Curve:
+    """The precision-recall curve with a pointwise 95% band of its precision.
+
+    Args:
+        labels: (n,) 0 normal, 1 fractured.
+        probabilities: (n,) P(fractured).
+        groups: (n,) patient or near-copy group; None or NA is a group of its own.
+        seed: Of the bootstrap.
+        n_bootstrap: Resamples of whole groups.
+
+    Returns:
+        The `Curve`; its area is the average precision of `binary_metrics`, a sum of steps, so draw it with steps.
+
+    Raises:
+        FracturelabError: One class only, or as in `binary_metrics`.
+    """
+    truth, scores = _both_classes(labels, probabilities)
+    codes = group_codes(groups, n=len(truth))
+    ranked = RankedScores(truth, scores)
+
+    def on_grid(hits: Array, false: Array) -> Array:
+        recall, precision = hits / hits[-1], _precision(hits, false)
+        return precision[np.searchsorted(recall, GRID - 1e-12)]
+
+    hits, false = (r[0] for r in _rates(*ranked.tallies(np.ones((1, len(truth))))))
+    rows = _resampled(ranked, codes, on_grid, seed=seed, n_bootstrap=n_bootstrap)
+    n_positive = len(np.unique(codes[truth == 1]))
+    low, high = _band(rows, on_grid(hits, false), n_positive)
+    return Curve(
+        x=hits / hits[-1],
+        y=_precision(hits, false),
+        thresholds=np.r_[np.inf, ranked.scores[::-1]],
+        grid=GRID,
+        low=low,
+        high=high,
+        area=_area("pr_auc", truth, scores, codes, seed),
+        share=float(truth.mean()),
+        n=len(truth),
+    )
+
+
+def _resampled(
+    ranked: RankedScores,
+    codes: NDArray[np.intp],
+    on_grid: Callable[[Array, Array], Array],
+    *,
+    seed: int,
+    n_bootstrap: int,
+) -> Array:
+    rows = []
+    for counts in draw_counts(codes, n_resamples=n_bootstrap, seed=seed):
+        hits, false = _rates(*ranked.tallies(counts))
+        rows += [on_grid(h, f) for h, f in zip(hits, false, strict=True) if h[-1] > 0 and f[-1] > 0]
+    return np.array(rows)
+
+
+def _band(rows: Array, centre: Array, n: int) -> tuple[Array, Array]:
+    low, high = wilson_bounds(np.clip(centre, 0, 1) * n, n)
+    if len(rows):
+        spread = np.quantile(rows, [0.025, 0.975], axis=0)
+        low, high = np.minimum(low, spread[0]), np.maximum(high, spread[1])
+    return np.minimum(low, centre), np.maximum(high, centre)
+
+
+def _area(name: str, truth: NDArray[np.int64], scores: Array, codes: NDArray[np.intp], seed: int) -> Interval:
+    return binary_metrics(truth, scores, threshold=0.5, groups=codes, seed=seed)[name]
+
+
+def calibration_curve(
+    labels: ArrayLike, probabilities: ArrayLike, *, n_bins: int = 10, strategy: str = "uniform"
+) -> Calibration:
+    """How often images called, say, 80% fractured are fractured.
+
+    Args:
+        labels: (n,) 0 normal, 1 fractured.
+        probabilities: (n,) P(fractured).
+        n_bins: Bins of equal width, or of equally many images.
+        strategy: "uniform" (equal width) or "quantile" (equally many images, better with few).
+
+    Returns:
+        The `Calibration`, with Wilson's interval for each bin.
+
+    Raises:
+        FracturelabError: As in `binary_metrics`.
+    """
+    if strategy not in ("uniform", "quantile") or n_bins < 1:
+        raise ValueError(f'expected strategy "uniform" or "quantile", n_bins >= 1. Received: {strategy!r}, {n_bins}')
+    truth = binary_labels(labels)
+    scores = finite_probabilities(probabilities, n=len(truth))
+    if strategy == "uniform":
+        edges = np.linspace(0, 1, n_bins + 1)
+    else:
+        edges = np.unique(np.quantile(scores, np.linspace(0, 1, n_bins + 1)))
+    bins = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, max(len(edges) - 2, 0))
+    counts = np.bincount(bins)
+    used = counts > 0
+    fractured = np.bincount(bins, weights=truth)[used]
+    predicted = np.bincount(bins, weights=scores)[used] / counts[used]
+    low, high = wilson_bounds(fractured, counts[used])
+    observed = fractured / counts[used]
+    ece = float(np.sum(counts[used] * np.abs(predicted - observed)) / len(truth))
+    return Calibration(predicted, observed, low, high, counts[used].astype(np.int64), ece)
+
+
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, *, n_bins: int = 10) -> float:
+    """The mean gap between predicted and observed share of fractures, over bins of equal width.
+
+    Args:
+        labels: (n,) 0 normal, 1 fractured.
+        probabilities: (n,) P(fractured).
+        n_bins: Bins of equal width.
+
+    Returns:
+        The error, 0 (calibrated) to 1. With few images it is biased upwards.
+
+    Raises:
+        FracturelabError: As in `binary_metrics`.
+    """
+    return calibration_curve(labels, probabilities, n_bins=n_bins).ece

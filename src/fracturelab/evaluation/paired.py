@@ -1,0 +1,188 @@
+"""Two models on the same images: is one better, or is it the images?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
+
+from fracturelab.errors import FracturelabError
+from fracturelab.evaluation.checks import binary_labels, finite_probabilities, group_codes, usable_threshold
+from fracturelab.evaluation.intervals import FEW_GROUPS, UNDEFINED, Interval, mover_difference, widest
+from fracturelab.evaluation.metrics import auc_influence, auc_interval
+from fracturelab.evaluation.resampling import Array, RankedScores, bootstrap, percentile_interval
+
+
+class McNemar(NamedTuple):
+    """McNemar's exact test.
+
+    Attributes:
+        only_a: Images (or groups) that only the first model gets right.
+        only_b: Those that only the second gets right.
+        p: Two-sided p value; 1 where the two never differ.
+    """
+
+    only_a: int
+    only_b: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models, a and b, on the same images.
+
+    Attributes:
+        n: Images.
+        n_groups: Independent groups among them.
+        auc_a: ROC AUC of a with its interval.
+        auc_b: ROC AUC of b with its interval.
+        difference: AUC of b minus AUC of a, with its paired interval.
+        mcnemar: The exact test of their right and wrong answers, each model at its own threshold.
+        identical: Whether both give the same probability for every image.
+    """
+
+    n: int
+    n_groups: int
+    auc_a: Interval
+    auc_b: Interval
+    difference: Interval
+    mcnemar: McNemar
+    identical: bool
+
+    def to_dict(self) -> dict[str, object]:
+        """All of it as plain numbers, ready for JSON."""
+        return {
+            "n": self.n,
+            "n_groups": self.n_groups,
+            "auc_a": self.auc_a.to_dict(),
+            "auc_b": self.auc_b.to_dict(),
+            "difference": self.difference.to_dict(),
+            "mcnemar": self.mcnemar._asdict(),
+            "identical": self.identical,
+        }
+
+
+def mcnemar(
+    labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike, *, groups: ArrayLike | None = None
+) -> McNemar:
+    """Tests whether two classifiers are wrong equally often on the same images.
+
+    Exact binomial form (McNemar 1947; Dietterich 1998). With groups of several images each group counts once, for the
+    model that gets more of its images right; groups where both get as many count for neither: the sign test over
+    independent groups, since images of one patient are not independent trials. Works for any number of classes.
+
+    Args:
+        labels: (n,) true classes.
+        predicted_a: (n,) classes that the first model says.
+        predicted_b: (n,) classes that the second model says.
+        groups: (n,) patient or near-copy group; None or NA is a group of its own.
+
+    Returns:
+        The counts and the two-sided p value.
+
+    Raises:
+        FracturelabError: The lengths differ.
+    """
+    truth, a, b = (np.asarray(values).ravel() for values in (labels, predicted_a, predicted_b))
+    if not len(truth) == len(a) == len(b) or len(truth) == 0:
+        raise FracturelabError(
+            f"expected as many predictions of both models as labels. Received: {len(truth)}, {len(a)} and {len(b)}"
+        )
+    codes = group_codes(groups, n=len(truth))
+    lead = np.bincount(codes, weights=(b == truth).astype(float) - (a == truth))
+    only_a, only_b = int((lead < 0).sum()), int((lead > 0).sum())
+    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return McNemar(only_a, only_b, p)
+
+
+def compare(
+    labels: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    threshold_a: float,
+    threshold_b: float,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+    n_bootstrap: int = 2000,
+) -> Comparison:
+    """Compares two models on the same images.
+
+    The interval of the AUC difference is the percentile interval of a paired, grouped bootstrap, widened to hold the
+    one that MOVER (Zou 2007) makes of the two models' own intervals and the correlation of their AUCs. The second has
+    a width where both models are perfect on these images and the bootstrap has none.
+
+    Args:
+        labels: (n,) 0 normal, 1 fractured.
+        a: (n,) P(fractured) of the first model.
+        b: (n,) P(fractured) of the second model.
+        threshold_a: Of the first model, from its validation data.
+        threshold_b: Of the second model.
+        groups: (n,) patient or near-copy group; None or NA is a group of its own.
+        seed: Of the bootstrap.
+        n_bootstrap: Resamples of whole groups.
+
+    Returns:
+        The `Comparison`; with one class only, the AUCs and their difference are undefined.
+
+    Raises:
+        FracturelabError: As in `binary_metrics`.
+    """
+    truth = binary_labels(labels)
+    first, second = finite_probabilities(a, n=len(truth)), finite_probabilities(b, n=len(truth))
+    codes = group_codes(groups, n=len(truth))
+    test = mcnemar(
+        truth,
+        first >= usable_threshold(threshold_a),
+        second >= usable_threshold(threshold_b),
+        groups=codes,
+    )
+    identical = bool(np.array_equal(first, second))
+    intervals, difference = (UNDEFINED, UNDEFINED), UNDEFINED
+    if truth.min() != truth.max():
+        intervals, difference = _differences(truth, first, second, codes, seed=seed, n_bootstrap=n_bootstrap)
+    if identical and difference.value is not None:
+        difference = Interval(0.0, 0.0, 0.0)
+    return Comparison(
+        n=len(truth),
+        n_groups=int(codes.max()) + 1,
+        auc_a=intervals[0],
+        auc_b=intervals[1],
+        difference=difference,
+        mcnemar=test,
+        identical=identical,
+    )
+
+
+def _differences(
+    truth: NDArray[np.int64],
+    first: Array,
+    second: Array,
+    codes: NDArray[np.intp],
+    *,
+    seed: int,
+    n_bootstrap: int,
+) -> tuple[tuple[Interval, Interval], Interval]:
+    ranked = [RankedScores(truth, scores) for scores in (first, second)]
+
+    def areas(counts: Array) -> Array:
+        return np.stack([side(counts)[:, 0] for side in ranked], axis=1)
+
+    value_a, value_b = (float(v) for v in areas(np.ones((1, len(truth))))[0])
+    resampled = bootstrap(areas, codes, n_resamples=n_bootstrap, seed=seed)
+    closed = [auc_interval(truth, scores, codes) for scores in (first, second)]
+    full = [
+        widest(value, closed[i], percentile_interval(value, resampled[:, i]))
+        for i, value in enumerate((value_a, value_b))
+    ]
+    influences = [np.bincount(codes, weights=auc_influence(truth, scores)) for scores in (first, second)]
+    scale = float(np.sqrt(np.sum(influences[0] ** 2) * np.sum(influences[1] ** 2)))
+    correlation = float(np.sum(influences[0] * influences[1])) / scale if scale > 0 else 0.0
+    if min(len(np.unique(codes[truth == label])) for label in (0, 1)) < FEW_GROUPS:
+        correlation = min(correlation, 0.5)  # too few groups to trust a high one
+    paired = percentile_interval(value_b - value_a, resampled[:, 1] - resampled[:, 0])
+    difference = widest(value_b - value_a, paired, mover_difference(*closed, correlation=correlation))
+    return (full[0], full[1]), difference
