@@ -1,0 +1,173 @@
+"""Any backbone of `keras.applications` as one flat graph from raw grey pixels to feature maps.
+
+A backbone here takes what `fracturelab.images` gives (grey levels 0 to 255, bone bright) and does the rest inside:
+grey is repeated to three channels, then scaled as the weights expect it. Only built-in layers are used, so that a
+saved model opens with `safe_mode` and exports to other runtimes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fracturelab.errors import FracturelabError
+
+if TYPE_CHECKING:
+    import keras
+
+INPUT_NAME = "xray"
+
+# The four ways `keras.applications` scales RGB in 0..255, each as `x * scale + offset` a channel
+# (keras.applications.imagenet_utils). "caffe" also swaps RGB to BGR, which changes nothing for three equal channels
+# except the order of the means.
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+SCALINGS: dict[str, dict[str, list[float]]] = {
+    "caffe": {"scale": [1.0, 1.0, 1.0], "offset": [-103.939, -116.779, -123.68]},
+    "tf": {"scale": [1 / 127.5] * 3, "offset": [-1.0] * 3},
+    "torch": {
+        "scale": [1 / (255 * std) for std in _IMAGENET_STD],
+        "offset": [-mean / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)],
+    },
+    "none": {"scale": [1.0] * 3, "offset": [0.0] * 3},
+}
+
+# First match wins. "none": the network scales 0..255 itself.
+_MODES: tuple[tuple[str, str], ...] = (
+    (r"ResNet\d+V2|MobileNet(V2)?$|Inception|Xception|NASNet", "tf"),
+    (r"ResNet\d+$|VGG", "caffe"),
+    (r"DenseNet", "torch"),
+    (r"EfficientNet|MobileNetV3|ConvNeXt", "none"),
+)
+
+
+def backbone_names() -> list[str]:
+    """Names of the backbones that can be built, as `keras.applications` spells them."""
+    import keras
+
+    return sorted(name for name in dir(keras.applications) if name[0].isupper())
+
+
+def default_scaling(name: str) -> dict[str, list[float]]:
+    """Scaling that the ImageNet weights of a backbone expect.
+
+    Args:
+        name: A name of `keras.applications`, such as "ResNet50".
+
+    Returns:
+        `{"scale": [r, g, b], "offset": [r, g, b]}`; the network sees `grey * scale + offset`, grey in 0..255.
+    """
+    for pattern, mode in _MODES:
+        if re.match(pattern, name):
+            return SCALINGS[mode]
+    raise FracturelabError(f"expected a backbone whose scaling is known. Received: {name}; pass `scaling`")
+
+
+def check_scaling(scaling: str | Mapping[str, Any] | None, name: str) -> dict[str, list[float]]:
+    """A scaling given by mode name, as numbers, or not at all, as three scales and three offsets."""
+    if scaling is None:
+        return default_scaling(name)
+    if isinstance(scaling, str):
+        if scaling not in SCALINGS:
+            raise FracturelabError(f"expected scaling to be one of {sorted(SCALINGS)}. Received: {scaling!r}")
+        return SCALINGS[scaling]
+    result = {}
+    for key in ("scale", "offset"):
+        value = scaling.get(key)
+        values = [value] * 3 if isinstance(value, int | float) else value
+        if (
+            not isinstance(values, Sequence)
+            or isinstance(values, str)
+            or len(values) != 3
+            or not all(isinstance(v, int | float) and abs(v) < 1e6 for v in values)
+        ):
+            raise FracturelabError(f"expected scaling[{key!r}] to be a number or three. Received: {value!r}")
+        result[key] = [float(v) for v in values]
+    return result
+
+
+def build_backbone(
+    name: str = "ResNet50",
+    *,
+    input_size: int = 224,
+    options: Mapping[str, Any] | None = None,
+    weights_path: str | Path | None = None,
+    scaling: str | Mapping[str, Any] | None = None,
+    trainable: bool = True,
+) -> keras.Model:
+    """Build a backbone without its classification top.
+
+    Args:
+        name: A name of `keras.applications`, such as "ResNet50" or "MobileNetV2".
+        input_size: Side of the square input in pixels, at least 32 (Inception and NASNet need about 75).
+        options: Further arguments of the builder, such as `{"alpha": 0.75}` for MobileNet.
+        weights_path: A weights file (read by h5py; Keras `.weights.h5`, older Keras `.h5`, or a bundled file in half
+            precision), "imagenet" for Keras's own download, or None for random weights. `weights.resolve` chooses.
+        scaling: "caffe", "tf", "torch", "none", or `{"scale": ..., "offset": ...}` with a number or three each; None
+            takes what the ImageNet weights of this backbone expect.
+        trainable: Whether the layers start trainable.
+
+    Returns:
+        A flat functional `keras.Model` from float32 (n, input_size, input_size, 1), grey levels 0..255, to float32
+        feature maps (n, h, w, channels).
+
+    Raises:
+        FracturelabError: Unknown backbone or option, a size too small, weights that do not fit.
+    """
+    import keras
+
+    builder = getattr(keras.applications, name, None) if name[:1].isupper() else None
+    if builder is None:
+        raise FracturelabError(
+            f"expected a backbone of keras.applications. Received: {name!r}; there are {', '.join(backbone_names())}"
+        )
+    if isinstance(input_size, bool) or not isinstance(input_size, int) or not 32 <= input_size <= 2048:
+        raise FracturelabError(f"expected input_size from 32 to 2048 pixels. Received: {input_size!r}")
+    options = dict(options or {})
+    reserved = {"include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "name"} & set(options)
+    if reserved:
+        raise FracturelabError(f"expected options of {name} other than {sorted(reserved)}, which are set here")
+    scale = check_scaling(scaling, name)
+
+    inputs = keras.Input((input_size, input_size, 1), name=INPUT_NAME)
+    tensor = keras.layers.Concatenate(name="grey_to_three")([inputs, inputs, inputs])
+    if scale != SCALINGS["none"]:
+        tensor = keras.layers.Rescaling(scale["scale"], scale["offset"], name="scaling")(tensor)
+    weights = "imagenet" if weights_path == "imagenet" else None
+    try:
+        model = builder(include_top=False, weights=weights, input_tensor=tensor, **options)
+    except (TypeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise FracturelabError(f"{name} cannot be built at {input_size} px with options {options}: {first}") from error
+    if weights_path is not None and weights is None:
+        from fracturelab.models.weights import load_into
+
+        load_into(model, weights_path)
+    model.trainable = trainable
+    return model
+
+
+def feature_layers(model: keras.Model) -> tuple[str, str]:
+    """Names of the last activation at half the final stride, and of the last layer.
+
+    For the usual backbones these are the last activations at stride 16 and at stride 32. Global averages of both
+    together tell more about an X-ray than those of the last alone.
+
+    Args:
+        model: A backbone from `build_backbone`.
+
+    Returns:
+        The names of two layers of `model` whose outputs are feature maps (n, h, w, channels).
+    """
+    import keras
+
+    last = model.layers[-1]
+    final = int(model.output.shape[1])
+    maps = [(layer, int(layer.output.shape[1])) for layer in model.layers if len(layer.output.shape) == 4]
+    kinds = (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU)
+    active = [(layer, side) for layer, side in maps if isinstance(layer, kinds) and side > final]
+    larger = active or [(layer, side) for layer, side in maps if side > final]
+    nearest = min(side for _, side in larger)
+    return [layer.name for layer, side in larger if side == nearest][-1], last.name

@@ -1,0 +1,237 @@
+"""Saved models: one `.keras` file with its card, a JSON, beside it. Loading never runs code from the file.
+
+Keras's `safe_mode` refuses Lambda layers only once it meets them, and old formats may carry pickled code. So the file
+is looked through first: a zip with Keras's members and nothing else, a configuration whose every class is one of
+Keras's own, weights without links. Only then does Keras open it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fracturelab.errors import FracturelabError
+
+if TYPE_CHECKING:
+    import keras
+
+_MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
+_MAX_CONFIG = 32 * 2**20
+_MAX_WEIGHTS = 4 * 2**30
+# What a configuration may name. Anything else of Keras (its file and download functions, say) is no part of a model.
+_VALUES = {"__keras_tensor__", "__tuple__", "__numpy__", "__tensor__"}
+_MODELS = {"Functional", "Model", "Sequential", "DTypePolicy"}
+_MODULES = {
+    f"keras.{part}"
+    for part in ("layers", "initializers", "regularizers", "constraints", "dtype_policies", "optimizers", "losses",
+                 "metrics", "optimizers.schedules", "src.applications.convnext", "src.ops.numpy", "src.ops.nn")
+}  # fmt: skip
+_REFUSED = {"Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
+
+
+def write_json(path: str | Path, values: Mapping[str, Any]) -> Path:
+    """Write a JSON file whole or not at all.
+
+    Raises:
+        FracturelabError: The folder cannot be written.
+    """
+    path = Path(path)
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f"{path.name}.tmp", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise FracturelabError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers and arrays, paths and sets as plain JSON values."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"expected values that JSON knows. Received: {type(value).__name__}")
+
+
+def check_destination(path: str | Path) -> Path:
+    """Refuse at once, before an hour of training, a place where a model cannot be saved."""
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise FracturelabError(f"expected a model file that ends in .keras. Received: {path}")
+    if path.is_dir():
+        raise FracturelabError(f"{path}: is a folder; expected a file name that ends in .keras")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise FracturelabError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
+    return path
+
+
+def save_model(model: keras.Model, path: str | Path, card: Mapping[str, Any]) -> Path:
+    """Save a model and its card, each whole or not at all; the card comes last.
+
+    Args:
+        model: A built model.
+        path: A file name ending in `.keras`; the card is written beside it with `.json`.
+        card: What a user must know: name, kind, threshold, input_size, weights, data, metrics, licence and so on.
+
+    Raises:
+        FracturelabError: The place cannot be written.
+    """
+    path = check_destination(path)
+    temporary = path.with_name(f"{path.stem}.tmp{os.getpid()}.keras")
+    try:
+        model.save(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise FracturelabError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    from fracturelab.models.weights import sha256_of
+
+    write_json(path.with_suffix(".json"), {**card, "file": path.name, "sha256": sha256_of(path)})
+    return path
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """The card beside a model file.
+
+    Args:
+        path: The `.keras` file, or the card itself.
+
+    Raises:
+        FracturelabError: There is no card, or it is not one.
+    """
+    card = Path(path).with_suffix(".json")
+    try:
+        values = json.loads(card.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FracturelabError(
+            f"{card}: no such file; a model is used with the card that was saved beside it"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise FracturelabError(f"{card}: not a model's card ({error})") from error
+    if not isinstance(values, dict):
+        raise FracturelabError(f"{card}: not a model's card (expected a JSON object)")
+    threshold = values.get("threshold")
+    if threshold is not None and not (_number(threshold) and 0 <= threshold <= 1):
+        raise FracturelabError(f"{card}: expected a threshold from 0 to 1. Received: {threshold!r}")
+    return values
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Load a `.keras` file without running any code from it.
+
+    Raises:
+        FracturelabError: No such file, not a Keras model, or one that holds code, classes that are not Keras's own,
+            links, or members a Keras file does not have. The message names the file.
+    """
+    path = Path(path)
+    check_model_file(path)
+    import keras
+
+    try:
+        return keras.saving.load_model(path, custom_objects={}, compile=False, safe_mode=True)
+    except Exception as error:  # whatever Keras raises on a damaged file
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise FracturelabError(f"{path}: cannot be loaded as a Keras model: {first[:200]}") from error
+
+
+def check_model_file(path: str | Path) -> None:
+    """Look through a model file without deserialising it; see `load_model` for what is refused."""
+    path = Path(path)
+    if not path.is_file():
+        raise FracturelabError(f"{path}: no such model file")
+    with open(path, "rb") as file:
+        head = file.read(8)
+    if head.startswith(b"\x89HDF"):
+        raise FracturelabError(f"{path}: an HDF5 model, an old format that may hold code; expected a .keras file")
+    if not zipfile.is_zipfile(path):
+        raise FracturelabError(f"{path}: not a model; expected a .keras file as written by `fracturelab train`")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive, path)
+            config = json.loads(archive.read("config.json"))
+            _check_config(config, path)
+            _check_weights(archive, path)
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError, RecursionError, EOFError, NotImplementedError) as error:
+        if isinstance(error, FracturelabError):
+            raise
+        raise FracturelabError(f"{path}: not a Keras model, or a damaged one ({error})") from error
+
+
+def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
+    names = [member.filename for member in archive.infolist()]
+    for member in archive.infolist():
+        mode = member.external_attr >> 16
+        if member.filename not in _MEMBERS or stat.S_ISLNK(mode) or names.count(member.filename) > 1:
+            raise FracturelabError(f"{path}: holds {member.filename!r}, which a Keras model does not; refused")
+        limit = _MAX_WEIGHTS if member.filename.endswith(".h5") else _MAX_CONFIG
+        if member.file_size > limit or member.file_size > 2000 * max(member.compress_size, 1):
+            raise FracturelabError(f"{path}: {member.filename} would unpack to {member.file_size} bytes; refused")
+    if _MEMBERS - set(names):
+        raise FracturelabError(f"{path}: not a Keras model (no {', '.join(sorted(_MEMBERS - set(names)))})")
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON object in a configuration, however deep."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            yield item
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+
+
+def _check_config(config: Any, path: Path) -> None:
+    if not isinstance(config, dict) or "class_name" not in config:
+        raise FracturelabError(f"{path}: not a Keras model (no class in config.json)")
+    for item in _objects(config):
+        name = item.get("class_name")
+        if name is None or name in _VALUES:
+            continue
+        module, registered = str(item.get("module")), str(item.get("registered_name"))
+        if name in _REFUSED or name == "__lambda__":
+            raise FracturelabError(f"{path}: holds a {name}, which can carry code; refused")
+        known = name in _MODELS if module in {"keras", "keras.src.models.functional"} else module in _MODULES
+        if not known or ">" in registered or not str(name)[:1].isupper():
+            raise FracturelabError(f"{path}: holds {name} of {module}, a custom object or no part of a model; refused")
+
+
+def _check_weights(archive: zipfile.ZipFile, path: Path) -> None:
+    """Weights without links or arrays kept outside the file."""
+    import h5py
+
+    from fracturelab.models.weights import plain_arrays
+
+    with archive.open("model.weights.h5") as member, tempfile.TemporaryFile() as copy:
+        while block := member.read(1 << 20):
+            copy.write(block)
+        copy.seek(0)
+        with h5py.File(copy, "r") as file:
+            for _ in plain_arrays(file, path):
+                pass

@@ -1,0 +1,429 @@
+"""Where a backbone's weights come from: ImageNet, bundled files, a file of yours, or nowhere.
+
+Bundled weights are an HDF5 file of plain arrays (matrices and kernels in half precision, the rest in single) with a
+JSON description beside it: `models/weights/NAME.weights.h5` and `NAME.json` in a checkout, `fracturelab/data/weights/`
+in an installed wheel. The description says what the arrays are, how the input is scaled for them, where they come
+from, under which licence, and their sha256, which is checked before a byte of them is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fracturelab.errors import FracturelabError
+
+if TYPE_CHECKING:
+    import h5py
+    import keras
+
+FORMAT = "fracturelab-weights-1"
+SUFFIX = ".weights.h5"
+DOWNLOAD_HOST = "https://storage.googleapis.com/tensorflow/keras-applications/"  # where keras.applications downloads
+OFFLINE = "FRACTURELAB_OFFLINE"  # environment variable: never try to download
+_MAX_BYTES = 4 * 2**30
+_LICENCES = (  # https://github.com/keras-team/keras-applications, section License
+    (r"ResNet\d+$|Xception", "MIT"),
+    (r"VGG", "CC BY 4.0"),
+    (r"DenseNet", "BSD 3-clause"),
+)
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What a backbone starts from.
+
+    Attributes:
+        name: "imagenet", "none", a bundled name, or a file's name.
+        kind: "imagenet", "bundled", "file" or "none".
+        backbone: Name of the backbone they fit.
+        origin: Who made them, from what.
+        licence: Licence of the weights.
+        sha256: Of the file; for ImageNet weights of the arrays as loaded; None for random weights.
+        path: The file, "imagenet" for Keras's own download, None for random weights.
+        scaling: `{"scale": ..., "offset": ...}` of the input, None for the backbone's own.
+        input_size: Side in pixels they were trained at, None if not said.
+        options: Options of the backbone they fit.
+    """
+
+    name: str
+    kind: str
+    backbone: str
+    origin: str
+    licence: str
+    sha256: str | None = None
+    path: str | None = None
+    scaling: dict[str, Any] | None = None
+    input_size: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sentence(self) -> str:
+        """One line for the person who trains: which weights these are."""
+        if self.kind == "none":
+            return f"RANDOM WEIGHTS: {self.backbone} has not learned anything yet; this is no transfer learning"
+        return f"{self.backbone} starts from {self.name} weights ({self.origin}; {self.licence})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a card or a record; of the path only the file's name is kept."""
+        result = asdict(self)
+        result["path"] = Path(self.path).name if self.path else None
+        return result
+
+
+def bundled_folders() -> list[Path]:
+    """Folders that may hold bundled weights: `models/weights` of a checkout, then the package's own data."""
+    package = Path(__file__).resolve().parents[1]
+    return [package.parents[1] / "models" / "weights", package / "data" / "weights"]
+
+
+def bundled() -> list[WeightsInfo]:
+    """The bundled weights there are, by name; a name in the checkout hides the same name in the package."""
+    found: dict[str, WeightsInfo] = {}
+    for folder in bundled_folders():
+        for description in sorted(folder.glob("*.json")):
+            info = _described(description.with_name(description.stem + SUFFIX), kind="bundled")
+            if info is not None:
+                found.setdefault(info.name, info)
+    return [found[name] for name in sorted(found)]
+
+
+def resolve(
+    backbone: str = "ResNet50", weights: str | Path | None = "auto", options: Mapping[str, Any] | None = None
+) -> WeightsInfo:
+    """Choose the weights a backbone starts from.
+
+    Args:
+        backbone: A name of `keras.applications`.
+        weights: "auto" is ImageNet where it can be had (Keras's cache, or a download), else bundled weights, else
+            none. "imagenet", "bundled" or a weights file are an error where they cannot be had. None or "none" is
+            random.
+        options: Options of the backbone; weights fit only the options they were trained with.
+
+    Returns:
+        The choice; `sentence` says it in words.
+
+    Raises:
+        FracturelabError: What was asked for by name cannot be had.
+    """
+    options = dict(options or {})
+    if weights is None or weights == "none":
+        return WeightsInfo("none", "none", backbone, "random initialisation", "none", options=options)
+    if weights == "imagenet":
+        return _imagenet(backbone, options)
+    if weights == "bundled":
+        return _bundled_for(backbone, options)
+    if weights == "auto":
+        for choice in (_imagenet, _bundled_for):
+            try:
+                return choice(backbone, options)
+            except FracturelabError:
+                continue
+        return resolve(backbone, None, options)
+    return _from_file(Path(weights), backbone, options)
+
+
+def _bundled_for(backbone: str, options: dict[str, Any]) -> WeightsInfo:
+    there = bundled()
+    for info in there:
+        if info.backbone == backbone and info.options == options:
+            return info
+    have = ", ".join(_with_options(info.backbone, info.options) for info in there) or "no backbone"
+    raise FracturelabError(
+        f"there are no bundled weights for {_with_options(backbone, options)}; {have} has them. "
+        'Use one of those, weights="imagenet", a weights file, or "none"'
+    )
+
+
+def _with_options(backbone: str, options: Mapping[str, Any]) -> str:
+    return f"{backbone}({', '.join(f'{k}={v}' for k, v in options.items())})" if options else backbone
+
+
+def _from_file(path: Path, backbone: str, options: dict[str, Any]) -> WeightsInfo:
+    if not path.is_file():
+        raise FracturelabError(
+            f"{path}: no such weights file; expected weights to be auto, imagenet, bundled, none or a file"
+        )
+    info = _described(path, kind="file")
+    if info is None:
+        origin = "a file without description"
+        return WeightsInfo(path.name, "file", backbone, origin, "unknown", sha256_of(path), str(path), options=options)
+    if info.backbone != backbone or info.options != options:
+        raise FracturelabError(
+            f"{path}: its description says {_with_options(info.backbone, info.options)}. "
+            f"Received: {_with_options(backbone, options)}"
+        )
+    return info
+
+
+def _described(path: Path, *, kind: str) -> WeightsInfo | None:
+    """The description beside a weights file, None where there is none; refused by name where it is not one."""
+    stem = path.name.removesuffix(".h5").removesuffix(".weights")
+    description = path.with_name(stem + ".json")
+    if not description.is_file():
+        return None
+    try:
+        values = json.loads(description.read_text(encoding="utf-8"))
+        file = description.with_name(Path(str(values.get("file", path.name))).name)
+        if kind == "file" and file.name != path.name:
+            return None
+        return WeightsInfo(
+            name=str(values["name"]),
+            kind=kind,
+            backbone=str(values["backbone"]),
+            origin=str(values["origin"]),
+            licence=str(values["licence"]),
+            sha256=str(values["sha256"]),
+            path=str(file),
+            scaling=values.get("scaling"),
+            input_size=None if values.get("input_size") is None else int(values["input_size"]),
+            options=dict(values.get("options") or {}),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FracturelabError(f"{description}: not a description of weights ({error!r}); mend or remove it") from error
+
+
+def _imagenet(backbone: str, options: dict[str, Any]) -> WeightsInfo:
+    """ImageNet weights through Keras; fails within seconds where there is no network."""
+    import keras
+
+    from fracturelab.models.backbones import build_backbone
+
+    missing = FracturelabError(
+        f"ImageNet weights of {_with_options(backbone, options)} cannot be had here (not in Keras's cache, and no "
+        'download); go online once, or use weights="bundled", a weights file, or "none"'
+    )
+    if not _in_keras_cache(backbone) and not _reachable():
+        raise missing
+    try:
+        size = 331 if backbone == "NASNetLarge" else 224
+        model = build_backbone(backbone, input_size=size, options=options, weights_path="imagenet")
+    except FracturelabError:
+        raise
+    except Exception as error:  # whatever a broken download raises
+        raise missing from error
+    licence = next((name for pattern, name in _LICENCES if re.match(pattern, backbone)), "Apache-2.0")
+    digest = digest_of(model)
+    origin = f"ImageNet, as downloaded by Keras {keras.__version__}"
+    return WeightsInfo("imagenet", "imagenet", backbone, origin, licence, digest, "imagenet", options=options)
+
+
+def _in_keras_cache(backbone: str) -> bool:
+    wanted = re.sub(r"[^a-z0-9]", "", backbone.lower())
+    folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    names = [re.sub(r"[^a-z0-9]", "", file.name.lower()) for file in folder.glob("*.h5")]
+    return any(wanted in name and "notop" in name for name in names)
+
+
+def _reachable(seconds: float = 4.0) -> bool:
+    """Whether Keras's downloads answer; the thread keeps a slow name server from holding us up."""
+    if os.environ.get(OFFLINE):
+        return False
+    answers: list[bool] = []
+
+    def ask() -> None:
+        request = urllib.request.Request(DOWNLOAD_HOST, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=seconds):
+                answers.append(True)
+        except urllib.error.HTTPError as error:
+            answers.append(error.code < 500 and error.code != 407)
+        except (OSError, ValueError):
+            answers.append(False)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds + 1)
+    return bool(answers and answers[0])
+
+
+def sha256_of(path: str | Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(model: keras.Model) -> str:
+    """sha256 over a model's arrays in their order, with their shapes, in hexadecimal."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
+    return digest.hexdigest()
+
+
+def save_bundled(
+    model: keras.Model,
+    folder: str | Path,
+    *,
+    name: str,
+    backbone: str,
+    origin: str,
+    licence: str,
+    input_size: int,
+    scaling: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+    recipe: str = "",
+    **further: Any,
+) -> WeightsInfo:
+    """Write a backbone's weights in half precision with their description, each atomically.
+
+    Arrays of one dimension (batch norm's moments, biases) keep single precision: they are small, and a variance may
+    lie outside the range of half precision.
+
+    Args:
+        model: A backbone from `backbones.build_backbone`.
+        folder: Usually `models/weights` of the checkout.
+        name: Name of the weights and of their files.
+        backbone: Name of the backbone.
+        origin: Data and method they come from.
+        licence: Licence of the weights, with the names it asks for.
+        input_size: Side in pixels they were trained at.
+        scaling: `{"scale": ..., "offset": ...}` of grey levels 0..255.
+        options: Options of the backbone.
+        recipe: How to make them again.
+        further: Further keys of the description, such as what they were measured to do.
+
+    Raises:
+        FracturelabError: A weight is not finite, or too large for half precision.
+    """
+    import h5py
+    import numpy as np
+
+    from fracturelab.models.backbones import check_scaling
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (name + SUFFIX)
+    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    try:
+        with h5py.File(temporary, "w") as file:
+            file.attrs["format"] = FORMAT
+            for index, variable in enumerate(model.weights):
+                array = np.asarray(variable, dtype="float32")
+                stored = array.astype("float16" if array.ndim > 1 else "float32")
+                if not np.isfinite(stored).all():
+                    raise FracturelabError(f"{variable.path}: expected finite weights within half precision")
+                file.create_dataset(f"{index:04d}", data=stored).attrs["name"] = variable.path.split("/")[-1]
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    description = {
+        "name": name, "backbone": backbone, "options": dict(options or {}),
+        "scaling": check_scaling(scaling, backbone), "input_size": input_size, "file": path.name,
+        "sha256": sha256_of(path), "licence": licence, "origin": origin, "recipe": recipe, **further,
+    }  # fmt: skip
+    from fracturelab.models.files import write_json
+
+    write_json(path.with_name(name + ".json"), description)
+    info = _described(path, kind="bundled")
+    assert info is not None
+    return info
+
+
+def load_into(model: keras.Model, path: str | Path, *, sha256: str | None = None) -> None:
+    """Load a weights file into a model of the same shape.
+
+    Args:
+        model: Usually a backbone from `backbones.build_backbone`.
+        path: A bundled file, a Keras `.weights.h5` or an older Keras `.h5`. Only arrays are read, by h5py.
+        sha256: Refuse the file unless it has this checksum.
+
+    Raises:
+        FracturelabError: Not a weights file, one of another shape, or not the file that was described.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.is_file():
+        raise FracturelabError(f"{path}: no such weights file")
+    if sha256 is not None and sha256_of(path) != sha256:
+        raise FracturelabError(f"{path}: its sha256 is not the one in its description; fetch the file again")
+    try:
+        with h5py.File(path, "r") as file:
+            for _ in plain_arrays(file, path):
+                pass
+            own = file.attrs.get("format") == FORMAT
+            if own:
+                _load_own(model, file, path)
+        if not own:
+            _load_keras(model, path)
+    except FracturelabError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise FracturelabError(f"{path}: these weights do not fit {model.name}, or are no weights: {first}") from error
+
+
+def plain_arrays(file: h5py.File, path: Path) -> Iterator[h5py.Dataset]:
+    """Every array of a file; refuses links, arrays kept elsewhere, objects, and absurd sizes."""
+    import h5py
+
+    total = 0
+    stack: list[h5py.Group] = [file]
+    while stack:
+        group = stack.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise FracturelabError(f"{path}: {group.name}/{name} is a link; expected plain arrays only")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                stack.append(item)
+                continue
+            if not isinstance(item, h5py.Dataset):
+                continue
+            if item.external or item.is_virtual or (item.dtype.hasobject and item.dtype.kind == "V"):
+                raise FracturelabError(f"{path}: {item.name} is not a plain array")
+            total += item.size * item.dtype.itemsize if item.size else 0
+            if total > _MAX_BYTES:
+                raise FracturelabError(f"{path}: more than {_MAX_BYTES >> 30} GiB of arrays; this is no backbone")
+            yield item
+
+
+def _load_keras(model: keras.Model, path: Path) -> None:
+    """Keras's own loader, and a look afterwards: no kernel may still be the one it was born with."""
+    import numpy as np
+
+    before = [np.asarray(variable) for variable in model.weights]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Skipping nested container")
+        model.load_weights(str(path))
+    for variable, old in zip(model.weights, before, strict=True):
+        new = np.asarray(variable)
+        if not np.isfinite(new).all():
+            raise FracturelabError(f"{path}: {variable.path} holds values that are not finite")
+        if new.ndim > 1 and np.array_equal(new, old):
+            raise FracturelabError(f"{path}: has no {variable.path}, which {model.name} needs")
+
+
+def _load_own(model: keras.Model, file: h5py.File, path: Path) -> None:
+    import numpy as np
+
+    names = sorted(file)
+    if len(names) != len(model.weights):
+        raise FracturelabError(f"{path}: expected {len(model.weights)} arrays for {model.name}. Received: {len(names)}")
+    arrays = []
+    for name, variable in zip(names, model.weights, strict=True):
+        stored = file[name]
+        kind = variable.path.split("/")[-1]
+        if tuple(stored.shape) != tuple(variable.shape) or stored.attrs.get("name") != kind:
+            raise FracturelabError(
+                f"{path}: expected {variable.path} of shape {tuple(variable.shape)} for {model.name}. "
+                f"Received: {stored.attrs.get('name')} of shape {tuple(stored.shape)}"
+            )
+        arrays.append(np.asarray(stored, dtype="float32"))
+        if not np.isfinite(arrays[-1]).all():
+            raise FracturelabError(f"{path}: {variable.path} holds values that are not finite")
+    model.set_weights(arrays)
