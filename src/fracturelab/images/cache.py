@@ -1,0 +1,205 @@
+"""Decode each image once: the pixels of a list of files as one array, memory-mapped from an on-disk cache.
+
+A cache belongs to a list of paths and a size, and names for every image the length and modification time of the file it
+was made from. Files that changed since are decoded again, the others are taken over. An image costs size x size bytes
+on disk (49 KB at 224 px) and hardly any memory: 40,000 images never have to fit.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fracturelab.errors import FracturelabError, UnreadableImageError
+from fracturelab.images.letterbox import load_image
+from fracturelab.images.store import Build, Row, cache_key, checksum, read_cache
+
+_CHUNK = 16
+_Path = str | os.PathLike[str]
+
+
+def default_cache_dir() -> Path:
+    """Where decoded images are kept: the environment's FRACTURELAB_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("FRACTURELAB_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    home = Path(os.path.expanduser("~"))
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "fracturelab"
+
+
+def load_images(
+    paths: Sequence[_Path],
+    size: int,
+    *,
+    cache_dir: _Path | Literal[False] | None = None,
+    progress: bool = False,
+    workers: int = 2,
+) -> np.ndarray:
+    """Load and letterbox many images, from the cache where it is up to date.
+
+    Args:
+        paths: Image files; the order is kept.
+        size: Side of the square, in pixels.
+        cache_dir: Cache folder, None for `default_cache_dir()`, False for no cache (an array in memory).
+        progress: Show a progress bar while decoding.
+        workers: Threads that decode; joblib's active backend is used where one was chosen.
+
+    Returns:
+        uint8, (n, size, size, 1), bone bright, padded with 0; a read-only memory map where there is a cache.
+
+    Raises:
+        UnreadableImageError: The first file in the list that cannot be read.
+        FracturelabError: The cache folder cannot be written or is full. Caches made earlier stay whole.
+    """
+    images, unreadable = load_readable_images(paths, size, cache_dir=cache_dir, progress=progress, workers=workers)
+    for index, reason in unreadable.items():
+        raise UnreadableImageError(os.fspath(paths[index]), reason)
+    return images
+
+
+def load_readable_images(
+    paths: Sequence[_Path],
+    size: int,
+    *,
+    cache_dir: _Path | Literal[False] | None = None,
+    progress: bool = False,
+    workers: int = 2,
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Load many images and list the unreadable ones instead of stopping at them.
+
+    One pass over the files answers both what can be read and what the pixels are. Arguments as in `load_images`.
+
+    Returns:
+        The images, uint8, (n, size, size, 1), with 0 for the unreadable ones; and for each unreadable image its index
+        and the reason, in order.
+
+    Raises:
+        FracturelabError: The cache folder cannot be written or is full. Caches made earlier stay whole.
+    """
+    if size < 1:
+        raise ValueError(f"expected a size of at least 1 pixel. Received: {size}")
+    names = [os.path.abspath(path) for path in paths]
+    if cache_dir is False or not names:
+        return _in_memory(names, size, progress=progress, workers=workers)
+    folder = default_cache_dir() if cache_dir is None else Path(cache_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _cached(names, size, folder=folder, progress=progress, workers=workers)
+    except OSError as error:
+        need = f" of {len(names) * size * size / 1e6:.0f} MB" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise FracturelabError(
+            f"the image cache{need} cannot be written in {folder} ({error.strerror or error}); "
+            "make room there or set FRACTURELAB_CACHE to another folder"
+        ) from error
+
+
+def _in_memory(names: list[str], size: int, *, progress: bool, workers: int) -> tuple[np.ndarray, dict[int, str]]:
+    images = np.zeros((len(names), size, size, 1), np.uint8)
+    unreadable = {}
+    for index, pixels, row in _decoded(names, range(len(names)), size, progress=progress, workers=workers):
+        images[index] = pixels
+        if row.reason is not None:
+            unreadable[index] = row.reason
+    return images, unreadable
+
+
+def _cached(
+    names: list[str], size: int, *, folder: Path, progress: bool, workers: int
+) -> tuple[np.ndarray, dict[int, str]]:
+    key = cache_key(names, size)
+    found = read_cache(folder, key, images=len(names), size=size)
+    kept: dict[int, Row] = {}
+    if found:
+        pixels, rows = found
+        kept = {i: row for i, row in enumerate(rows) if row is not None and _is_current(row, names[i], size)}
+        if len(kept) == len(names):
+            return pixels, _reasons(kept)
+    build = Build(folder, key, images=len(names), size=size)
+    try:
+        build.done = {i: row for i, row in build.done.items() if _is_current(row, names[i], size)}
+        for index in kept.keys() - build.done.keys():
+            build.put(index, pixels[index], kept[index])
+        missing = [index for index in range(len(names)) if index not in build.done]
+        for index, image, row in _decoded(names, missing, size, progress=progress, workers=workers):
+            build.put(index, image, row)
+            if index % _CHUNK == 0:
+                build.flush()
+        build.finish()
+    except OSError:
+        build.discard()
+        raise
+    finally:
+        build.close()
+    unreadable = _reasons(build.done)
+    again = read_cache(folder, key, images=len(names), size=size)
+    if again is None:
+        raise OSError(errno.EIO, "what was written there cannot be read back")
+    return again[0], unreadable
+
+
+def _reasons(rows: dict[int, Row]) -> dict[int, str]:
+    return {index: row.reason for index, row in sorted(rows.items()) if row.reason is not None}
+
+
+def _is_current(row: Row, name: str, size: int) -> bool:
+    """Whether the file is the one the row was made from. Unreadable files are tried again: the cause may be gone."""
+    if (row.bytes, row.mtime_ns) != _stamp(name):
+        return False
+    return row.reason is None or _decode(name, size)[1].reason == row.reason
+
+
+def _stamp(name: str) -> tuple[int, int]:
+    try:
+        status = os.stat(name)
+    except (OSError, ValueError):
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def _decode(name: str, size: int) -> tuple[np.ndarray, Row]:
+    """One image and what it was made from; a file that is being written is given three chances to hold still."""
+    reason: str | None = None
+    for _ in range(3):
+        stamp = _stamp(name)
+        try:
+            pixels, reason = load_image(name, size), None
+        except UnreadableImageError as error:
+            pixels, reason = np.zeros((size, size, 1), np.uint8), error.reason
+        if _stamp(name) == stamp:
+            return pixels, Row(*stamp, checksum(pixels), reason)
+    pixels = np.zeros((size, size, 1), np.uint8)
+    return pixels, Row(*stamp, checksum(pixels), "the file changes while it is read")
+
+
+def _decode_some(names: list[str], size: int) -> list[tuple[np.ndarray, Row]]:
+    return [_decode(name, size) for name in names]
+
+
+def _decoded(
+    names: list[str], indices: Sequence[int], size: int, *, progress: bool, workers: int
+) -> Iterator[tuple[int, np.ndarray, Row]]:
+    """Decode in parallel, in order, a bounded number at a time."""
+    from joblib import Parallel, delayed
+    from tqdm.auto import tqdm
+
+    chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
+    # Pillow frees the interpreter lock while it decodes and scales, so threads are enough.
+    parallel: Any = Parallel(n_jobs=workers, prefer="threads", return_as="generator", pre_dispatch="2*n_jobs")
+    results: Iterable[Any] = parallel(delayed(_decode_some)([names[i] for i in chunk], size) for chunk in chunks)
+    with tqdm(total=len(indices), desc="decoding", unit="image", disable=not progress, leave=False) as bar:
+        for chunk, decoded in zip(chunks, results, strict=True):
+            for index, (pixels, row) in zip(chunk, decoded, strict=True):
+                yield index, pixels, row
+            bar.update(len(chunk))

