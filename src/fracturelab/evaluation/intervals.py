@@ -76,9 +76,7 @@ def wilson(successes: float, n: float) -> Interval:
 def wilson_bounds(successes: ArrayLike, n: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Wilson's limits for many proportions at once: two arrays, low and high, nan where `n` is 0."""
     k, size = np.broadcast_arrays(np.asarray(successes, float), np.asarray(n, float))
-    pairs = [
-        wilson(float(a), float(b)) if b > 0 else Interval(0, math.nan, math.nan) for a, b in zip(k.flat, size.flat)
-    ]
+    pairs = [wilson(float(a), float(b)) for a, b in zip(k.flat, size.flat, strict=True)]
     low, high = (np.array([pair[i] for pair in pairs], float).reshape(k.shape) for i in (1, 2))
     return low, high
 

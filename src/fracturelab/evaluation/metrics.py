@@ -12,8 +12,10 @@ Where the numbers come from: every value equals scikit-learn's. Where the interv
   value, for kappa and the weighted F1.
 * Brier score: a Bayesian bootstrap that allows for one worst image not seen yet.
 
-Simulated coverage of the 95% intervals of the ROC AUC, true AUC 0.75 to 0.97, 2 to 400 images a class: 94% to 100%
-(the percentile bootstrap alone: 9% to 95%).
+Simulated coverage, binormal scores with true AUC 0.76 and 0.97, half of the images fractured: 91% to 100% for every
+score with 10 to 600 images, alone or in groups of 3 or 10, and 88% to 100% with four images. For the ROC AUC at true
+values 0.75 to 0.97, binormal and exponential, 2 to 400 images a class: 94% to 100%, where the percentile bootstrap
+alone has 9% to 95%.
 """
 
 from __future__ import annotations

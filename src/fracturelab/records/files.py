@@ -1,0 +1,246 @@
+"""Records on disk: written whole or not at all, and read only if they are as they were written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fracturelab.errors import FracturelabError
+from fracturelab.records.context import code_version, machine, package_versions
+
+_FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PATH = re.compile(r"(?<![\w.:/~])(?:/|[A-Za-z]:\\)(?:[^\s'\",;/\\]+[/\\])+([^\s'\",;/\\]*)")
+
+
+def default_folder() -> Path:
+    """`reports/results` of the checkout that holds the working folder, else of the working folder itself."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        project = folder / "pyproject.toml"
+        if project.is_file() and 'name = "fracturelab"' in project.read_text(encoding="utf-8", errors="replace"):
+            return folder / "reports" / "results"
+    return here / "reports" / "results"
+
+
+def plain(value: Any) -> Any:
+    """Turns a value into plain JSON types.
+
+    Arrays become lists, numbers that are not finite become None, and absolute paths lose their folders.
+
+    Args:
+        value: Numbers, strings, paths, arrays, and mappings, lists or tuples of them; objects with `to_dict`.
+
+    Returns:
+        The same as dicts, lists, str, int, float, bool and None.
+
+    Raises:
+        TypeError: Something else is in it.
+    """
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return value.name if value.is_absolute() else value.as_posix()
+    if isinstance(value, str):
+        return _without_folders(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "to_dict"):
+        return plain(value.to_dict())
+    raise TypeError(f"expected numbers, text, lists and dicts in a record. Received: {type(value).__name__}")
+
+
+def _without_folders(text: str) -> str:
+    if "\n" not in text and Path(text).is_absolute():
+        return Path(text).name
+    return _PATH.sub(lambda match: match.group(1), text.replace(str(Path.home()) + os.sep, ""))
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    body = {key: value for key, value in record.items() if key != "checksum"}
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_record(
+    name: str,
+    *,
+    kind: str,
+    results: Mapping[str, Any],
+    data: Mapping[str, Any] | None = None,
+    weights: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    seconds: float | None = None,
+    settings: Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+) -> Path:
+    """Writes the record of one run, whole or not at all; one of the same name is replaced.
+
+    Args:
+        name: Stable name of the run, the file's name: letters, digits, `.`, `_` and `-`.
+        kind: What was done, such as "training" or "evaluation".
+        results: What came out. `results_table` shows `metrics` (as `Evaluation.to_record` gives them), or
+            `evaluations`: a mapping from what was tested on to such results.
+        data: The data, such as `source`, `fingerprint`, `n`.
+        weights: The weights the model began with, such as `name`, `origin`, `licence`, `sha256`.
+        seed: The seed of the run.
+        seconds: How long it took.
+        settings: Parameters that the run was started with.
+        folder: Where to write; `default_folder()` if None.
+
+    Returns:
+        The file.
+
+    Raises:
+        FracturelabError: The name is no file name, or the folder cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise FracturelabError(f"expected a record name of letters, digits, '.', '_' and '-'. Received: {name!r}")
+    record = plain(
+        {
+            "format": _FORMAT,
+            "name": name,
+            "kind": kind,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seed": seed,
+            "seconds": None if seconds is None else round(float(seconds), 2),
+            "data": data,
+            "weights": weights,
+            "settings": settings,
+            "results": results,
+            "code": code_version(),
+            "packages": package_versions(),
+            "machine": machine(),
+        }
+    )
+    record["checksum"] = _checksum(record)
+    path = Path(folder) if folder is not None else default_folder()
+    path /= f"{name}.json"
+    write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return path
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text file whole or not at all, through a temporary file in the same folder.
+
+    Args:
+        path: The file; its folders are made.
+        text: What to write, line ends as they are.
+
+    Raises:
+        FracturelabError: It cannot be written; what was there before stays.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise FracturelabError(
+            f"cannot write {path}: {reason}. Choose a folder that can be written, or free some space"
+        ) from error
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Reads one record.
+
+    Args:
+        path: The JSON file.
+
+    Returns:
+        The record.
+
+    Raises:
+        FracturelabError: It cannot be read, is no record, or was edited by hand.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FracturelabError(f"cannot read the record {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise FracturelabError(f"{path} is not a whole JSON file: remove it, or run again what wrote it") from error
+    expected = {"format", "name", "kind", "results", "checksum"}
+    if not isinstance(record, dict) or not expected <= record.keys():
+        raise FracturelabError(f"{path} is not a record of a run: expected the keys {', '.join(sorted(expected))}")
+    if not isinstance(record["format"], int) or record["format"] > _FORMAT:
+        raise FracturelabError(f"{path} has record format {record['format']}; this version reads up to {_FORMAT}")
+    if not _is_untouched(record):
+        raise EditedRecordError(path)
+    return record
+
+
+class EditedRecordError(FracturelabError):
+    """A record whose content does not fit its checksum.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        super().__init__(f"{path} was changed after the run that wrote it: remove it, or run again what wrote it")
+
+
+def _is_untouched(record: Mapping[str, Any]) -> bool:
+    try:
+        return _checksum(record) == record["checksum"]
+    except ValueError:  # NaN or Infinity, which are never written
+        return False
+
+
+def read_records(folder: str | Path | None = None, *, kind: str | None = None) -> list[dict[str, Any]]:
+    """Reads all records of a folder, by name.
+
+    Files that are no whole record are left out with a warning. One that was edited by hand is an error: its numbers
+    must not vanish from a table in silence, nor enter it.
+
+    Args:
+        folder: Where to look; `default_folder()` if None.
+        kind: Only records of this kind.
+
+    Returns:
+        The records, sorted by name; none if there is no such folder.
+
+    Raises:
+        EditedRecordError: A record was edited by hand; the message names it.
+    """
+    place = Path(folder) if folder is not None else default_folder()
+    records = []
+    for path in sorted(place.glob("*.json")):
+        if path.name.startswith("."):
+            continue
+        try:
+            records.append(read_record(path))
+        except EditedRecordError:
+            raise
+        except FracturelabError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+    return sorted((r for r in records if kind is None or r["kind"] == kind), key=lambda r: r["name"])
