@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.records.files import write_text
