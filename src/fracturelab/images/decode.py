@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from PIL import (
 
 from fracturelab.errors import UnreadableImageError
 from fracturelab.images.grayscale import to_uint8, upright
+from fracturelab.images.opening import open_regular
 from fracturelab.images.signatures import HEAD_BYTES, IMAGE_FORMATS, recognise
 
 MAX_PIXELS = 80_000_000
@@ -163,7 +163,7 @@ def _name(source: Source) -> str:
 
 @contextmanager
 def _opened(source: Source, name: str) -> Iterator[BinaryIO]:
-    """A seekable binary file of known, bounded length. Waits for nobody: a named pipe is refused, not read."""
+    """A seekable binary file of known, bounded length."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         _check_length(len(source), name)
         yield io.BytesIO(source)
@@ -173,14 +173,8 @@ def _opened(source: Source, name: str) -> Iterator[BinaryIO]:
         _check_length(len(data), name)
         yield io.BytesIO(data)
         return
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
-    if os.path.isdir(source):
-        raise UnreadableImageError(name, "a folder, not a file")
-    with open(os.open(source, flags), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableImageError(name, "not a regular file (a pipe, socket or device)")
-        _check_length(status.st_size, name)
+    with open_regular(source) as file:
+        _check_length(os.fstat(file.fileno()).st_size, name)
         yield file
 
 
@@ -236,10 +230,6 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except UnreadableImageError:
         raise
-    except FileNotFoundError:
-        raise UnreadableImageError(name, "there is no such file (moved, deleted, or a broken link)") from None
-    except PermissionError:
-        raise UnreadableImageError(name, "no permission to read it") from None
     except MemoryError:
         raise UnreadableImageError(name, "decoding needs more memory than there is") from None
     except Exception as error:  # decoders meet hostile bytes: whatever they raise, the file is unreadable
@@ -248,7 +238,7 @@ def _explained(name: str) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
-        return f"cannot be opened: {os.strerror(error.errno).lower()}"
+        return f"cannot be read: {os.strerror(error.errno).lower()}"
     text = " ".join(str(error).split())
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return "truncated: the file ends before the picture does"

@@ -29,8 +29,8 @@ def letterbox(image: np.ndarray, size: int) -> np.ndarray:
         raise ValueError(f"expected uint8 of shape (height, width, 1). Received: {image.dtype} {image.shape}")
     if size < 1 or 0 in image.shape:
         raise ValueError(f"expected a size and an image of at least 1 pixel. Received: {size}, {image.shape}")
-    pixels = image.reshape(image.shape[:2])
-    height, width = pixels.shape
+    height, width = image.shape[0], image.shape[1]
+    pixels = image.reshape(height, width)
     scale = size / max(height, width)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
     if (new_height, new_width) != (height, width):

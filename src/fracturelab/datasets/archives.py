@@ -1,0 +1,166 @@
+"""Unpack an archive, but never outside its folder, and never a bomb."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from fracturelab.errors import FracturelabError
+
+MAX_BYTES = 50_000_000_000
+MAX_MEMBERS = 1_000_000
+MAX_RATIO = 100
+"""Images hardly shrink in an archive; one that grows a hundredfold when unpacked is a bomb."""
+_SMALL = 100_000_000
+
+
+class _Member(NamedTuple):
+    name: str
+    size: int
+    is_folder: bool
+    refuse: str | None
+    handle: zipfile.ZipInfo | tarfile.TarInfo
+
+
+def extract_archive(
+    archive: str | os.PathLike[str], folder: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES
+) -> Path:
+    """Unpack a zip or tar archive into a new folder.
+
+    Every member is looked at before anything is written. A path that is absolute or climbs out, a link, a device, a
+    name that occurs twice, more than `max_bytes` or a hundred times the archive's own length: the whole archive is
+    refused. Files are written beside the target and put in place with one rename, so a folder is there whole or not
+    at all.
+
+    Args:
+        archive: A .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz file; told by content.
+        folder: The folder to make. It must not exist yet, or be empty.
+        max_bytes: The most that may be unpacked.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FracturelabError: The archive is refused or damaged, or the folder cannot be made.
+    """
+    source, target = Path(archive), Path(os.path.abspath(folder))
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FracturelabError(f"expected a new or empty folder to unpack into. Received: {target}; choose another")
+    try:
+        opened: zipfile.ZipFile | tarfile.TarFile
+        if not source.is_file():
+            raise FracturelabError(f"expected an archive. Received: {source}, which is not a file")
+        if zipfile.is_zipfile(source):
+            opened = zipfile.ZipFile(source)
+        elif tarfile.is_tarfile(source):
+            opened = tarfile.TarFile.open(source)  # closed by the `with` below
+        else:
+            raise FracturelabError(f"expected a zip or tar archive. Received: {source}; download it again?")
+        with opened:
+            members = list(_checked(opened, source, max_bytes))
+            _unpack(opened, members, target)
+    except FracturelabError:
+        raise
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise FracturelabError(f"the archive {source} cannot be unpacked into {target}: {_short(error)}") from error
+    except Exception as error:  # zlib.error and lzma.LZMAError have no common parent
+        raise FracturelabError(f"the archive {source} is damaged: {_short(error)}") from error
+    return target
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def _checked(opened: zipfile.ZipFile | tarfile.TarFile, source: Path, max_bytes: int) -> Iterator[_Member]:
+    """Every member, or an error at the first that may not be unpacked."""
+    most = min(max_bytes, max(_SMALL, MAX_RATIO * source.stat().st_size))
+    total, count, kinds = 0, 0, dict[str, bool]()
+    for member in _members(opened):
+        total, count = total + member.size, count + 1
+        path = PurePosixPath(member.name.replace("\\", "/"))
+        refuse = member.refuse
+        if path.is_absolute() or ".." in path.parts or ":" in member.name.split("/")[0] or "\0" in member.name:
+            refuse = "leaves the folder"
+        elif not path.parts and not member.is_folder:
+            refuse = "has no name"
+        elif total > most or count > MAX_MEMBERS:
+            refuse = f"brings the total over the limit of {most / 1e6:.0f} MB and {MAX_MEMBERS} files, as a bomb does"
+        else:
+            key = str(path).casefold()
+            if key in kinds and not (kinds[key] and member.is_folder):
+                refuse = "occurs twice"
+            kinds[key] = member.is_folder
+        if refuse:
+            raise FracturelabError(f"the archive {source} is refused, nothing was unpacked: {member.name!r} {refuse}")
+        yield member
+
+
+def _members(opened: zipfile.ZipFile | tarfile.TarFile) -> Iterator[_Member]:
+    if isinstance(opened, zipfile.ZipFile):
+        for info in opened.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            refuse = None
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                refuse = "is a link or a device"
+            elif info.flag_bits & 1:
+                refuse = "is locked with a password"
+            yield _Member(info.filename, info.file_size, info.is_dir(), refuse, info)
+        return
+    for entry in opened:
+        refuse = None if entry.isreg() or entry.isdir() else "is a link or a device"
+        yield _Member(entry.name, entry.size if entry.isreg() else 0, entry.isdir(), refuse, entry)
+
+
+def _unpack(opened: zipfile.ZipFile | tarfile.TarFile, members: list[_Member], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    need = sum(member.size for member in members)
+    free = shutil.disk_usage(target.parent).free
+    if need > free:
+        raise FracturelabError(f"unpacking needs {need / 1e6:.0f} MB in {target.parent}, {free / 1e6:.0f} MB are free")
+    partial = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
+    partial.mkdir()
+    try:
+        for member in members:
+            path = partial.joinpath(*PurePosixPath(member.name.replace("\\", "/")).parts)
+            if member.is_folder:
+                path.mkdir(parents=True, exist_ok=True)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _stream(opened, member) as content, path.open("xb") as file:
+                _copy(content, file, member)
+        if target.exists():
+            target.rmdir()
+        os.replace(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _stream(opened: zipfile.ZipFile | tarfile.TarFile, member: _Member) -> IO[bytes]:
+    if isinstance(opened, zipfile.ZipFile):
+        assert isinstance(member.handle, zipfile.ZipInfo)
+        return opened.open(member.handle)
+    assert isinstance(member.handle, tarfile.TarInfo)
+    content = opened.extractfile(member.handle)
+    assert content is not None
+    return content
+
+
+def _copy(content: IO[bytes], file: IO[bytes], member: _Member) -> None:
+    """Write at most what the archive's directory promised: a member that holds more is lying."""
+    left = member.size
+    while block := content.read(1 << 20):
+        left -= len(block)
+        if left < 0:
+            raise FracturelabError(f"the archive is refused: {member.name!r} is longer than it says")
+        file.write(block)
+    if left:
+        raise FracturelabError(f"the archive is damaged: {member.name!r} is shorter than it says")

@@ -1,0 +1,96 @@
+"""Fetch published data sets, each at a pinned version, or say how to get them by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from fracturelab.errors import FracturelabError
+
+
+class Published(NamedTuple):
+    """A data set that others have published.
+
+    Attributes:
+        title: What it is called.
+        page: Where it can be read about and downloaded by hand.
+        handle: Kaggle's owner, name and version, or None where its terms forbid fetching it for you.
+        terms: Licence or terms, as the page states them.
+    """
+
+    title: str
+    page: str
+    handle: str | None
+    terms: str
+
+
+# Version 1 is the one each owner first published; a pinned version never changes under a result.
+PUBLISHED = {
+    "fracatlas": Published(
+        "FracAtlas: 4,083 X-rays of hand, leg, hip and shoulder (Abedeen et al., 2023)",
+        "https://www.kaggle.com/datasets/mahmudulhasantasin/fracatlas-original-dataset",
+        "mahmudulhasantasin/fracatlas-original-dataset/versions/1",
+        "CC BY 4.0",
+    ),
+    "multi-region": Published(
+        "Bone fracture multi-region X-ray data: 10,580 images, fractured and not, with published splits",
+        "https://www.kaggle.com/datasets/bmadushanirodrigo/fracture-multi-region-x-ray-data",
+        "bmadushanirodrigo/fracture-multi-region-x-ray-data/versions/1",
+        "ODC-By 1.0",
+    ),
+    "fracture-types": Published(
+        "Bone break classification: 1,129 images of ten fracture types, with published splits",
+        "https://www.kaggle.com/datasets/pkdarabi/bone-break-classification-image-dataset",
+        "pkdarabi/bone-break-classification-image-dataset/versions/1",
+        "as stated on its page",
+    ),
+    "mura": Published(
+        "MURA: 40,561 X-rays of the upper limb, normal and abnormal (Rajpurkar et al., 2018)",
+        "https://stanfordmlgroup.github.io/competitions/mura/",
+        None,
+        "Stanford's research use agreement, which each user accepts in person",
+    ),
+}
+
+
+def fetch(name: str) -> Path:
+    """Download a published data set once, through kagglehub, and return its folder.
+
+    kagglehub keeps downloads in its own cache and needs no account for these sets. Read the set's terms first: they
+    bind whoever uses it.
+
+    Args:
+        name: One of `PUBLISHED`: "fracatlas", "multi-region", "fracture-types"; "mura" only says how to get it.
+
+    Returns:
+        A folder for `read_dataset`.
+
+    Raises:
+        FracturelabError: The name is unknown, kagglehub is not installed, or the download failed; the message has the
+            steps by hand.
+    """
+    published = PUBLISHED.get(name)
+    if published is None:
+        raise FracturelabError(f"expected one of {', '.join(PUBLISHED)}. Received: {name!r}")
+    if published.handle is None:
+        raise FracturelabError(f"{name} is not fetched for you: its terms are {published.terms}; {by_hand(name)}")
+    try:
+        import kagglehub
+    except ImportError:
+        raise FracturelabError(
+            f"fetching {name} needs kagglehub: python -m pip install 'fracturelab[kaggle]'; or {by_hand(name)}"
+        ) from None
+    try:
+        return Path(kagglehub.dataset_download(published.handle))
+    except Exception as error:  # no network, no permission, a full disk: kagglehub has many ways to fail
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise FracturelabError(f"{name} could not be downloaded ({reason}); {by_hand(name)}") from error
+
+
+def by_hand(name: str) -> str:
+    """The steps that do without a download from here, in one sentence."""
+    published = PUBLISHED[name]
+    return (
+        f"by hand: download it in a browser from {published.page}, unpack it into data/{name}, "
+        f"then use that folder (fracturelab audit data/{name})"
+    )

@@ -1,0 +1,104 @@
+"""The one table of a data set, and what identifies its files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from fracturelab.errors import UnreadableImageError
+from fracturelab.images.opening import open_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("path", "label", "group", "split", "source", "kind", "study")
+"""The columns of every table, in order."""
+
+
+def make_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """A table from rows, with every column present, sorted by path.
+
+    Args:
+        rows: Mappings with `path` and any of the other columns; what is missing or None becomes <NA>.
+
+    Returns:
+        One row an image, with a RangeIndex: `path` (str, absolute), `label` (Int64: 0 normal, 1 fractured, <NA>
+        unknown), and as strings or <NA>: `group` (what must not be split apart, such as a patient), `split` ("train",
+        "val" or "test" where published), `source` (the data set), `kind` (fracture type), `study`.
+    """
+    import pandas as pd
+
+    ordered = sorted(rows, key=lambda row: row["path"])
+    # Plain Python strings: a file name need not be valid Unicode, which Arrow's strings would refuse.
+    types = {name: pd.StringDtype("python") for name in COLUMNS} | {"label": pd.Int64Dtype()}
+    columns = {name: pd.Series([row.get(name) for row in ordered], dtype=types[name]) for name in COLUMNS}
+    columns["path"] = pd.Series([row["path"] for row in ordered], dtype=object)
+    return pd.DataFrame(columns, columns=list(COLUMNS))
+
+
+def file_hashes(paths: Sequence[str | os.PathLike[str]], *, workers: int = 2) -> list[str]:
+    """The sha256 of each file's bytes.
+
+    Args:
+        paths: Files.
+        workers: Threads that read.
+
+    Returns:
+        64 hexadecimal digits a file, in the order of the paths.
+
+    Raises:
+        UnreadableImageError: A file cannot be read.
+    """
+    from joblib import Parallel, delayed
+
+    names = [os.fspath(path) for path in paths]
+    chunks = [names[start : start + 256] for start in range(0, len(names), 256)]
+    hashed = Parallel(n_jobs=workers, prefer="threads")(delayed(_hash_some)(chunk) for chunk in chunks)
+    return [digest for chunk in hashed for digest in chunk]
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """One sha256 that stands for a data set: the bytes of its files and their labels.
+
+    Names, folders and the order of the rows do not matter, so a copy elsewhere has the same fingerprint.
+
+    Args:
+        table: A table with `path` and `label`.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        UnreadableImageError: A file cannot be read.
+    """
+    labels = ["?" if label is None or label != label else str(int(label)) for label in _plain(table["label"])]
+    lines = sorted(f"{digest} {label}" for digest, label in zip(file_hashes(list(table["path"])), labels, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _plain(column: pd.Series) -> list[Any]:
+    return [None if missing else value for value, missing in zip(column, column.isna(), strict=True)]
+
+
+def _hash_some(names: list[str]) -> list[str]:
+    digests = []
+    for name in names:
+        try:
+            status = os.stat(name)
+        except (OSError, ValueError):
+            raise UnreadableImageError(name, "there is no such file (moved, deleted, or a broken link)") from None
+        digests.append(_hash(name, status.st_size, status.st_mtime_ns))
+    return digests
+
+
+@lru_cache(maxsize=200_000)
+def _hash(name: str, length: int, mtime_ns: int) -> str:
+    """Read a file once for each length and modification time it had."""
+    with open_regular(name) as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()

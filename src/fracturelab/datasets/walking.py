@@ -1,0 +1,155 @@
+"""Walk a folder of images: names only, no image is opened."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from fracturelab.errors import FracturelabError
+
+IMAGE_SUFFIXES = frozenset(
+    {
+        ".png",
+        ".apng",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".webp",
+        ".dcm",
+        ".dicom",
+    }
+)
+_JUNK = frozenset(
+    {
+        *("desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r", "__macosx", "@eadir", "lost+found", "$recycle.bin"),
+        "system volume information",
+    }
+)
+
+
+class Found(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        images: For each folder below the root, as a tuple of names, the names of the images in it; both sorted.
+        others: Files that are no images by name and no junk, as paths relative to the root; sorted.
+    """
+
+    images: dict[tuple[str, ...], list[str]]
+    others: list[str]
+
+
+def is_image_name(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's name ends like an image's (.png, .jpg, .tif, .dcm ...) and is not hidden."""
+    name = os.path.basename(os.fspath(path))
+    return not is_junk(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def is_junk(name: str) -> bool:
+    """Whether a name is one that systems leave behind: hidden files, desktop.ini, Thumbs.db, __MACOSX ..."""
+    return name.startswith(".") or name.lower() in _JUNK
+
+
+def list_other_files(folder: str | os.PathLike[str]) -> list[str]:
+    """The files below a folder that are neither images by name nor junk, relative to it and sorted.
+
+    `read_dataset` leaves them out; the audit lists them.
+
+    Raises:
+        FracturelabError: There is no such folder, or it cannot be read.
+    """
+    return walk(check_folder(folder)).others
+
+
+def check_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder as an absolute path.
+
+    Raises:
+        FracturelabError: There is no such folder.
+    """
+    path = Path(os.path.abspath(os.path.expanduser(folder)))
+    if path.is_dir():
+        return path
+    if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz") and path.is_file():
+        raise FracturelabError(
+            f"expected a folder of X-rays. Received: an archive, {path}; unpack it first, "
+            f"fracturelab.datasets.extract_archive does so safely"
+        )
+    what = "a file" if path.exists() else "a path where there is nothing"
+    raise FracturelabError(f"expected a folder of X-rays. Received: {what}, {path}")
+
+
+def walk(root: Path) -> Found:
+    """List what is below a folder, in the same order every time.
+
+    Links to files are taken as files. Links to folders are followed, wherever they lead, but every real folder is
+    visited once, by its own name where it has one below the root: a loop ends, and nothing is counted twice. Whatever
+    is named like an image counts as one, broken links and named pipes too, so that reading can say what is wrong.
+
+    Raises:
+        FracturelabError: A folder cannot be read.
+    """
+    images: dict[tuple[str, ...], list[str]] = {}
+    others: list[str] = []
+    seen = {_identity(os.stat(root))}
+    folders: list[tuple[str, ...]] = [()]
+    links: list[tuple[str, ...]] = []
+    while folders or links:
+        if not folders:
+            links.sort(key=lambda parts: (len(parts), parts))
+            link = links.pop(0)
+            identity = _identity(os.stat(root.joinpath(*link)))
+            if identity not in seen:
+                seen.add(identity)
+                folders.append(link)
+            continue
+        parts = folders.pop()
+        for entry in _entries(root.joinpath(*parts)):
+            if is_junk(entry.name):
+                continue
+            below = (*parts, entry.name)
+            status = _status(entry)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                if entry.is_symlink():
+                    links.append(below)
+                elif _identity(status) not in seen:
+                    seen.add(_identity(status))
+                    folders.append(below)
+            elif is_image_name(entry.name):
+                images.setdefault(parts, []).append(entry.name)
+            else:
+                others.append(os.path.join(*below))
+    return Found({parts: sorted(images[parts]) for parts in sorted(images)}, sorted(others))
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise FracturelabError(
+            f"the folder {folder} cannot be read ({error.strerror}); give yourself permission or leave it out"
+        ) from error
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Only folders need a status; of plain files and broken links none is asked for."""
+    try:
+        if entry.is_file(follow_symlinks=False) or not entry.is_dir():
+            return None
+        return os.stat(entry.path)
+    except OSError:
+        return None
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
