@@ -1,0 +1,54 @@
+"""The classic CNN from scratch, as so many fracture projects begin: v1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fracturelab.errors import FracturelabError
+from fracturelab.models.backbones import INPUT_NAME
+
+if TYPE_CHECKING:
+    import keras
+
+FILTERS = (32, 64, 128, 256)
+
+
+def build_cnn(*, input_size: int = 128, classes: int = 2, dropout: float = 0.4) -> keras.Model:
+    """Build four blocks of convolution, batch norm, ReLU and pooling, then global pooling and a dense layer.
+
+    Args:
+        input_size: Side of the square input in pixels, at least 32.
+        classes: 2 for one output P(fractured), more for one probability a class.
+        dropout: Share of the dense layer's outputs that training leaves out.
+
+    Returns:
+        An uncompiled, flat `keras.Model` from float32 (n, input_size, input_size, 1), grey levels 0..255, to
+        "p_fracture" (n, 1), or to "p_class" (n, classes).
+    """
+    import keras
+    from keras import layers
+
+    if isinstance(input_size, bool) or not isinstance(input_size, int) or not 32 <= input_size <= 2048:
+        raise FracturelabError(f"expected input_size from 32 to 2048 pixels. Received: {input_size!r}")
+    inputs = keras.Input((input_size, input_size, 1), name=INPUT_NAME)
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(inputs)
+    for number, filters in enumerate(FILTERS, start=1):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"block{number}_conv")(x)
+        x = layers.BatchNormalization(name=f"block{number}_norm")(x)
+        x = layers.Activation("relu", name=f"block{number}_relu")(x)
+        x = layers.MaxPooling2D(name=f"block{number}_pool")(x)
+    x = layers.GlobalAveragePooling2D(name="average")(x)
+    x = layers.Dense(128, activation="relu", name="dense")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    return keras.Model(inputs, output_layer(classes)(x), name="cnn")
+
+
+def output_layer(classes: int) -> keras.layers.Dense:
+    """The last layer: one sigmoid "p_fracture" for two classes, a softmax "p_class" for more."""
+    import keras
+
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
+        raise FracturelabError(f"expected at least 2 classes. Received: {classes!r}")
+    if classes == 2:
+        return keras.layers.Dense(1, activation="sigmoid", name="p_fracture")
+    return keras.layers.Dense(classes, activation="softmax", name="p_class")

@@ -1,0 +1,160 @@
+"""Transfer learning as one flat graph: a pretrained backbone, averages of its last two scales, one dense layer: v2."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fracturelab.errors import FracturelabError
+from fracturelab.models.backbones import build_backbone, feature_layers
+from fracturelab.models.cnn import output_layer
+from fracturelab.models.weights import WeightsInfo, load_into, resolve
+
+if TYPE_CHECKING:
+    import keras
+
+FEATURES = "features"
+STANDARDISE = "standardise"
+
+
+def default_input_size(backbone: str, weights: WeightsInfo | None = None) -> int:
+    """Side of the input in pixels, where nobody says otherwise.
+
+    What the weights' description says; else 320 for the mobile backbones, which are cheap and for which thin fractures
+    are worth the pixels (ImageNet MobileNet 0.75 on FracAtlas: 0.02 AUC above 224); else 224.
+    """
+    if weights is not None and weights.input_size:
+        return weights.input_size
+    return 320 if backbone.startswith("MobileNet") else 224
+
+
+def build_transfer_model(
+    backbone: str = "ResNet50",
+    *,
+    weights: str | Path | WeightsInfo | None = "auto",
+    input_size: int | None = None,
+    backbone_options: Mapping[str, Any] | None = None,
+    classes: int = 2,
+    dropout: float = 0.0,
+) -> keras.Model:
+    """Build a backbone with a linear head on standardised features.
+
+    The features are the global averages of the last activations at stride 16 and at stride 32; the former keep what is
+    small. They pass a batch norm that stays frozen (`training.head` sets it to the training images' moments), dropout,
+    and one dense layer: a logistic regression, which `training.head` can solve exactly.
+
+    Args:
+        backbone: A name of `keras.applications`.
+        weights: "auto", "imagenet", "bundled", "none" or None, a weights file, or what `weights.resolve` returned.
+        input_size: Side of the square input in pixels; None for `default_input_size`.
+        backbone_options: Options of the backbone, such as `{"alpha": 0.75}`.
+        classes: 2 for one output P(fractured), more for one probability a class.
+        dropout: Share of the features that training leaves out.
+
+    Returns:
+        An uncompiled, flat `keras.Model` from float32 (n, size, size, 1), grey levels 0..255, to "p_fracture" (n, 1),
+        or to "p_class" (n, classes). The backbone is frozen; see `unfreeze`.
+
+    Raises:
+        FracturelabError: Unknown backbone, or weights that cannot be had or do not fit.
+    """
+    import keras
+    from keras import layers
+
+    options = dict(backbone_options or {})
+    info = weights if isinstance(weights, WeightsInfo) else resolve(backbone, weights, options)
+    if info.kind == "none":
+        warnings.warn(info.sentence, stacklevel=2)
+    size = default_input_size(backbone, info) if input_size is None else input_size
+    base = build_backbone(
+        backbone,
+        input_size=size,
+        options=options,
+        weights_path="imagenet" if info.kind == "imagenet" else None,
+        scaling=info.scaling,
+        trainable=False,
+    )
+    if info.path and info.kind != "imagenet":
+        load_into(base, info.path, sha256=info.sha256)
+    averages = [
+        layers.GlobalAveragePooling2D(name=f"average_{place}")(base.get_layer(name).output)
+        for place, name in zip(("fine", "coarse"), feature_layers(base), strict=True)
+    ]
+    x = layers.Concatenate(name=FEATURES)(averages)
+    x = layers.BatchNormalization(center=False, scale=False, epsilon=1e-6, trainable=False, name=STANDARDISE)(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", backbone).lower()
+    return keras.Model(base.input, output_layer(classes)(x), name=f"transfer_{name}")
+
+
+def freeze_line(model: keras.Model) -> str:
+    """Name of the layer up to which a transfer model stays frozen when its top block is trained.
+
+    It is the last layer, at or before the fine feature layer, through which everything above must pass, and above
+    which the backbone still has weights: what comes out of it can be computed once and kept.
+    """
+    fine = feature_layers_of(model)[0]
+    operations = list(model.operations)  # in topological order
+    names = {operation.name for operation in operations}
+    followers = {
+        operation.name: {node.operation.name for node in operation._outbound_nodes} & names for operation in operations
+    }
+    coarse = [operation.name for operation in operations].index(feature_layers_of(model)[1])
+    weighted = [i for i, operation in enumerate(operations[: coarse + 1]) if getattr(operation, "weights", None)]
+    waiting: set[str] = set()
+    done: set[str] = set()
+    line = None
+    for index, operation in enumerate(operations):
+        done.add(operation.name)
+        waiting = {name for name in waiting | {operation.name} if not followers[name] <= done}
+        if waiting == {operation.name} and len(operation.output.shape) == 4 and index < weighted[-1]:
+            line = operation.name
+        if operation.name == fine:
+            break
+    if line is None:
+        raise FracturelabError(f"expected {model.name} to have a layer that everything passes through")
+    return line
+
+
+def feature_layers_of(model: keras.Model) -> tuple[str, str]:
+    """Names of the two layers of a transfer model whose averages are its features."""
+    return tuple(_source(model.get_layer(f"average_{place}")) for place in ("fine", "coarse"))  # type: ignore[return-value]
+
+
+def _source(layer: keras.layers.Layer) -> str:
+    return layer.input._keras_history.operation.name
+
+
+def split_at(model: keras.Model, name: str) -> tuple[keras.Model, keras.Model]:
+    """Cut a model in two at a layer everything passes through; both parts share its layers and weights.
+
+    Returns:
+        From the input to that layer's output, and from there to the model's output.
+    """
+    import keras
+
+    middle = next(operation for operation in model.operations if operation.name == name).output
+    return keras.Model(model.input, middle, name="trunk"), keras.Model(middle, model.output, name="top")
+
+
+def unfreeze(model: keras.Model, *, after: str) -> int:
+    """Make the layers after a layer trainable, batch norm excepted: it keeps its moments and stays in inference mode.
+
+    Args:
+        model: A transfer model.
+        after: Name of the layer up to which everything stays frozen.
+
+    Returns:
+        How many weights are trainable now.
+    """
+    import keras
+
+    names = [operation.name for operation in model.operations]
+    above = set(names[names.index(after) + 1 :])
+    for layer in model.layers:
+        layer.trainable = layer.name in above and not isinstance(layer, keras.layers.BatchNormalization)
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
