@@ -10,6 +10,7 @@ WORKERS ?= 2
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+export DATA ONLY
 
 # An environment that was moved together with its folder still points to the old place: set it up anew.
 $(shell [ ! -e .venv/ready ] || [ "$$(cat .venv/path 2>/dev/null)" = "$$(pwd)" ] || rm -f .venv/ready)
@@ -28,7 +29,7 @@ help: ## list what can be made
 setup: .venv/ready ## create .venv with the pinned packages
 
 notebooks: .venv/ready ## run the notebooks on the embedded default; DATA=folder for your own X-rays
-	@$(PY) -m fracturelab.notebooks $(if $(DATA),--data "$(DATA)") $(if $(ONLY),--only "$(ONLY)") $(FLAGS)
+	@$(PY) -m fracturelab.notebooks $(if $(DATA),--data "$$DATA") $(if $(ONLY),--only "$$ONLY") $(FLAGS)
 
 test: .venv/dev ## run the whole test suite
 	@$(PY) -m pytest -n $(WORKERS) $(FLAGS)

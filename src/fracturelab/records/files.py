@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fracturelab.errors import FracturelabError
+from fracturelab.places import reports_folder
 from fracturelab.records.context import code_version, machine, package_versions
 
 _FORMAT = 1
@@ -25,13 +26,8 @@ _PATH = re.compile(r"(?<![\w.:/~])(?:/|[A-Za-z]:\\)(?:[^\s'\",;/\\]+[/\\])+([^\s
 
 
 def default_folder() -> Path:
-    """`reports/results` of the checkout that holds the working folder, else of the working folder itself."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        project = folder / "pyproject.toml"
-        if project.is_file() and 'name = "fracturelab"' in project.read_text(encoding="utf-8", errors="replace"):
-            return folder / "reports" / "results"
-    return here / "reports" / "results"
+    """`results/` of the reports: of the project, or where `FRACTURELAB_REPORTS` says."""
+    return reports_folder() / "results"
 
 
 def plain(value: Any) -> Any:
