@@ -1,0 +1,54 @@
+"""Numbers in, matplotlib Axes out (a figure for whole pages); nothing here knows a model.
+
+Every function takes `ax=None` where one panel is enough, and looks the same: see `fracturelab.plots.style`.
+"""
+
+from fracturelab.plots.curves import calibration, precision_recall, roc
+from fracturelab.plots.data import class_balance, shortcuts, size_scatter
+from fracturelab.plots.images import (
+    duplicate_pairs,
+    heat_overlay,
+    heat_page,
+    montage,
+    prediction_montage,
+    probability_strip,
+)
+from fracturelab.plots.matrices import confusion_matrices, confusion_matrix
+from fracturelab.plots.scores import (
+    importances,
+    intervals,
+    ratios,
+    score_against_cost,
+    score_over_parts,
+)
+from fracturelab.plots.style import FRACTURED, NORMAL, WIDTH, save_figure, style
+from fracturelab.plots.training import learning_curve, training_curves
+
+__all__ = [
+    "FRACTURED",
+    "NORMAL",
+    "WIDTH",
+    "calibration",
+    "class_balance",
+    "confusion_matrices",
+    "confusion_matrix",
+    "duplicate_pairs",
+    "heat_overlay",
+    "heat_page",
+    "importances",
+    "intervals",
+    "learning_curve",
+    "montage",
+    "precision_recall",
+    "prediction_montage",
+    "probability_strip",
+    "ratios",
+    "roc",
+    "save_figure",
+    "score_against_cost",
+    "score_over_parts",
+    "shortcuts",
+    "size_scatter",
+    "style",
+    "training_curves",
+]

@@ -1,0 +1,295 @@
+"""Pages of radiographs: montages, pairs of copies, predictions, heat maps.
+
+Images are uint8 arrays (height, width) or (height, width, 1), bone bright.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from fracturelab.plots.style import FRACTURED, GREY, RIGHT, WIDTH, WRONG, own_axes, panels, styled
+
+
+def _flat(image: ArrayLike) -> NDArray[np.uint8]:
+    pixels = np.asarray(image)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim != 2:
+        raise ValueError(f"expected an image of shape (height, width) or (height, width, 1). Received: {pixels.shape}")
+    return pixels
+
+
+def _show(ax: Axes, image: ArrayLike, title: str = "", *, lines: int = 2) -> None:
+    ax.imshow(_flat(image), cmap="gray", vmin=0, vmax=255)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    if title:
+        ax.set_title(shortened(title, width=24, lines=lines), fontsize=8.5, loc="center", pad=4)
+
+
+def shortened(text: str, *, width: int = 24, lines: int = 2) -> str:
+    """Text cut to `lines` lines of at most `width` characters, each long one with dots in its middle."""
+    kept = []
+    for line in text.split("\n")[:lines]:
+        if len(line) > width:
+            half = (width - 1) // 2
+            line = f"{line[:half]}…{line[-(width - 1 - half) :]}"
+        kept.append(line.replace("$", r"\$"))
+    return "\n".join(kept)
+
+
+def _height(images: Sequence[ArrayLike], width: float, *, text: float) -> float:
+    """Height of a panel that fits the images' median aspect ratio, within reason."""
+    aspects = [_flat(image).shape[0] / _flat(image).shape[1] for image in images]
+    return width * float(np.clip(np.median(aspects), 0.5, 1.7)) + text
+
+
+def _page(images: Sequence[Any], titles: Sequence[Any] | None, *, columns: int, what: str) -> None:
+    if len(images) == 0:
+        raise ValueError(f"expected at least one image for {what}. Received: none")
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"expected a title for each of {len(images)} images. Received: {len(titles)}")
+    if columns < 1:
+        raise ValueError(f"expected at least one column. Received: {columns}")
+
+
+@styled
+def montage(
+    images: Sequence[ArrayLike], titles: Sequence[str] | None = None, *, columns: int = 6, title: str = ""
+) -> Figure:
+    """A page of images with a short title each.
+
+    Args:
+        images: Grey images; sizes may differ.
+        titles: One for each image, at most two lines; None for none.
+        columns: Images in a row.
+        title: Of the page.
+
+    Returns:
+        The figure.
+    """
+    _page(images, titles, columns=columns, what="a montage")
+    width = WIDTH / min(columns, max(len(images), 3))
+    text = 0.45 if titles is not None and any("\n" in t for t in titles) else 0.28 if titles is not None else 0.06
+    figure, axes = panels(len(images), columns=columns, panel=(width, _height(images, width, text=text)))
+    for ax, image, words in zip(axes, images, titles or [""] * len(images), strict=True):
+        _show(ax, image, words)
+    _page_title(figure, title)
+    return figure
+
+
+def _page_title(figure: Figure, title: str) -> None:
+    if title:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + 0.35)
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+
+
+@styled
+def duplicate_pairs(pairs: Sequence[tuple[ArrayLike, ArrayLike]], titles: Sequence[tuple[str, str]]) -> Figure:
+    """Pairs of copies, two pairs in a row, a line between the two of a pair.
+
+    Args:
+        pairs: Two images each.
+        titles: Two titles each, such as "train: img_1.png".
+
+    Returns:
+        The figure.
+    """
+    _page(pairs, titles, columns=1, what="pairs of copies")
+    width = WIDTH / 4
+    flat = [image for pair in pairs for image in pair]
+    figure, axes = panels(len(flat), columns=4 if len(pairs) > 1 else 2, panel=(width, _height(flat, width, text=0.45)))
+    for i, (pair, words) in enumerate(zip(pairs, titles, strict=True)):
+        left, right = axes[2 * i], axes[2 * i + 1]
+        _show(left, pair[0], words[0])
+        _show(right, pair[1], words[1])
+        right.text(-0.04, 0.5, "=", transform=right.transAxes, ha="center", va="center", fontsize=14, color=GREY)
+    return figure
+
+
+@styled
+def prediction_montage(
+    images: Sequence[ArrayLike],
+    probabilities: Sequence[float],
+    *,
+    threshold: float,
+    labels: Sequence[int | None] | None = None,
+    names: Sequence[str] | None = None,
+    columns: int = 6,
+    title: str = "",
+) -> Figure:
+    """A page of images with P(fractured), framed by whether the model is right.
+
+    Right answers have a green frame and a tick, wrong ones a dashed red frame and a cross, images without a label a
+    grey frame.
+
+    Args:
+        images: Grey images; sizes may differ.
+        probabilities: P(fractured) of each.
+        threshold: At or above it an image is called fractured.
+        labels: 0 normal, 1 fractured, None unknown; None for all unknown.
+        names: A short name for each image, shown above.
+        columns: Images in a row.
+        title: Of the page.
+
+    Returns:
+        The figure.
+    """
+    _page(images, None, columns=columns, what="a page of predictions")
+    truth = [None] * len(images) if labels is None else [_known(label) for label in labels]
+    words = [""] * len(images) if names is None else [f"{shortened(name)}\n" for name in names]
+    if not len(images) == len(truth) == len(words) == len(probabilities):
+        raise ValueError(
+            f"expected a probability, label and name for each of {len(images)} images. "
+            f"Received: {len(probabilities)}, {len(truth)} and {len(words)}"
+        )
+    width = WIDTH / min(columns, max(len(images), 3))
+    lines = 2 if names is None else 3
+    figure, axes = panels(len(images), columns=columns, panel=(width, _height(images, width, text=0.1 + 0.17 * lines)))
+    for ax, image, p, label, name in zip(axes, images, probabilities, truth, words, strict=True):
+        called = int(p >= threshold)
+        answer = f"p = {p:.2f}: {_word(called)}"
+        fact = "label unknown" if label is None else f"{'✓' if called == label else '✗'} is {_word(label)}"
+        _show(ax, image, f"{name}{answer}\n{fact}", lines=3)
+        colour = GREY if label is None else RIGHT if called == label else WRONG
+        for spine in ax.spines.values():
+            spine.set(visible=True, color=colour, linewidth=3)
+            if label is not None and called != label:
+                spine.set_linestyle((0, (1.6, 1.2)))
+        ax.title.set_color(colour)
+    _page_title(figure, title)
+    return figure
+
+
+def _known(label: Any) -> int | None:
+    """A label as 0 or 1; None, NA and nan are unknown."""
+    return None if pd.isna(label) or label not in (0, 1) else int(label)
+
+
+def _word(label: int) -> str:
+    return "fractured" if label else "normal"
+
+
+@styled
+def heat_overlay(
+    image: ArrayLike,
+    heat: ArrayLike,
+    *,
+    alpha: float = 0.5,
+    box: Sequence[float] | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """A heat map over a radiograph, at the radiograph's resolution; where there is no heat the bone stays visible.
+
+    Args:
+        image: Grey image (h, w) or (h, w, 1).
+        heat: (h', w') in [0, 1], stretched over the image.
+        alpha: Opacity where the heat is 1.
+        box: (x0, y0, x1, y1) in pixels of the image, drawn dashed: where the fracture is.
+        title: Above the image.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        The Axes.
+    """
+    pixels, warm = _flat(image), np.asarray(heat, dtype=float)
+    if warm.ndim != 2 or not np.isfinite(warm).all() or warm.min() < 0 or warm.max() > 1:
+        raise ValueError(f"expected heat of shape (h, w) in [0, 1]. Received: shape {warm.shape}")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"expected alpha in [0, 1]. Received: {alpha}")
+    height, width = pixels.shape
+    ax = own_axes(ax, width=3.6, height=3.6 * float(np.clip(height / width, 0.4, 2)) + 0.4)
+    _show(ax, pixels, title)
+    colours = plt.get_cmap("autumn_r")(warm)  # yellow to red: seen on white bone and on black background
+    colours[..., 3] = alpha * np.sqrt(warm)
+    ax.imshow(colours, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear")
+    if box is not None:
+        x0, y0, x1, y1 = box
+        ax.add_patch(
+            plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="#56B4E9", linewidth=1.5, linestyle="--")
+        )
+    return ax
+
+
+@styled
+def heat_page(
+    images: Sequence[ArrayLike],
+    heats: dict[str, Sequence[ArrayLike]],
+    *,
+    titles: Sequence[str] | None = None,
+    boxes: Sequence[Sequence[float] | None] | None = None,
+    alpha: float = 0.6,
+) -> Figure:
+    """A row for each image: the image itself, then one column for each kind of heat map.
+
+    Args:
+        images: Grey images.
+        heats: Name of the method to its maps, one for each image, in [0, 1].
+        titles: One for each image.
+        boxes: Where the fracture is, or None, for each image.
+        alpha: Opacity where the heat is 1.
+
+    Returns:
+        The figure.
+    """
+    _page(images, titles, columns=1, what="a page of heat maps")
+    across = 1 + len(heats)
+    width = min(WIDTH / across, 2.3)
+    figure, axes = panels(len(images) * across, columns=across, panel=(width, _height(images, width, text=0.32)))
+    for row, image in enumerate(images):
+        cells = axes[row * across : (row + 1) * across]
+        box = None if boxes is None else boxes[row]
+        _show(cells[0], image, titles[row] if titles is not None else "")
+        for ax, (name, maps) in zip(cells[1:], heats.items(), strict=True):
+            heat_overlay(image, maps[row], alpha=alpha, box=box, title=name if row == 0 else "", ax=ax)
+    return figure
+
+
+@styled
+def probability_strip(
+    names: Sequence[str],
+    probabilities: dict[str, Sequence[float]],
+    *,
+    thresholds: dict[str, float],
+    labels: Sequence[int | None] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """P(fractured) of each image as a dot, one symbol for each model; the row's tint says what the image is.
+
+    Args:
+        names: One for each image.
+        probabilities: Model to P(fractured) of each image.
+        thresholds: Model to its threshold, drawn as a dashed line.
+        labels: 0 normal, 1 fractured, None unknown.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        The Axes.
+    """
+    ax = own_axes(ax, height=0.9 + 0.24 * len(names))
+    rows = np.arange(len(names))
+    for row, label in zip(rows, labels if labels is not None else [None] * len(names), strict=True):
+        if _known(label) == 1:
+            ax.axhspan(row - 0.5, row + 0.5, color=FRACTURED, alpha=0.12, linewidth=0)
+    for i, (model, values) in enumerate(probabilities.items()):
+        colour, marker = ("#0072B2", "#000000", "#009E73", "#CC79A7")[i % 4], "osD^"[i % 4]
+        ax.plot(values, rows, marker, color=colour, markersize=6, alpha=0.9, label=model)
+        ax.axvline(thresholds[model], color=colour, linestyle="--", linewidth=1)
+    ax.set_yticks(rows, [shortened(name, width=36, lines=1) for name in names], fontsize=8)
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="P(fractured); dashed: the model's threshold")
+    if labels is not None:
+        ax.fill_between([], [], [], color=FRACTURED, alpha=0.12, linewidth=0, label="fractured image")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+    return ax

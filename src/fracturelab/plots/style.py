@@ -1,0 +1,140 @@
+"""The look of every figure: quiet, readable at the width of a notebook, safe for colour-blind readers.
+
+Colours are those of Okabe and Ito (2008), "Color Universal Design".
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fracturelab.errors import FracturelabError
+
+WIDTH = 9.0
+"""Inches across a notebook cell."""
+
+NORMAL, FRACTURED = "#0072B2", "#D55E00"
+RIGHT, WRONG = "#009E73", "#CC3311"
+GREY = "#666666"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+
+_STYLE = {
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "image.cmap": "gray",
+    "image.interpolation": "antialiased",
+}
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def style() -> AbstractContextManager[None]:
+    """The look of this project's figures, for a `with` block around plots of one's own."""
+    return mpl.rc_context(_STYLE)
+
+
+def styled(plot: Callable[P, T]) -> Callable[P, T]:
+    """Runs a plot function in `style()`."""
+
+    @functools.wraps(plot)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> T:
+        with style():
+            return plot(*args, **kwargs)
+
+    return inside
+
+
+def own_axes(ax: Axes | None, *, width: float = WIDTH, height: float = 3.6) -> Axes:
+    """The given Axes, or those of a new figure whose layout leaves room for every label."""
+    if ax is not None:
+        return ax
+    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def panels(count: int, *, columns: int, panel: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels in rows of `columns`; panels that are left over are removed.
+
+    Args:
+        count: Panels, at least one.
+        columns: Most panels in a row.
+        panel: Width and height of one, in inches.
+
+    Returns:
+        The figure and its `count` Axes.
+    """
+    across = max(1, min(columns, count))
+    rows = -(-count // across)
+    figure, grid = plt.subplots(
+        rows, across, figsize=(panel[0] * across, panel[1] * rows), squeeze=False, layout="constrained"
+    )
+    for spare in list(grid.flat)[count:]:
+        spare.remove()
+    return figure, list(grid.flat)[:count]
+
+
+def save_figure(figure: Figure | Axes, path: str | Path, *, dpi: int = 120) -> Path:
+    """Saves a figure as PNG, whole or not at all; the same figure gives the same bytes.
+
+    Args:
+        figure: The figure, or Axes of it.
+        path: The file, ending in `.png`; its folders are made.
+        dpi: Dots an inch.
+
+    Returns:
+        The file.
+
+    Raises:
+        FracturelabError: It is not called `.png`, or cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise FracturelabError(f"expected a file name ending in .png. Received: {path.name}")
+    whole = figure.get_figure(root=True) if isinstance(figure, Axes) else figure
+    if whole is None:
+        raise ValueError("expected Axes of a figure. Received: Axes without one")
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".tmp.png")
+        os.close(handle)
+        with style():
+            whole.savefig(temporary, dpi=dpi, bbox_inches="tight", pad_inches=0.1, metadata={"Software": None})
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise FracturelabError(
+            f"cannot write {path}: {error.strerror or error}. Choose a folder that can be written, or free some space"
+        ) from error
+    return path

@@ -1,0 +1,136 @@
+"""Pictures of training: epochs, and how much more data helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+from numpy.typing import ArrayLike
+
+from fracturelab.plots.style import COLOURS, GREY, WIDTH, own_axes, panels, styled
+
+_MARKERS = "osD^vPX*"
+_DASHES = ("-", "--", "-.", ":")
+
+
+@styled
+def training_curves(
+    history: Mapping[str, ArrayLike],
+    *,
+    stages: Sequence[str] | None = None,
+    best: int | None = None,
+    title: str = "",
+) -> Figure:
+    """Loss on the left, every other measure on the right, over the epochs.
+
+    Args:
+        history: Measure to its value after each epoch, such as loss, val_loss, val_auc. A pandas DataFrame serves as
+            well; columns that are not numbers, and `epoch`, are left out.
+        stages: Stage of each epoch, such as "head" or "fine-tuning"; a dotted line separates them.
+        best: Epoch (from 0) whose weights are kept, marked.
+        title: Of the figure.
+
+    Returns:
+        The figure.
+    """
+    series: dict[str, Any] = {
+        name: np.asarray(history[name], float)
+        for name in history
+        if name != "epoch" and np.issubdtype(np.asarray(history[name]).dtype, np.number)
+    }
+    losses = {name: values for name, values in series.items() if "loss" in name}
+    others = {name: values for name, values in series.items() if name not in losses and "learning_rate" not in name}
+    drawn = [group for group in (losses, others) if group]
+    if not drawn:
+        raise ValueError("expected at least one measure over the epochs. Received: none")
+    figure, axes = panels(len(drawn), columns=2, panel=(WIDTH / len(drawn), 3.2))
+    for ax, group in zip(axes, drawn, strict=True):
+        for i, (name, values) in enumerate(group.items()):
+            validation = name.startswith("val_")
+            ax.plot(
+                np.arange(1, len(values) + 1),
+                values,
+                color=COLOURS[i % len(COLOURS)],
+                linestyle="-" if validation else "--",
+                marker="o" if len(values) <= 30 else None,
+                markersize=3,
+                label=_in_words(name),
+            )
+        epochs = max(len(values) for values in group.values())
+        if stages is not None:
+            _mark_stages(ax, list(stages))
+        if best is not None:
+            ax.axvline(best + 1, color=GREY, linewidth=1, label=f"kept: epoch {best + 1}")
+        ax.set(xlabel="epoch", xlim=(0.5, epochs + 0.5), ylabel="loss" if group is losses else "score")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.legend()
+    if title:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return figure
+
+
+def _in_words(name: str) -> str:
+    part, measure = ("validation", name[4:]) if name.startswith("val_") else ("training", name)
+    return f"{part} {measure.replace('_', ' ').replace('auc', 'AUC')}"
+
+
+def _mark_stages(ax: Axes, stages: list[str]) -> None:
+    starts = [i for i, stage in enumerate(stages) if i == 0 or stage != stages[i - 1]]
+    for start in starts:
+        if start:
+            ax.axvline(start + 0.5, color=GREY, linestyle=":", linewidth=1)
+        ax.annotate(
+            stages[start],
+            (start + 0.55, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(2, 2),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=GREY,
+        )
+
+
+@styled
+def learning_curve(
+    sizes: Sequence[int],
+    curves: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    ylabel: str = "ROC AUC",
+    ax: Axes | None = None,
+) -> Axes:
+    """A score against the number of training images, with bands.
+
+    Args:
+        sizes: Numbers of training images.
+        curves: Name to `value` and, where known, `low` and `high`, each one number for each size.
+        ylabel: The score.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        The Axes; the numbers of images stand on a logarithmic scale.
+    """
+    ax = own_axes(ax, width=7.5, height=3.8)
+    for i, (name, curve) in enumerate(curves.items()):
+        colour = COLOURS[i % len(COLOURS)]
+        ax.plot(
+            sizes,
+            np.asarray(curve["value"], float),
+            marker=_MARKERS[i % len(_MARKERS)],
+            linestyle=_DASHES[i % len(_DASHES)],
+            color=colour,
+            markersize=5,
+            label=name,
+        )
+        if "low" in curve and "high" in curve:
+            low, high = np.asarray(curve["low"], float), np.asarray(curve["high"], float)
+            ax.fill_between(sizes, low, high, color=colour, alpha=0.13, linewidth=0)
+    ax.set_xscale("log")
+    ax.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set(xlabel="training images", ylabel=ylabel)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    return ax
