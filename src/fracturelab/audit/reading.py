@@ -50,7 +50,7 @@ class Readings:
 
     @property
     def readable(self) -> np.ndarray:
-        """bool (n,): the file could be decoded whole."""
+        """Which files could be decoded whole: bool (n,)."""
         return np.array([reason is None for reason in self.reasons], bool)
 
 
