@@ -1,0 +1,11 @@
+"""Recipes that fit models: prepare the data, train v1 from scratch, train v2 from pretrained features.
+
+TensorFlow is imported when something is trained, not when this package is.
+"""
+
+from fracturelab.training.fitting import Fit, set_seed
+from fracturelab.training.prepare import Prepared, at_size, prepare
+from fracturelab.training.v1 import train_v1
+from fracturelab.training.v2 import train_v2
+
+__all__ = ["Fit", "Prepared", "at_size", "prepare", "set_seed", "train_v1", "train_v2"]

@@ -1,0 +1,141 @@
+"""From a table to what a fit needs: readable images at one size, groups, and a split that keeps groups whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fracturelab.errors import FracturelabError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CLASS_NAMES = ("normal", "fractured")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Images of one size with their labels, groups and split; row i of everything is the same image.
+
+    Attributes:
+        table: The readable, labelled rows, with `group` and `split` filled; rows a split leaves out have <NA> there.
+        images: uint8 (n, size, size, 1), bone bright; usually a read-only memory map.
+        hashes: (n,) sha256 of each file.
+        unreadable: Columns path and reason: files that were left out.
+        class_names: What labels 0, 1 and so on mean.
+    """
+
+    table: pd.DataFrame
+    images: NDArray[np.uint8]
+    hashes: NDArray[np.str_]
+    unreadable: pd.DataFrame
+    class_names: tuple[str, ...] = field(default=CLASS_NAMES)
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.images.shape[1])
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) 0 normal, 1 fractured."""
+        return self.table["label"].to_numpy(np.int64)
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        """(n,) what must not be on two sides: patient or set of near-duplicates."""
+        return self.table["group"].to_numpy(str)
+
+    def rows(self, name: str) -> NDArray[np.int64]:
+        """Indices of the images of one part: "train", "val" or "test"."""
+        return np.flatnonzero((self.table["split"] == name).fillna(False).to_numpy(bool))
+
+    def part(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.str_]]:
+        """Images (a copy in memory), labels and groups of one part."""
+        rows = self.rows(name)
+        return np.asarray(self.images[rows]), self.labels[rows], self.groups[rows]
+
+    def paths(self, name: str) -> list[str]:
+        """Files of one part."""
+        return self.table["path"].iloc[self.rows(name)].tolist()
+
+
+def prepare(
+    table: pd.DataFrame,
+    *,
+    size: int,
+    seed: int = 0,
+    val: float = 0.15,
+    test: float = 0.15,
+    cache_dir: str | Path | Literal[False] | None = None,
+    progress: bool = True,
+) -> Prepared:
+    """Read the images of a table and make sure that they can be trained on.
+
+    Unreadable files are left out and listed. Groups are filled where they are missing (near-duplicates), the project's
+    fixed test part of FracAtlas is marked where its files occur, and what has no split yet is split by group.
+
+    Args:
+        table: The data set's table.
+        size: Side of the square images in pixels.
+        seed: Decides the split.
+        val: Share of the images for validation, where none is published.
+        test: Share of the images for the test, where none is published.
+        cache_dir: Folder of decoded images; None for the default, False for none.
+        progress: Show a progress bar while decoding.
+
+    Returns:
+        The images with their labels, groups and split.
+
+    Raises:
+        FracturelabError: No labelled and readable image, one class only, or a side that would lack a class.
+    """
+    from fracturelab import audit, images, splits
+    from fracturelab.datasets import file_hashes
+
+    table = table[table["label"].notna()].reset_index(drop=True)
+    if table.empty:
+        raise FracturelabError("expected images with labels to train on. Received: none that has one")
+    pixels, reasons = images.load_readable_images(table["path"].tolist(), size, cache_dir=cache_dir, progress=progress)
+    unreadable = _listed(table, reasons)
+    if reasons:
+        keep = np.setdiff1d(np.arange(len(table)), np.fromiter(reasons, np.int64))
+        if not len(keep):
+            raise FracturelabError(
+                f"none of the {len(table)} images can be read; the first: {next(iter(reasons.values()))}"
+            )
+        table = table.iloc[keep].reset_index(drop=True)
+        pixels = images.load_images(table["path"].tolist(), size, cache_dir=cache_dir, progress=progress)
+    missing = [name for label, name in enumerate(CLASS_NAMES) if not (table["label"] == label).any()]
+    if missing:
+        raise FracturelabError(f"expected images of both classes. Received: {len(table)}, none of them {missing[0]}")
+    hashes = file_hashes(table["path"].tolist())
+    if table["group"].isna().any():
+        table = audit.with_groups(table)
+    if splits.fracatlas_test_hashes().intersection(hashes):
+        table = splits.with_fracatlas_test(table, hashes=hashes)
+    table = splits.holdout_split(table, val=val, test=test, seed=seed)
+    return Prepared(table, pixels, np.asarray(hashes, dtype=str), unreadable)
+
+
+def at_size(
+    prepared: Prepared, size: int, *, cache_dir: str | Path | Literal[False] | None = None, progress: bool = True
+) -> Prepared:
+    """The same images, groups and split at another size, without auditing them again."""
+    from fracturelab.images import load_images
+
+    if size == prepared.size:
+        return prepared
+    pixels = load_images(prepared.table["path"].tolist(), size, cache_dir=cache_dir, progress=progress)
+    return Prepared(prepared.table, pixels, prepared.hashes, prepared.unreadable, prepared.class_names)
+
+
+def _listed(table: pd.DataFrame, reasons: dict[int, str]) -> pd.DataFrame:
+    import pandas as pd
+
+    paths = [table["path"].iloc[index] for index in reasons]
+    return pd.DataFrame({"path": paths, "reason": list(reasons.values())}, columns=["path", "reason"], dtype=object)

@@ -1,0 +1,124 @@
+"""v1: the classic CNN, trained from scratch on balanced batches of augmented images."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from fracturelab.models.cnn import build_cnn
+from fracturelab.pipeline import Augmentation, batches
+from fracturelab.training.fitting import (
+    Fit,
+    check_parts,
+    class_weights,
+    compile_model,
+    history_table,
+    predict,
+    reloaded,
+    run_epochs,
+    set_seed,
+    validation_scores,
+)
+from fracturelab.training.prepare import Prepared
+
+
+def train_v1(
+    prepared: Prepared,
+    *,
+    seed: int = 0,
+    epochs: int = 30,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    balance: Literal["batches", "weights", "none"] = "batches",
+    augmentation: Augmentation | None = None,
+    augment: bool = True,
+    dropout: float = 0.4,
+    patience: int = 8,
+    plateau: int = 3,
+    work_dir: str | Path | None = None,
+    progress: bool = True,
+) -> Fit:
+    """Train `build_cnn` on the training part; the validation part stops it and chooses epoch and threshold.
+
+    Args:
+        prepared: Images, labels and split.
+        seed: Weights, order, augmentation and dropout follow from it; two runs with one seed are equal.
+        epochs: Most epochs.
+        batch_size: Images a batch.
+        learning_rate: AdamW's first learning rate; lowered on a plateau of the validation loss.
+        balance: "batches" shows as many fractured as normal images; "weights" weighs the loss instead, as many
+            projects do, and does worse where fractures are rare; "none" does neither.
+        augmentation: How far views may be from their image; None for the defaults.
+        augment: Whether to augment at all. The flawed run of notebook 02 brings augmented copies of its own.
+        dropout: Of the dense layer.
+        patience: Epochs without a better validation loss before training stops.
+        plateau: Epochs without a better validation loss before the learning rate is lowered.
+        work_dir: Where checkpoints go, so that a stopped run can go on; a folder of this run alone. None keeps none.
+        progress: Show a progress bar.
+
+    Returns:
+        The fit; its model is the reloaded checkpoint of the best epoch.
+
+    Raises:
+        FracturelabError: A class is missing in training or validation, or the loss is not finite from the start.
+    """
+    started = time.perf_counter()
+    set_seed(seed)
+    labels, train, val = prepared.labels, prepared.rows("train"), prepared.rows("val")
+    classes = len(prepared.class_names)
+    check_parts(labels, train, val, classes)
+    model = build_cnn(input_size=prepared.size, classes=classes, dropout=dropout)
+    compile_model(model, learning_rate=learning_rate, weight_decay=1e-4)
+    how = (augmentation or Augmentation()) if augment else None
+
+    def epoch_data(epoch: int) -> Any:
+        return batches(
+            prepared.images, labels, rows=train, batch_size=batch_size, shuffle=True, balanced=balance == "batches",
+            augmentation=how, seed=seed, epoch=epoch,
+        )  # fmt: skip
+
+    def validate() -> tuple[float, float | None]:
+        return validation_scores(labels[val], predict(model, prepared.images, rows=val))
+
+    with tempfile.TemporaryDirectory(prefix="fracturelab-") as temporary:
+        folder = Path(work_dir) if work_dir is not None else Path(temporary)
+        history = run_epochs(
+            model, epoch_data, validate, stage="v1", epochs=epochs, seed=seed, patience=patience, plateau=plateau,
+            folder=folder / "v1", class_weight=class_weights(labels[train]) if balance == "weights" else None,
+            progress=progress,
+        )  # fmt: skip
+        model = reloaded(model, Path(temporary) / "v1.keras")
+    return finished_fit(
+        model, prepared, history=history, candidates={}, chosen="v1", weights=None, seed=seed, started=started,
+        recipe={
+            "recipe": "v1", "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
+            "balance": balance, "augment": augment, "dropout": dropout, "patience": patience, "plateau": plateau,
+        },
+    )  # fmt: skip
+
+
+def finished_fit(
+    model: Any, prepared: Prepared, *, history: list[dict[str, Any]], candidates: dict[str, dict[str, float | None]],
+    chosen: str, weights: Any, seed: int, started: float, recipe: dict[str, Any],
+) -> Fit:  # fmt: skip
+    """Choose the threshold on the validation images and gather everything into a `Fit`."""
+    from fracturelab.evaluation import choose_threshold
+
+    val = prepared.rows("val")
+    labels = prepared.labels[val]
+    probabilities = predict(model, prepared.images, rows=val)
+    loss, auc = validation_scores(labels, probabilities)
+    threshold = choose_threshold(labels, probabilities) if probabilities.ndim == 1 else 0.5
+    return Fit(
+        model=model,
+        threshold=float(threshold),
+        history=history_table(history),
+        candidates={**candidates, chosen: {"val_loss": loss, "val_auc": auc}},
+        chosen=chosen,
+        weights=weights,
+        recipe={**recipe, "input_size": prepared.size},
+        seconds=time.perf_counter() - started,
+        seed=seed,
+    )
