@@ -1,0 +1,290 @@
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from fracturelab import evaluation, plots
+from fracturelab.errors import FracturelabError
+from fracturelab.plots.images import shortened
+from fracturelab.plots.style import RIGHT, WRONG
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def _images(n=3):
+    return [np.full((40 + 5 * i, 50, 1), 20 * i, np.uint8) for i in range(n)]
+
+
+def _words(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def _overhang(figure):
+    """How many inches anything drawn reaches beyond the figure."""
+    figure.canvas.draw()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return max(-box.x0, -box.y0, box.x1 - width, box.y1 - height)
+
+
+@pytest.fixture(scope="module")
+def scored():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 60)
+    return labels, 1 / (1 + np.exp(-(rng.normal(size=60) + labels - 0.5)))
+
+
+def test_montage_shows_every_image_as_it_is():
+    figure = plots.montage(_images(7), [f"a{i}" for i in range(7)], columns=3, title="Seven")
+    assert isinstance(figure, Figure)
+    assert len(figure.axes) == 7
+    shown = figure.axes[4].images[0]
+    assert shown.get_array().shape == (60, 50)
+    assert (shown.get_array() == 80).all()
+    assert shown.get_clim() == (0, 255)
+    assert figure.axes[4].get_title() == "a4"
+    assert figure.get_suptitle() == "Seven"
+    assert _overhang(figure) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("images", "titles", "message"),
+    [
+        ([], None, "at least one image"),
+        (_images(2), ["a"], "title for each of 2"),
+        ([np.zeros((4, 4, 3))], None, "width, 1"),
+    ],
+)
+def test_montage_refuses_what_it_cannot_show(images, titles, message):
+    with pytest.raises(ValueError, match=message):
+        plots.montage(images, titles)
+
+
+def test_long_names_are_cut_in_the_middle_and_dollars_are_no_formula():
+    assert shortened("a_very_long_file_name_0001.png", width=15) == "a_very_…001.png"
+    assert shortened("cost$5$") == r"cost\$5\$"
+    figure = plots.montage(_images(1), ["$x_{$"])
+    figure.canvas.draw()
+
+
+def test_duplicate_pairs_stand_beside_each_other():
+    images = _images(4)
+    figure = plots.duplicate_pairs([(images[0], images[1]), (images[2], images[3])], [("a", "b"), ("c", "d")])
+    assert [ax.get_title(loc="center") for ax in figure.axes] == ["a", "b", "c", "d"]
+    assert [_words(ax) for ax in figure.axes] == [[], ["="], [], ["="]]
+
+
+def test_predictions_are_framed_by_right_and_wrong():
+    figure = plots.prediction_montage(_images(4), [0.9, 0.4, 0.4, 0.7], threshold=0.5, labels=[1, 1, 0, None])
+    frames = [to_hex(ax.spines["left"].get_edgecolor()).lower() for ax in figure.axes]
+    assert frames == [RIGHT.lower(), WRONG.lower(), RIGHT.lower(), "#666666"]
+    titles = [ax.get_title(loc="center") for ax in figure.axes]
+    assert titles[0] == "p = 0.90: fractured\n✓ is fractured"
+    assert titles[1] == "p = 0.40: normal\n✗ is fractured"
+    assert titles[3] == "p = 0.70: fractured\nlabel unknown"
+    assert _overhang(figure) < 0.02
+
+
+def test_heat_lies_over_the_whole_image_and_is_clear_where_cold():
+    heat = np.zeros((4, 5))
+    heat[1, 2] = 1
+    ax = plots.heat_overlay(_images(1)[0], heat, alpha=0.6, box=(5, 6, 25, 16), title="Grad-CAM")
+    base, over = ax.images
+    assert over.get_extent() == base.get_extent()
+    opacity = over.get_array()[..., 3]
+    assert opacity[1, 2] == pytest.approx(0.6)
+    assert np.delete(opacity.ravel(), 7).max() == 0
+    assert ax.patches[0].get_bbox().bounds == (5, 6, 20, 10)
+
+
+@pytest.mark.parametrize(
+    ("heat", "alpha"), [(np.full((3, 3), 2.0), 0.5), (np.full((3, 3), np.nan), 0.5), (np.zeros(3), 0.5), (np.eye(3), 2)]
+)
+def test_heat_outside_its_range_is_refused(heat, alpha):
+    with pytest.raises(ValueError, match="Received"):
+        plots.heat_overlay(_images(1)[0], heat, alpha=alpha)
+
+
+def test_heat_page_has_a_row_an_image_and_a_column_a_method():
+    heat = np.eye(4)
+    figure = plots.heat_page(_images(2), {"Grad-CAM": [heat] * 2, "LIME": [heat] * 2}, titles=["one", "two"])
+    assert [ax.get_title(loc="center") for ax in figure.axes] == ["one", "Grad-CAM", "LIME", "two", "", ""]
+    assert [len(ax.images) for ax in figure.axes] == [1, 2, 2, 1, 2, 2]
+
+
+def test_probability_strip():
+    ax = plots.probability_strip(
+        ["a", "b"], {"v1": [0.1, 0.8], "v2": [0.2, 0.9]}, thresholds={"v1": 0.4, "v2": 0.6}, labels=[0, 1]
+    )
+    dots = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_marker() != "None"]
+    assert [list(line.get_xdata()) for line in dots] == [[0.1, 0.8], [0.2, 0.9]]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+    assert len(ax.patches) == 1  # the tint behind b
+
+
+def test_class_balance_writes_every_number():
+    ax = plots.class_balance({"train": {"normal": 2000, "fractured": 420}, "test": {"normal": 800, "fractured": 20}})
+    assert {"2,000", "420", "800", "20 fractured"} <= set(_words(ax))
+    assert [patch.get_width() for patch in ax.patches] == [2000, 800, 420, 20]
+
+
+def test_size_scatter_counts_the_kinds():
+    ax = plots.size_scatter([100, 200, 300], [110, 120, 130], ["normal", "fractured", "normal"])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["normal (2)", "fractured (1)", "square"]
+    assert list(ax.lines[0].get_ydata()) == [110, 130]
+
+
+def test_shortcuts_start_at_one_half_with_the_strongest_on_top():
+    ax = plots.shortcuts(["size", "aspect", "border"], [0.55, 0.2, float("nan")])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["aspect", "size", "border"]
+    assert _words(ax) == ["0.20", "0.55", "undefined"]
+    assert [patch.get_x() for patch in ax.patches] == [0.5] * 3
+    assert [patch.get_width() for patch in ax.patches] == pytest.approx([-0.3, 0.05, 0])
+    assert _overhang(ax.figure) < 0.02
+
+
+def test_training_curves_part_loss_from_scores():
+    history = {
+        "epoch": [1, 2, 3],
+        "stage": ["head", "head", "top"],
+        "loss": [3, 2, 1],
+        "val_loss": [3, 2, 2],
+        "val_auc": [0.5, 0.6, 0.7],
+    }
+    figure = plots.training_curves(history, stages=history["stage"], best=2)
+    loss, score = figure.axes
+    assert [t.get_text() for t in loss.get_legend().get_texts()] == [
+        "training loss",
+        "validation loss",
+        "kept: epoch 3",
+    ]
+    assert [t.get_text() for t in score.get_legend().get_texts()] == ["validation AUC", "kept: epoch 3"]
+    assert _words(loss) == ["head", "top"]
+    assert list(score.lines[0].get_xdata()) == [1, 2, 3]
+    assert _overhang(figure) < 0.02
+    with pytest.raises(ValueError, match="at least one measure"):
+        plots.training_curves({"epoch": [1]})
+
+
+def test_learning_curve_has_a_band_where_it_is_known():
+    ax = plots.learning_curve(
+        [50, 100], {"a": {"value": [0.6, 0.7], "low": [0.5, 0.6], "high": [0.7, 0.8]}, "b": {"value": [0.7, 0.8]}}
+    )
+    assert len(ax.collections) == 1
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["50", "100"]
+
+
+def test_confusion_matrix_writes_counts_and_row_percentages():
+    ax = plots.confusion_matrix([[30, 10], [0, 0]], title="v1")
+    assert _words(ax) == ["30\n75%", "10\n25%", "0", "0"]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title(loc="left")) == ("the model says", "the image is", "v1")
+    assert _overhang(ax.figure) < 0.02
+    with pytest.raises(ValueError, match=r"shape \(2, 2\)"):
+        plots.confusion_matrix(np.eye(3))
+
+
+def test_ten_classes_are_not_clipped():
+    names = [f"long class name {i}" for i in range(10)]
+    figure = plots.confusion_matrices({"a": np.eye(10, dtype=int), "b": np.eye(10, dtype=int)}, names)
+    assert len(figure.axes) == 2
+    assert _words(figure.axes[0]) == ["1\n100%"] * 10
+    assert _overhang(figure) < 0.02
+
+
+def test_curves_carry_their_areas_and_bands(scored):
+    labels, p = scored
+    roc = evaluation.roc_curve(labels, p, n_bootstrap=30)
+    ax = plots.roc({"v1": roc})
+    value, low, high = roc.area
+    assert ax.get_legend().get_texts()[0].get_text() == f"v1: AUC {value:.2f} ({low:.2f} to {high:.2f})"
+    assert np.array_equal(ax.lines[0].get_xdata(), roc.x)
+    assert len(ax.collections) == 1
+    pr = evaluation.precision_recall_curve(labels, p, n_bootstrap=30)
+    ax = plots.precision_recall({"v1": pr, "v2": pr})
+    assert [t.get_text() for t in ax.get_legend().get_texts()][-1] == f"guessing: {labels.mean():.2f}"
+    ax = plots.calibration({"v1": evaluation.calibration_curve(labels, p)})
+    assert "calibration error" in ax.get_legend().get_texts()[1].get_text()
+    assert _overhang(ax.figure) < 0.02
+
+
+def test_intervals_write_values_and_name_what_is_undefined():
+    ax = plots.intervals({"v1": {"roc_auc": (0.8, 0.7, 0.9), "f1": (None, None, None)}}, reference=0.5)
+    assert _words(ax) == ["0.80", "undefined"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["ROC AUC", "F1"]
+    whiskers = ax.collections[0].get_segments()[0]
+    assert whiskers[:, 0].tolist() == pytest.approx([0.7, 0.9])
+    assert _overhang(ax.figure) < 0.02
+
+
+def test_bars_and_costs():
+    ax = plots.importances(["dropout", "rate"], [0.2, 0.7])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["rate", "dropout"]
+    assert _words(ax) == ["0.70", "0.20"]
+    ax = plots.score_against_cost(["a", "b"], [2, 20], [(0.8, 0.7, 0.9), (None, None, None)])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a: 0.80"]
+    assert ax.get_xscale() == "log"
+    ax = plots.score_over_parts(["train", "test"], {"a": [(0.9, 0.8, 1.0), (0.5, 0.4, 0.6)]})
+    assert [patch.get_height() for patch in ax.patches] == [0.9, 0.5]
+
+
+def test_ratios_start_at_one():
+    ax = plots.ratios(["v2_head", "audit"], [9.2, 0.5])
+    assert _words(ax) == ["9.2×", "0.50×"]
+    assert [patch.get_x() + patch.get_width() for patch in ax.patches] == pytest.approx([9.2, 0.5])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["v2 head", "audit"]
+    with pytest.raises(ValueError, match="positive ratios"):
+        plots.ratios(["a"], [0])
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: plots.heat_overlay(_images(1)[0], np.eye(3), ax=ax),
+        lambda ax: plots.class_balance({"all": {"normal": 1}}, ax=ax),
+        lambda ax: plots.size_scatter([1], [1], ax=ax),
+        lambda ax: plots.shortcuts(["a"], [0.6], ax=ax),
+        lambda ax: plots.confusion_matrix(np.eye(2, dtype=int), ax=ax),
+        lambda ax: plots.intervals({"a": {"f1": (0.5, 0.4, 0.6)}}, ax=ax),
+        lambda ax: plots.ratios(["a"], [2], ax=ax),
+        lambda ax: plots.importances(["a"], [2], ax=ax),
+        lambda ax: plots.probability_strip(["a"], {"m": [0.5]}, thresholds={"m": 0.5}, ax=ax),
+        lambda ax: plots.learning_curve([1, 2], {"a": {"value": [0.5, 0.6]}}, ax=ax),
+        lambda ax: plots.score_against_cost(["a"], [1], [(0.5, 0.4, 0.6)], ax=ax),
+        lambda ax: plots.score_over_parts(["a"], {"m": [(0.5, 0.4, 0.6)]}, ax=ax),
+    ],
+)
+def test_plots_draw_into_the_axes_they_are_given(draw):
+    before = dict(mpl.rcParams)
+    figure, ax = plt.subplots()
+    assert draw(ax) is ax
+    assert plt.get_fignums() == [figure.number]
+    assert dict(mpl.rcParams) == before
+    assert isinstance(draw(None), Axes)
+    assert len(plt.get_fignums()) == 2
+
+
+def test_saved_twice_the_bytes_are_the_same(tmp_path):
+    paths = [plots.save_figure(plots.shortcuts(["size"], [0.7]), tmp_path / "figures" / f"{i}.png") for i in range(2)]
+    first, second = (path.read_bytes() for path in paths)
+    assert first == second
+    assert first.startswith(b"\x89PNG")
+    assert b"Software" not in first
+    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == ["0.png", "1.png"]
+
+
+def test_a_figure_that_cannot_be_saved_is_one_clear_line(tmp_path):
+    figure = plots.montage(_images(1))
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FracturelabError, match=r"cannot write .*a\.png"):
+        plots.save_figure(figure, tmp_path / "file" / "a.png")
+    with pytest.raises(FracturelabError, match=r"ending in \.png"):
+        plots.save_figure(figure, tmp_path / "a.pdf")
