@@ -1,0 +1,26 @@
+"""Synthetic bone radiographs from a seed: anatomy, fractures, physics of the radiograph, and a data set writer.
+
+Every image made here is synthetic. It shows no patient and is no medical evidence.
+"""
+
+from fracturelab.phantoms.anatomy import REGIONS
+from fracturelab.phantoms.fractures import FRACTURE_KINDS
+from fracturelab.phantoms.render import NUISANCES, Phantom, render, render_batch
+from fracturelab.phantoms.sources import GENERATOR_VERSION, SOURCES
+from fracturelab.phantoms.visibility import Visibility, fracture_visibility
+from fracturelab.phantoms.writer import default_data, write_set
+
+__all__ = [
+    "FRACTURE_KINDS",
+    "GENERATOR_VERSION",
+    "NUISANCES",
+    "REGIONS",
+    "SOURCES",
+    "Phantom",
+    "Visibility",
+    "default_data",
+    "fracture_visibility",
+    "render",
+    "render_batch",
+    "write_set",
+]

@@ -1,0 +1,141 @@
+"""The two sources of phantoms: `clinic` to learn from, `field` to play the outside world.
+
+`field` is frozen: its settings are fixed before any model is tuned, pretraining and tuning never draw from them, and
+they do not change afterwards. A score on `field` is worth something only while this holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fracturelab.errors import FracturelabError
+
+# Changes whenever a seed gives another image; part of the name of every cached set.
+GENERATOR_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Source:
+    """How one place takes X-rays. Pairs are ranges (low, high) to draw from.
+
+    Attributes:
+        name: Name of the source.
+        regions: Weight of each region of the body, in the order of `REGIONS`.
+        child_rate: Share of children.
+        rates: Probability of each nuisance, independent of the label.
+        aspects: Width over height of the plates, with weights.
+        soft: Attenuation of soft tissue per cm.
+        bone: Attenuation of cortical bone per cm.
+        scatter: Scatter over primary.
+        noise: Noise at full exposure.
+        blur: Blur of detector and focus, in pixels per 128.
+        heel: Fall-off of the beam across the plate.
+        background: Grey of the empty plate, 0 to 1.
+        gamma: Exponent of the tone curve.
+        peak: Grey of the densest part.
+        compress: Dynamic range compression, share of the slow component taken away.
+        sharpen: Edge enhancement.
+        zooms: (low, high, weight) of the magnification over the whole region.
+        marker_styles: Styles of side markers.
+        photographed: Whether the film is photographed from a light box or screen.
+        glare: Strength of a reflection.
+        ambient: Stray light added to everything.
+        moire: Strength of pixel grid and moire.
+        tilt: Perspective, share of the frame by which corners move.
+        vignette: Darkening of the corners.
+    """
+
+    name: str
+    regions: tuple[float, ...]
+    child_rate: float
+    rates: dict[str, float]
+    aspects: tuple[tuple[float, float], ...]
+    soft: tuple[float, float]
+    bone: tuple[float, float]
+    scatter: tuple[float, float]
+    noise: tuple[float, float]
+    blur: tuple[float, float]
+    heel: tuple[float, float]
+    background: tuple[float, float]
+    gamma: tuple[float, float]
+    peak: tuple[float, float]
+    compress: tuple[float, float]
+    sharpen: tuple[float, float]
+    zooms: tuple[tuple[float, float, float], ...]
+    marker_styles: tuple[str, ...]
+    photographed: bool = False
+    glare: tuple[float, float] = (0.0, 0.0)
+    ambient: tuple[float, float] = (0.0, 0.0)
+    moire: tuple[float, float] = (0.0, 0.0)
+    tilt: tuple[float, float] = (0.0, 0.0)
+    vignette: tuple[float, float] = (0.0, 0.0)
+
+
+CLINIC = Source(
+    name="clinic",
+    #        hand forearm elbow humerus shoulder pelvis femur knee  leg   ankle foot
+    regions=(0.15, 0.14, 0.11, 0.06, 0.08, 0.05, 0.05, 0.10, 0.09, 0.10, 0.07),
+    child_rate=0.3,
+    rates={
+        "cast": 0.10, "hardware": 0.10, "marker": 0.30, "ring": 0.05, "two_views": 0.12, "swelling": 0.25, "border": 0.55,
+        "collimation": 0.15, "overlap": 0.05, "grid": 0.12,
+    },
+    aspects=((0.82, 0.62), (1.22, 0.25), (0.80, 0.10), (1.0, 0.03)),
+    soft=(0.13, 0.25),
+    bone=(0.55, 1.15),
+    scatter=(0.0, 0.35),
+    noise=(0.001, 0.012),
+    blur=(0.0, 0.55),
+    heel=(0.0, 0.25),
+    background=(0.03, 0.22),
+    gamma=(0.75, 1.35),
+    peak=(0.62, 1.0),
+    compress=(0.0, 0.55),
+    sharpen=(0.0, 0.6),
+    zooms=((0.95, 1.25, 0.40), (1.25, 2.0, 0.36), (2.0, 3.6, 0.24)),
+    marker_styles=("letter", "box", "plate"),
+)  # fmt: skip
+
+FIELD = Source(
+    name="field",
+    regions=(0.10, 0.16, 0.12, 0.05, 0.06, 0.04, 0.06, 0.07, 0.14, 0.14, 0.06),
+    child_rate=0.42,
+    rates={
+        "cast": 0.14, "hardware": 0.12, "marker": 0.65, "ring": 0.08, "two_views": 0.18, "swelling": 0.25, "border": 0.30,
+        "collimation": 0.35, "overlap": 0.08, "grid": 0.30,
+    },
+    aspects=((0.82, 0.40), (0.70, 0.20), (1.33, 0.25), (1.0, 0.15)),
+    soft=(0.17, 0.30),
+    bone=(0.50, 0.95),
+    scatter=(0.15, 0.60),
+    noise=(0.006, 0.022),
+    blur=(0.25, 0.75),
+    heel=(0.05, 0.40),
+    background=(0.02, 0.14),
+    gamma=(1.05, 1.9),
+    peak=(0.80, 1.05),
+    compress=(0.0, 0.2),
+    sharpen=(0.0, 0.15),
+    zooms=((0.95, 1.25, 0.45), (1.25, 2.0, 0.37), (2.0, 3.2, 0.18)),
+    marker_styles=("wire", "tape"),
+    photographed=True,
+    glare=(0.0, 0.35),
+    ambient=(0.02, 0.16),
+    moire=(0.0, 0.035),
+    tilt=(0.01, 0.07),
+    vignette=(0.05, 0.40),
+)  # fmt: skip
+
+SETTINGS = {"clinic": CLINIC, "field": FIELD}
+SOURCES = tuple(SETTINGS)
+
+
+def settings(source: str) -> Source:
+    """Returns the settings of a source.
+
+    Raises:
+        FracturelabError: There is no source of this name.
+    """
+    if source not in SETTINGS:
+        raise FracturelabError(f"expected source to be one of {', '.join(SOURCES)}. Received: {source!r}")
+    return SETTINGS[source]

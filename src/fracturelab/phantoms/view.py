@@ -1,0 +1,399 @@
+"""One view on the plate: where it looks, and the maps of bone, soft tissue, metal and plaster it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, cos, floor, sin
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from fracturelab.phantoms.anatomy import PLATE_CM, build, sites
+from fracturelab.phantoms.chance import grain, noise, stream
+from fracturelab.phantoms.confounders import add_capsule, add_hardware, cast_map, ring
+from fracturelab.phantoms.fractures import Fracture, broken, choose_site, draw_fracture, zone_mask
+from fracturelab.phantoms.radiograph import (
+    Exposure,
+    Plate,
+    develop,
+    draw_exposure,
+    enlarge,
+    margin,
+    prepare_plate,
+    slow,
+)
+from fracturelab.phantoms.shapes import Bone, thickness
+from fracturelab.phantoms.skeleton import Skeleton, turn
+from fracturelab.phantoms.sources import Source
+
+F = np.float32
+# The bone that may break is at least this wide, as a share of the long side of the picture (4 px of 128).
+MIN_SHARE = 0.031
+_TRUNK = ("shoulder", "pelvis")
+_PAIRED = ("oblique", "spiral", "comminuted", "greenstick", "impacted")
+
+
+@dataclass(frozen=True)
+class View:
+    """One view, rendered without a fracture.
+
+    Attributes:
+        skeleton: Bones and soft tissue in cm.
+        site: (index of the bone, place along it in cm) where a fracture would be.
+        scale: Pixels per cm.
+        matrix: (2, 2) rotation and mirror from cm to pixels, without the scale.
+        centre: Place in cm that lies in the middle of the picture.
+        shape: (h, w).
+        texture: (h, w) grain of the bones.
+        bone: (h, w) thickness of bone in cm.
+        plate: What development needs.
+        hardware: Kinds of hardware drawn.
+        cast: Whether a cast was drawn.
+        ring: Whether a ring was drawn.
+        overlap: Whether somebody's hand lies over the rim.
+        turned: Rotation of the limb on the plate, radians.
+    """
+
+    skeleton: Skeleton
+    site: tuple[int, float]
+    scale: float
+    matrix: np.ndarray
+    centre: np.ndarray
+    shape: tuple[int, int]
+    texture: np.ndarray
+    bone: np.ndarray
+    plate: Plate
+    hardware: tuple[str, ...]
+    cast: bool
+    ring: bool
+    overlap: bool
+    turned: float
+
+    def pixel(self, p) -> np.ndarray:
+        """Place in pixels (x, y) of a place in cm."""
+        return _pixel(p, self.matrix, self.centre, self.scale, self.shape)
+
+
+def _pixel(p, matrix, centre, scale, shape) -> np.ndarray:
+    x, y = float(p[0]) - float(centre[0]), float(p[1]) - float(centre[1])
+    (m00, m01), (m10, m11) = matrix.tolist()
+    return np.array([(m00 * x + m01 * y) * scale + shape[1] / 2, (m10 * x + m11 * y) * scale + shape[0] / 2])
+
+
+def frame(bone: Bone, box, *, matrix, centre, scale, shape):
+    """Coordinates (a, v) in cm in the frame of a bone for the pixels of a box."""
+    x0, y0, x1, y1 = box
+    along, across = bone.axes()
+    d, n = matrix @ along / scale, matrix @ across / scale
+    o = _pixel(bone.origin, matrix, centre, scale, shape)
+    x = np.arange(x0, x1, dtype=F) + F(0.5 - o[0])
+    y = (np.arange(y0, y1, dtype=F) + F(0.5 - o[1]))[:, None]
+    return x * F(d[0]) + y * F(d[1]), x * F(n[0]) + y * F(n[1])
+
+
+def bone_box(bone: Bone, *, matrix, centre, scale, shape, grow: float = 0.0):
+    """Pixel box (x0, y0, x1, y1) of a bone, or None when it lies outside; `grow` in cm."""
+    a0, a1, v0, v1 = bone.extent()
+    (m00, m01), (m10, m11) = matrix.tolist()
+    c, s = cos(bone.angle), sin(bone.angle)
+    ax, ay = (-m00 * s + m01 * c) * scale, (-m10 * s + m11 * c) * scale
+    vx, vy = (m00 * c + m01 * s) * bone.side * scale, (m10 * c + m11 * s) * bone.side * scale
+    dx, dy = bone.origin[0] - float(centre[0]), bone.origin[1] - float(centre[1])
+    am, vm = (a0 + a1) / 2, (v0 + v1) / 2
+    ah, vh = (a1 - a0) / 2 + grow, (v1 - v0) / 2 + grow
+    h, w = shape
+    x = (m00 * dx + m01 * dy) * scale + w / 2 + ax * am + vx * vm
+    y = (m10 * dx + m11 * dy) * scale + h / 2 + ay * am + vy * vm
+    hx, hy = abs(ax) * ah + abs(vx) * vh + 1, abs(ay) * ah + abs(vy) * vh + 1
+    x0, y0, x1, y1 = max(floor(x - hx), 0), max(floor(y - hy), 0), min(ceil(x + hx) + 1, w), min(ceil(y + hy) + 1, h)
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+
+
+def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape, zoom):
+    """Chooses rotation, mirror, scale and centre of a view."""
+    r = rng
+    h, w = shape
+    focus = np.array(k.focus)
+    lo, hi = focus.min(0), focus.max(0)
+    middle = (lo + hi) / 2
+    jitter = r.normal(0, 0.10)
+    base = r.choice([0.0, np.pi, np.pi / 2, -np.pi / 2], p=[0.84, 0.06, 0.05, 0.05])
+    lying = r.random() < 0.7
+    span = hi - lo
+    if region in _TRUNK:
+        angle = jitter * 0.4
+    else:
+        tall = span[1] > 1.4 * span[0]
+        if w > h and tall and lying:
+            base = np.pi / 2 * r.choice([-1, 1])
+        angle = base + jitter
+    sign = int(r.choice([-1, 1]))
+    c, s = np.cos(angle), np.sin(angle)
+    matrix = np.array([[c, -s], [s, c]]) @ np.diag([sign, 1.0])
+    span = np.abs(matrix) @ span + 4.0 * k.scale
+    need = max(span[1], span[0] * h / w) if h >= w else max(span[0], span[1] * w / h)
+    low, high = PLATE_CM[region]
+    whole = max(need * 1.05, float(r.uniform(low, high)) * k.scale**0.6)
+    bands = np.array([b[2] for b in source.zooms])
+    band = source.zooms[int(r.choice(len(bands), p=bands / bands.sum()))]
+    pick = r.random()
+    if zoom is None:
+        low, high = band[0], band[1]
+    else:
+        low, high = zoom
+    extent = whole / (low * (high / low) ** pick)
+    extent = float(np.clip(extent, 5.0 * k.scale, 2 * half / MIN_SHARE))
+    share = np.clip((whole / extent - 1.0) / 1.0, 0, 1)
+    scale = max(h, w) / extent
+    centre = middle + (site_point - middle) * share
+    centre = centre + r.normal(0, 0.05, 2) * extent
+    # keep the site well inside the picture
+    where = matrix @ (site_point - centre) * scale
+    room = np.array([w, h]) * (0.5 - r.uniform(0.10, 0.3))
+    centre = centre + matrix.T @ (where - np.clip(where, -room, room)) / scale
+    return matrix, centre, scale, angle, sign
+
+
+def _soft_tissue(k: Skeleton, shape, place, scale, swelling):
+    """Thickness of soft tissue in cm, smooth, with air taken away."""
+    h, w = shape
+    f = max(1, round(max(h, w) / 150))
+    small = (-(-h // f), -(-w // f))
+    field = np.zeros(small, F)
+    for p, q, r0, r1, depth in [*k.soft, *swelling]:
+        add_capsule(field, place(p) / f, place(q) / f, r0 * scale / f, r1 * scale / f, depth)
+    t = np.sqrt(field) * F(2 * f / scale)
+    if k.air:
+        air = np.zeros(small, F)
+        for p, q, r0, r1, depth in k.air:
+            add_capsule(air, place(p) / f, place(q) / f, r0 * scale / f, r1 * scale / f, depth)
+        t = np.maximum(t - gaussian_filter(np.sqrt(air), 0.6) * F(1.7 * f / scale), 0.12 * t)
+    t = gaussian_filter(t, 0.5)
+    return enlarge(t, h, w)
+
+
+def make_view(
+    seed: int,
+    source: Source,
+    *,
+    part: str,
+    region: str,
+    kind: str,
+    shape: tuple[int, int],
+    zoom: tuple[float, float] | None,
+    flags: dict[str, bool],
+    like: View | None = None,
+) -> View:
+    """Builds one view without a fracture.
+
+    Args:
+        seed: Seed of the phantom.
+        source: Settings.
+        part: Name of this view among those on the plate, part of its streams.
+        region: Region of the body.
+        kind: Kind of fracture it would have; decides where the view looks.
+        shape: (h, w) in pixels.
+        zoom: Range of the magnification, or None for the mix of the source.
+        flags: Which nuisances are present.
+        like: The other view of the same person, if any.
+    """
+    h, w = shape
+    rng = lambda *names: stream(seed, source.name, part, *names)  # noqa: E731
+    k = build(rng("anatomy"), region, child_rate=source.child_rate, like=like.skeleton if like else None)
+    index, a = _site(rng("site"), kind, region, k, like)
+    bone = k.bones[index]
+    point = bone.point(a)
+    half = max(bone.section(a)[1], 0.15)
+    matrix, centre, scale, angle, sign = _aim(rng("view"), source, k, region, point, half, shape, zoom)
+    if like is not None and np.sign(np.linalg.det(like.matrix)) != np.sign(np.linalg.det(matrix)):
+        matrix = matrix @ np.diag([-1.0, 1.0])
+        centre = point + np.diag([1.0, 1.0]) @ (centre - point)
+        where = matrix @ (point - centre) * scale
+        room = np.array([w, h]) * 0.35
+        centre = centre + matrix.T @ (where - np.clip(where, -room, room)) / scale
+    place = lambda p: _pixel(p, matrix, centre, scale, shape)  # noqa: E731
+    overlap = False
+    if flags["overlap"] and region not in _TRUNK:
+        overlap = _add_hand(rng("overlap"), k, source, matrix, centre, scale, shape)
+    extra = []
+    if flags["swelling"]:
+        r = rng("swelling")
+        drawn = r.uniform(1.08, 1.35), r.uniform(0.7, 1.8)
+        around = _limb_radius(k, point)
+        d = np.array(bone.point(a + drawn[1] * around * 0.5)) - point
+        extra.append((point - d, point + d, around * drawn[0], around * drawn[0] * 0.97, 0.9))
+    exposure = draw_exposure(rng("exposure"), source, h, w, grid=flags["grid"])
+    soft = _soft_tissue(k, shape, place, scale, extra)
+    soft = soft * (1 + F(0.025) * noise(rng("muscle"), h, w, size=8.0))
+    other = soft * F(exposure.soft)
+    has_cast = bool(flags["cast"] and region not in _TRUNK)
+    if has_cast:
+        other += _cast(rng("cast"), k, bone, a, place, scale, shape) * F(exposure.cast)
+    metal = np.zeros(shape, F)
+    hardware: tuple[str, ...] = ()
+    if flags["hardware"]:
+        hardware = add_hardware(
+            rng("hardware"), metal, p0=place(bone.point(0)), p1=place(bone.point(bone.length)), site=a / bone.length, half=half * scale
+        )  # fmt: skip
+    has_ring = False
+    if flags["ring"]:
+        has_ring = _ring(rng("ring"), metal, k, place, scale)
+    if hardware or has_ring:
+        other += metal * F(exposure.metal)
+    texture = grain(rng("grain"), h, w, pixels_per_cm=scale)
+    thick = np.zeros(shape, F)
+    geometry = {"matrix": matrix, "centre": centre, "scale": scale, "shape": shape}
+    for b in k.bones:
+        box = bone_box(b, **geometry)
+        if box is None:
+            continue
+        x0, y0, x1, y1 = box
+        at, across = frame(b, box, **geometry)
+        thick[y0:y1, x0:x1] += thickness(b, at, across, texture[y0:y1, x0:x1])
+    plate = prepare_plate(rng("noise"), exposure, other, thick)
+    return View(k, (index, a), scale, matrix, centre, shape, texture, thick, plate, hardware, has_cast, has_ring, overlap, float(angle))
+
+
+def _site(rng, kind: str, region: str, k: Skeleton, like: View | None):
+    possible = sites(region, k.bones)
+    index, a = choose_site(rng, kind, k.bones, possible)
+    if like is not None:  # the same place on the same bone
+        i, b = like.site
+        first = like.skeleton.bones[i]
+        for j, _, _, _ in possible:
+            if k.bones[j].name == first.name:
+                return j, b / first.length * k.bones[j].length
+    return index, a
+
+
+def _limb_radius(k: Skeleton, point) -> float:
+    """Half width of the soft tissue around a place, in cm."""
+    best = 1.0
+    for p, q, r0, r1, _ in k.soft:
+        d = q - p
+        t = float(np.clip((point - p) @ d / (d @ d + 1e-6), 0, 1))
+        r = r0 + (r1 - r0) * t
+        if np.hypot(*(point - p - t * d)) < r:
+            best = max(best, r)
+    return best
+
+
+def _cast(rng, k: Skeleton, bone: Bone, a: float, place, scale: float, shape):
+    h, w = shape
+    f = max(1, round(max(h, w) / 160))
+    low = rng.uniform(-0.25, max(0.0, a / bone.length - 0.3))
+    high = rng.uniform(min(1.0, a / bone.length + 0.3), 1.3)
+    steps = np.linspace(low, high, int(rng.integers(3, 6)))
+    side = rng.normal(0, 0.03, len(steps)) * bone.length
+    points = [place(bone.point(t * bone.length, q)) / f for t, q in zip(steps, side, strict=True)]
+    radius = min(_limb_radius(k, bone.point(a)), 9.0) * rng.uniform(1.0, 1.25) * scale / f
+    z = cast_map(rng, (-(-h // f), -(-w // f)), points, radius)
+    z = gaussian_filter(z, 0.6) * F(f / scale)
+    return enlarge(z, h, w) * (1 + F(0.08) * noise(rng, h, w, size=1.7) + F(0.1) * noise(rng, h, w, size=8.0))
+
+
+def _ring(rng, metal, k: Skeleton, place, scale: float) -> bool:
+    thin = [b for b in k.bones if b.name.startswith(("proximal", "radius", "ulna", "tibia", "humerus", "femur"))]
+    drawn = rng.random(), rng.uniform(0.15, 0.9), rng.uniform(0.1, 0.3), rng.uniform(0.1, 0.3), rng.normal(0, 0.15)
+    if not thin:
+        return False
+    b = thin[int(drawn[0] * len(thin))]
+    a = drawn[1] * b.length
+    p = b.point(a)
+    wide = (1.0 if b.name.startswith("proximal") else _limb_radius(k, p) * 0.9) * scale
+    x, y = place(p)
+    _, across = b.axes()
+    axis = place(p + across) - place(p)
+    ring(metal, (x, y), wide, wide * drawn[2], float(np.arctan2(axis[1], axis[0])) + drawn[4], max(drawn[3] * 0.6 * scale, 0.4))
+    return bool(0 <= x < metal.shape[1] and 0 <= y < metal.shape[0])
+
+
+def _add_hand(rng, k: Skeleton, source: Source, matrix, centre, scale, shape) -> bool:
+    """Puts the hand of somebody who holds the limb over the rim of the picture."""
+    other = build(rng, "hand", child_rate=0.0)
+    h, w = shape
+    edge = rng.uniform(0, 2 * np.pi)
+    rim = np.array([np.cos(edge) * w, np.sin(edge) * h]) * rng.uniform(0.42, 0.52)
+    target = centre + matrix.T @ rim / scale
+    inward = matrix.T @ -rim
+    angle = float(np.arctan2(-inward[0], inward[1])) + rng.normal(0, 0.4)
+    tip = other.focus[1]
+    back = other.focus[1] - other.focus[0]
+    turned = angle - float(np.arctan2(-back[0], back[1]))
+    move = lambda p: turn(np.asarray(p) - tip, turned) + target + inward / (np.hypot(*inward) + 1e-6) * 5.0  # noqa: E731
+    for b in other.bones:
+        if b.name.startswith(("humerus",)):
+            continue
+        o = move(b.origin)
+        k.bones.append(replace(b, name="holding " + b.name, origin=(float(o[0]), float(o[1])), angle=b.angle + turned))
+    for p, q, r0, r1, depth in other.soft:
+        k.soft.append((move(p), move(q), r0, r1, depth))
+    return True
+
+
+def break_view(seed: int, source: Source, view: View, *, part: str, kind: str, severity: float, attempt: int):
+    """Draws the fracture of a view.
+
+    Args:
+        seed: Seed of the phantom.
+        source: Settings.
+        view: The view without it.
+        part: Name of the view.
+        kind: Kind of fracture.
+        severity: 0 subtle to 1 gross, more when earlier attempts did not show.
+        attempt: Number of the attempt.
+
+    Returns:
+        (box, grey, thickness, mask): the part of the picture that changes as (x0, y0, x1, y1), its developed grey, its
+        bone thickness, and the mask of the fracture; None when the bone lies outside the picture.
+    """
+    rng = stream(seed, source.name, part, "fracture", str(attempt))
+    k = view.skeleton
+    index, a = view.site
+    bone = k.bones[index]
+    pixel = 1.0 / view.scale
+    todo: list[tuple[Fracture, Bone]] = []
+    shifted = a + (rng.normal(0, 0.25) * bone.section(a)[1] if attempt else 0.0)
+    todo.append((draw_fracture(rng, kind, bone, index, shifted, severity=severity, pixel=pixel), bone))
+    beside = [i for i, b in enumerate(k.bones) if b.name == bone.pair]
+    if beside and kind in _PAIRED and rng.random() < 0.35:
+        other = k.bones[beside[0]]
+        along, _ = other.axes()
+        at = float((bone.point(a) - np.asarray(other.origin)) @ along) + rng.normal(0, 0.6)
+        if 0.12 * other.length < at < 0.9 * other.length:
+            todo.append((draw_fracture(rng, kind, other, beside[0], at, severity=severity * 0.8, pixel=pixel), other))
+    geometry = {"matrix": view.matrix, "centre": view.centre, "scale": view.scale, "shape": view.shape}
+    boxes = [bone_box(b, grow=0.3 + 2.2 * f.half, **geometry) for f, b in todo]
+    boxes = [b for b in boxes if b]
+    if not boxes:
+        return None
+    edge = margin(view.plate)
+    h, w = view.shape
+    n = np.array(boxes)
+    x0, y0 = max(int(n[:, 0].min()) - edge, 0), max(int(n[:, 1].min()) - edge, 0)
+    x1, y1 = min(int(n[:, 2].max()) + edge, w), min(int(n[:, 3].max()) + edge, h)
+    thick = view.bone[y0:y1, x0:x1].copy()
+    mask = np.zeros(thick.shape, bool)
+    for f, b in todo:
+        box = bone_box(b, grow=0.3 + 2.2 * f.half, **geometry)
+        if box is None:
+            continue
+        bx0, by0, bx1, by1 = box
+        at, across = frame(b, box, **geometry)
+        tex = view.texture[by0:by1, bx0:bx1]
+        change = broken(f, b, at, across, tex, pixel=pixel) - thickness(b, at, across, tex)
+        part_ = np.s_[by0 - y0 : by1 - y0, bx0 - x0 : bx1 - x0]
+        thick[part_] += change
+        mask[part_] |= zone_mask(f, at, across) & (np.abs(change) > 0.03 + 0.04 * f.half)
+    np.maximum(thick, 0, out=thick)
+    # develop with a margin, so that what lies beyond the box stays as it was
+    y = develop(view.plate, thick, (x0, y0, x1, y1))
+    cut = np.s_[
+        edge if y0 else 0 : (-edge if y1 < h else None),
+        edge if x0 else 0 : (-edge if x1 < w else None),
+    ]
+    inner = (x0 + (edge if x0 else 0), y0 + (edge if y0 else 0), x1 - (edge if x1 < w else 0), y1 - (edge if y1 < h else 0))
+    return inner, y[cut], thick[cut], mask[cut]
+
+
+__all__ = ["Exposure", "View", "break_view", "make_view", "slow"]
