@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ _DECODERS: dict[str, Any] = {
     "BMP": BmpImagePlugin.BmpImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
 }
+# Damaged tags that leave the pixels whole are nobody's concern here; damage that matters raises.
+warnings.filterwarnings(
+    "ignore", message="Corrupt EXIF data|Tag data larger than file|Truncated File Read", module=r"PIL\."
+)
 _ORIENTATION = 0x0112
 _PHOTOMETRIC = 262
 

@@ -141,7 +141,7 @@ class Build:
         OSError: The folder cannot be written, or has too little space.
     """
 
-    def __init__(self, folder: Path, key: str, *, images: int, size: int) -> None:  # noqa: D107
+    def __init__(self, folder: Path, key: str, *, images: int, size: int) -> None:
         self._folder, self._key, self._images, self._size = folder, key, images, size
         self._start, self._step = len(_header(images, size)), size * size
         self._path, self._file = self._open()
