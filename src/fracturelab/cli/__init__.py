@@ -1,0 +1,106 @@
+"""The command line: thin commands over the same functions that the notebooks call.
+
+Each group of commands stands in its own module and adds itself to the parser. Nothing heavy is imported before a
+command runs, so that `--help` and an error in the arguments answer at once. Results go to stdout, all else to stderr.
+
+Exit codes: 0 done, 2 something given cannot be used (one line says what), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from fracturelab import __version__
+from fracturelab.cli import data, models, results
+from fracturelab.cli.output import print_json, say
+from fracturelab.errors import FracturelabError
+
+DESCRIPTION = "Finding fractures in bone X-rays, and finding out whether the score is true. Not for clinical use."
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{self.prog}: error: {message} (see {self.prog} --help)")
+        raise SystemExit(2)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with every command in it."""
+    parser = _Parser(prog="fracturelab", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"fracturelab {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    for group in (data, models, results):
+        group.add_commands(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments after the program's name; those of the process when None.
+
+    Returns:
+        The exit code.
+    """
+    arguments = build_parser().parse_args(argv)
+    _quiet_tensorflow()
+    try:
+        # Whatever a library prints goes to stderr: stdout holds the result alone.
+        with contextlib.redirect_stdout(sys.stderr):
+            command: Callable[[argparse.Namespace], tuple[object, str, int]] = arguments.command
+            document, text, code = command(arguments)
+        if arguments.json:
+            print_json(document)
+        else:
+            print(text)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        say("fracturelab: interrupted")
+        return 130
+    except FracturelabError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _refuse(f"{error.strerror or error}{where}. Check the path, its permissions and the space on the disk.")
+    except ModuleNotFoundError as error:
+        return _refuse(f"the package {error.name} is not installed. Install it with: {_remedy(error.name or '')}")
+    except MemoryError:
+        return _refuse("not enough memory for this. Try a smaller --size, fewer images, or close other programs.")
+
+
+def run() -> NoReturn:
+    """Run one command and leave the process with its exit code."""
+    raise SystemExit(main())
+
+
+def _refuse(message: str) -> int:
+    say("fracturelab: error: " + " ".join(message.split()))
+    return 2
+
+
+def _remedy(package: str) -> str:
+    if package.split(".")[0] == "tensorflow":
+        return 'pip install -e ".[cpu]" (or ".[gpu]"; see runitlocally.md)'
+    if package.split(".")[0] == "kagglehub":
+        return "pip install -r requirements-kaggle.txt"
+    return "pip install -r requirements.txt"
+
+
+def _quiet_tensorflow() -> None:
+    """Keep TensorFlow's own messages out of a person's sight, unless asked for in the environment."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")

@@ -1,0 +1,190 @@
+"""Commands about images: audit, realimages, phantoms, fetch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fracturelab.cli.output import NOT_CLINICAL, columns, common, count, number, say
+from fracturelab.errors import FracturelabError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to the parser."""
+    audit = commands.add_parser(
+        "audit",
+        parents=[common(), reading_options()],
+        help="look for what makes a score untrue: bad files, copies, leakage, shortcuts",
+        description="Look through a data set for what makes a score untrue. It only reads.",
+    )
+    audit.add_argument("folder", metavar="DIR", help="folder of X-rays, in any usual layout")
+    audit.set_defaults(command=run_audit)
+
+    real = commands.add_parser(
+        "realimages",
+        parents=[common(), reading_options()],
+        help="fill realimages/ with X-rays that no training run has used",
+        description="Copy X-rays of a data set, none of them used in training, with source and licence beside them.",
+    )
+    real.add_argument("--from", dest="folder", metavar="DIR", required=True, help="the data set")
+    real.add_argument("--n", type=int, default=24, help="how many, half of them fractured (default 24)")
+    real.add_argument("--out", type=Path, metavar="DIR", help="where to (default realimages/)")
+    real.add_argument("--source", help="name of the data set, where the folder does not say it")
+    real.add_argument("--licence", help="its licence, where the project does not know it")
+    real.set_defaults(command=run_realimages)
+
+    phantoms = commands.add_parser(
+        "phantoms",
+        parents=[common()],
+        help="write a set of synthetic X-rays with their ground truth",
+        description="Write synthetic X-rays with their ground truth in labels.csv. One seed, one set.",
+    )
+    phantoms.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder to write")
+    phantoms.add_argument("--n", type=int, default=420, help="how many, half of them fractured (default 420)")
+    phantoms.add_argument("--source", choices=("clinic", "field"), default="clinic", help="which of the two hospitals")
+    phantoms.add_argument("--size", type=int, metavar="PX", help="longer side in pixels")
+    phantoms.set_defaults(command=run_phantoms)
+
+    fetch = commands.add_parser(
+        "fetch",
+        parents=[common(seed=False)],
+        help="download a public data set, version pinned",
+        description="Download a public data set from Kaggle, version pinned, and say where it lies.",
+    )
+    fetch.add_argument("name", help="fracatlas, multi-region or fracture-types; mura says how to get it")
+    fetch.set_defaults(command=run_fetch)
+
+
+def reading_options() -> argparse.ArgumentParser:
+    """Return the options that say how to read a folder, as a parent parser."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        "--label-names",
+        action="append",
+        default=[],
+        metavar="NAME=LABEL",
+        help="what a folder name means: fractured, normal, ignore or skip; may be given again",
+    )
+    parent.add_argument("--layout", default="auto", help="auto, labels_csv, fracatlas, mura, folders or unlabelled")
+    return parent
+
+
+def read_folder(arguments: argparse.Namespace, *, allow_unlabelled: bool = False) -> pd.DataFrame:
+    """Read the folder that a command was given into a table."""
+    from fracturelab.datasets import read_dataset
+
+    names = {}
+    for given in arguments.label_names:
+        name, equals, label = given.rpartition("=")
+        if not equals or not name or not label:
+            raise FracturelabError(f"expected --label-names NAME=LABEL, such as sick=fractured. Received: {given!r}")
+        names[name] = label
+    source = getattr(arguments, "source", None)
+    return read_dataset(
+        arguments.folder,
+        layout=arguments.layout,
+        label_names=names or None,
+        source=source,
+        allow_unlabelled=allow_unlabelled,
+    )
+
+
+def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Audit a data set."""
+    from fracturelab.audit import audit
+
+    table = read_folder(arguments)
+    report = audit(table, progress=not arguments.json)
+    document = report.to_dict()
+    lines = [f"{arguments.folder}: {count(document['images'], 'image')}", ""]
+    bad = document["unreadable"]
+    rows = [
+        ["unreadable files", str(len(bad))],
+        ["exact duplicates", _amount(document["exact_duplicates"])],
+        ["near-duplicate groups", _amount(document["near_duplicate_groups"])],
+        ["label conflicts", _amount(document["label_conflicts"])],
+    ]
+    for pair, found in document["cross_split"].items():
+        rows.append([f"copies, {pair}", f"{found['identical']} identical, {found['near']} near, of {found['of']}"])
+    for name, auc in _shortcuts(document["shortcuts"]):
+        rows.append([f"label from {name} alone", f"AUC {number(auc)}"])
+    lines += [columns(rows), ""]
+    lines += [f"  unreadable: {item['path']}: {item['reason']}" for item in bad[:10]]
+    if len(bad) > 10:
+        lines.append(f"  and {len(bad) - 10} more; --json lists them all")
+    if bad:
+        lines.append("")
+    lines.append(document["verdict"])
+    return document, "\n".join(lines), 0
+
+
+def _amount(value: Any) -> str:
+    return str(value if isinstance(value, int) else len(value))
+
+
+def _shortcuts(found: Any) -> list[tuple[str, Any]]:
+    if isinstance(found, dict):
+        return sorted(found.items(), key=lambda item: -(item[1] or 0))
+    return sorted(((item["name"], item["auc"]) for item in found), key=lambda item: -(item[1] or 0))
+
+
+def run_realimages(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Fill realimages/."""
+    from fracturelab.realimages import fill
+
+    filled = fill(
+        arguments.folder,
+        n=arguments.n,
+        folder=arguments.out,
+        source=arguments.source,
+        licence=arguments.licence,
+        seed=arguments.seed,
+        table=read_folder(arguments),
+    )
+    fractured = int((filled.table["label"] == 1).sum())
+    document = {
+        "folder": str(filled.folder),
+        "n": len(filled.table),
+        "fractured": fractured,
+        "normal": len(filled.table) - fractured,
+        "source": filled.source,
+        "licence": filled.licence,
+        "left_out": filled.left_out,
+        "paths": list(filled.table["path"]),
+    }
+    left = ", ".join(f"{number_} {reason}" for reason, number_ in filled.left_out.items() if number_) or "none"
+    text = (
+        f"{len(filled.table)} X-rays ({fractured} fractured) are in {filled.folder}; labels.csv has the details.\n"
+        f"Source: {filled.source}. Licence: {filled.licence}.\nLeft out: {left}.\n"
+        "Next: make notebooks ONLY=04"
+    )
+    return document, text, 0
+
+
+def run_phantoms(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Write a set of phantoms."""
+    from fracturelab.phantoms import write_set
+
+    if arguments.n < 1:
+        raise FracturelabError(f"expected at least one image. Received: --n {arguments.n}")
+    if arguments.out.is_dir() and any(arguments.out.iterdir()):
+        raise FracturelabError(f"{arguments.out} is not empty and nothing there is overwritten: name a new folder")
+    options = {} if arguments.size is None else {"size": arguments.size}
+    folder = write_set(arguments.out, n=arguments.n, source=arguments.source, seed=arguments.seed, **options)
+    document = {"folder": str(folder), "n": arguments.n, "source": arguments.source, "seed": arguments.seed}
+    text = f"{count(arguments.n, 'synthetic X-ray')} of the source {arguments.source} in {folder}, truth in labels.csv."
+    return document, text, 0
+
+
+def run_fetch(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Download a public data set."""
+    from fracturelab.datasets import PUBLISHED, fetch
+
+    folder = fetch(arguments.name)
+    terms = PUBLISHED[arguments.name].terms
+    say(f"Terms of {arguments.name}: {terms}. {NOT_CLINICAL}")
+    return {"name": arguments.name, "folder": str(folder), "terms": terms}, str(folder), 0

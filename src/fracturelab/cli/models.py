@@ -1,0 +1,359 @@
+"""Commands about models: train, evaluate, predict."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fracturelab.cli.data import read_folder, reading_options
+from fracturelab.cli.output import NOT_CLINICAL, columns, common, confusion_table, count, metrics_table, number, say
+from fracturelab.errors import FracturelabError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = ("train", "val", "test", "all", "unseen")
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to the parser."""
+    train = commands.add_parser(
+        "train",
+        parents=[common(), reading_options()],
+        help="train v1 from scratch, or v2 from a pretrained backbone",
+        description="Train a model on a folder of X-rays, split by group, and save it with its card and record.",
+    )
+    train.add_argument("recipe", choices=("v1", "v2"), help="v1: a CNN from scratch; v2: transfer learning")
+    train.add_argument("--data", dest="folder", metavar="DIR", required=True, help="folder of X-rays")
+    train.add_argument("--out", type=Path, metavar="FILE", required=True, help="model to write, such as models/x.keras")
+    train.add_argument("--backbone", default="ResNet50", help="v2: a name of keras.applications (default ResNet50)")
+    train.add_argument(
+        "--backbone-option", action="append", default=[], metavar="NAME=VALUE", help="v2: such as alpha=0.75"
+    )
+    train.add_argument("--weights", default="auto", help="v2: auto (default), imagenet, bundled, none or a file")
+    train.add_argument("--size", type=int, metavar="PX", help="side of the input (v1: 128; v2: what suits the weights)")
+    train.add_argument("--epochs", type=int, help="most epochs (v2: of fine-tuning; 0 keeps the frozen probe)")
+    train.add_argument("--results", type=Path, metavar="DIR", help="where the record goes (default reports/results)")
+    train.set_defaults(command=run_train)
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        parents=[common(), reading_options()],
+        help="score a model on labelled X-rays, with 95%% intervals",
+        description="Score a model on labelled X-rays, with 95%% intervals over patients or near-duplicate groups.",
+    )
+    evaluate.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
+    evaluate.add_argument("folder", metavar="DIR", help="folder of X-rays")
+    evaluate.add_argument(
+        "--split",
+        choices=SPLITS,
+        help="which part (default: test where the folder has one, else all); unseen: not used in training",
+    )
+    evaluate.add_argument("--threshold", type=float, help="at or above it: fractured (default: the model's own)")
+    evaluate.add_argument("--results", type=Path, metavar="DIR", help="where the record goes (default reports/results)")
+    evaluate.set_defaults(command=run_evaluate)
+
+    predict = commands.add_parser(
+        "predict",
+        parents=[common()],
+        help="P(fractured) of X-ray files",
+        description="P(fractured) of each file. " + NOT_CLINICAL,
+    )
+    predict.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
+    predict.add_argument("files", nargs="+", metavar="FILES", help="X-rays; of a folder every image in it")
+    predict.set_defaults(command=run_predict)
+
+
+def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Train, save and record a model."""
+    from fracturelab.models.files import check_destination
+    from fracturelab.places import reports_folder
+    from fracturelab.records import default_folder
+
+    check_destination(arguments.out)
+    results = check_writable(arguments.results or default_folder())
+    table = read_folder(arguments)
+    fitted: dict[str, Any] = {"seed": arguments.seed}
+    if arguments.epochs is not None:
+        if arguments.epochs < (0 if arguments.recipe == "v2" else 1):
+            raise FracturelabError(f"expected a number of epochs above 0. Received: --epochs {arguments.epochs}")
+        fitted["epochs" if arguments.recipe == "v1" else "fine_tune_epochs"] = arguments.epochs
+    size = arguments.size or 128
+    if arguments.recipe == "v2":
+        from fracturelab.models.transfer import default_input_size
+        from fracturelab.models.weights import resolve
+
+        options = backbone_options(arguments.backbone_option)
+        info = resolve(arguments.backbone, arguments.weights, options)
+        say(info.sentence)
+        size = arguments.size or default_input_size(arguments.backbone, info)
+        fitted |= {"backbone": arguments.backbone, "backbone_options": options, "weights": info}
+    elif arguments.backbone_option or arguments.backbone != "ResNet50" or arguments.weights != "auto":
+        raise FracturelabError("expected --backbone, --backbone-option and --weights with v2 only. Received: v1")
+
+    from fracturelab import training
+    from fracturelab.training import saving
+
+    show = not arguments.json
+    prepared = training.prepare(table, size=size, seed=arguments.seed, progress=show)
+    for row in prepared.unreadable.itertuples():
+        say(f"left out: {row.path}: {row.reason}")
+    settings = {**fitted, "recipe": arguments.recipe}
+    if "weights" in settings:
+        settings["weights"] = settings["weights"].to_dict()
+    work = saving.work_folder(reports_folder(), prepared, settings)
+    recipe = training.train_v1 if arguments.recipe == "v1" else training.train_v2
+    fit = recipe(prepared, work_dir=work, progress=show, **fitted)
+    evaluations = saving.evaluate_parts(fit, prepared)
+    name = arguments.out.stem
+    card = saving.card_of(fit, prepared, name=name, evaluations=evaluations)
+    saving.save_fit(fit, arguments.out, card)
+    record = saving.record_fit(
+        f"training-{plain_name(name)}", fit, prepared, evaluations=evaluations, folder=results
+    )  # fmt: skip
+    shutil.rmtree(work, ignore_errors=True)
+
+    document = {
+        "model": str(arguments.out),
+        "record": str(record),
+        "recipe": arguments.recipe,
+        "chosen": fit.chosen,
+        "input_size": prepared.size,
+        "threshold": fit.threshold,
+        "weights": card["weights"],
+        "parts": card["data"]["parts"],
+        "unreadable": prepared.unreadable.to_dict("records"),
+        "candidates": fit.candidates,
+        "evaluations": evaluations,
+        "seed": fit.seed,
+        "seconds": fit.seconds,
+    }
+    lines = [f"{arguments.recipe} trained in {fit.seconds:.0f} s on {_parts(card['data']['parts'])}."]
+    if len(fit.candidates) > 1:
+        scores = ", ".join(f"{key} AUC {number(found['val_auc'])}" for key, found in fit.candidates.items())
+        lines.append(f"On validation: {scores}; kept: {fit.chosen}.")
+    for part, found in evaluations.items():
+        lines += ["", f"{part} ({count(found['n'], 'image')})", metrics_table(found["metrics"])]
+        lines += found["warnings"]
+    lines += ["", f"Model: {arguments.out}, card beside it. Record: {record}.", NOT_CLINICAL]
+    return document, "\n".join(lines), 0
+
+
+def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Score a model on labelled X-rays."""
+    from fracturelab.evaluation import evaluate, verdict
+    from fracturelab.images import load_readable_images
+    from fracturelab.prediction import load_predictor
+    from fracturelab.records import default_folder, write_record
+
+    began = time.perf_counter()
+    results = check_writable(arguments.results or default_folder())
+    table = read_folder(arguments)
+    predictor = load_predictor(arguments.model)
+    threshold = predictor.threshold if arguments.threshold is None else arguments.threshold
+    if threshold is None or not 0 <= threshold <= 1:
+        raise FracturelabError(f"expected a threshold from 0 to 1. Received: {threshold}")
+    table, hashes, reasons, part = choose_rows(table, arguments.split, predictor.card)
+    warnings = overlap_warnings(hashes, predictor.card)
+    pixels, bad = load_readable_images(table["path"].tolist(), predictor.input_size, progress=not arguments.json)
+    if bad:  # what is unreadable was left out already: these vanished meanwhile
+        raise FracturelabError(f"{table['path'].iloc[min(bad)]}: {bad[min(bad)]}; the file changed while it was read")
+    probabilities = predictor.predict(pixels)
+    found = evaluate(
+        table["label"].to_numpy(int), probabilities, threshold=threshold, groups=table["group"], seed=arguments.seed
+    )
+    warnings += list(found.warnings)
+    unreadable = [{"path": path, "reason": reason} for path, reason in reasons.items()]
+    document = {
+        "model": str(arguments.model),
+        "data": str(arguments.folder),
+        "split": part,
+        **found.to_dict(),
+        "groups": found.n_groups,
+        "weighted_f1": found.metrics["weighted_f1"].to_dict(),
+        "unreadable": unreadable,
+        "warnings": warnings,
+    }
+    name = plain_name(f"evaluation-{arguments.model.stem}-{Path(os.path.abspath(arguments.folder)).name}-{part}")
+    sources = ", ".join(sorted(set(table["source"].dropna())))
+    record = write_record(
+        name,
+        kind="evaluation",
+        data={"source": sources, "split": part, "n": found.n, "sha256": _digest(hashes)},
+        weights=predictor.card.get("weights"),
+        seed=arguments.seed,
+        seconds=time.perf_counter() - began,
+        results={**found.to_record(), "model": _model_name(arguments.model, predictor.card), "warnings": warnings},
+        folder=results,
+    )
+    document["record"] = str(record)
+    for warning in warnings:
+        say(f"warning: {warning}")
+    fractured = int((table["label"] == 1).sum())
+    groups = f" in {count(found.n_groups, 'group')}" if found.n_groups < found.n else ""
+    lines = [
+        f"{arguments.model} on {arguments.folder}, {_spoken(part)}: {count(found.n, 'image')}{groups} "
+        f"({fractured} fractured), threshold {number(threshold)}",
+        "",
+        metrics_table(document_metrics(found)),
+        "",
+        confusion_table(found.confusion_matrix),
+        "",
+        verdict(found),
+        *([f"{count(len(unreadable), 'unreadable file')} left out; --json lists them."] if unreadable else []),
+        f"Record: {record}. {NOT_CLINICAL}",
+    ]
+    return document, "\n".join(lines), 0
+
+
+def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Answer for each file."""
+    from fracturelab.prediction import load_predictor
+
+    paths = expand(arguments.files)
+    predictor = load_predictor(arguments.model)
+    answers = predictor.predict_files(paths)
+    rows = [["P(fractured)", "", "file"]]
+    for answer in answers:
+        if "error" in answer:
+            reason = answer["error"].removeprefix(f"{answer['path']}: ")
+            rows.append(["-", "error", f"{answer['path']}: {reason}"])
+        else:
+            rows.append([number(answer["p_fracture"]), answer["label"], answer["path"]])
+    answered = sum("error" not in answer for answer in answers)
+    if not answered:
+        say(f"fracturelab: error: none of {count(len(answers), 'file')} can be read as an image; see the rows' reasons")
+    text = columns(rows, align="rll") + f"\n{NOT_CLINICAL}"
+    return answers, text, 0 if answered else 2
+
+
+def choose_rows(
+    table: pd.DataFrame, split: str | None, card: Mapping[str, Any]
+) -> tuple[pd.DataFrame, list[str], dict[str, str], str]:
+    """Choose the labelled, readable rows of the part to score, with groups.
+
+    Returns:
+        The rows, the sha256 of each file, reasons of unreadable files by path, and the part's name.
+    """
+    from fracturelab.audit import find_unreadable, with_groups
+    from fracturelab.datasets import file_hashes
+    from fracturelab.splits import fracatlas_test_hashes, with_fracatlas_test
+
+    table = table[table["label"].notna()].reset_index(drop=True)
+    if table.empty:
+        raise FracturelabError("expected labelled X-rays to score a model on. Received: none with a label")
+    unreadable = find_unreadable(table)
+    reasons = dict(zip(unreadable["path"], unreadable["reason"], strict=True))
+    table = table[~table["path"].isin(set(reasons))].reset_index(drop=True)
+    if table.empty:
+        path, reason = next(iter(reasons.items()))
+        raise FracturelabError(f"none of the {len(reasons)} images can be read; the first: {path}: {reason}")
+    hashes = file_hashes(table["path"].tolist())
+    table = with_groups(table)
+    if fracatlas_test_hashes().intersection(hashes):
+        table = with_fracatlas_test(table, hashes=hashes)
+    table = table.assign(sha256=hashes)
+    part = split or ("test" if (table["split"] == "test").any() else "all")
+    if part == "unseen":
+        used = set(card.get("train_hashes") or ()) | set(card.get("val_hashes") or ())
+        groups = set(table.loc[table["sha256"].isin(used), "group"])
+        table = table[~table["sha256"].isin(used) & ~table["group"].isin(groups)]
+    elif part != "all":
+        table = table[(table["split"] == part).fillna(False).astype(bool)]
+    if table.empty:
+        raise FracturelabError(f"expected images in the part {part!r} of this folder. Received: none; see --split")
+    hashes = table["sha256"].tolist()
+    return table.drop(columns="sha256").reset_index(drop=True), hashes, reasons, part
+
+
+def overlap_warnings(hashes: Sequence[str], card: Mapping[str, Any]) -> list[str]:
+    """Say how many of the images a model was trained on, or chosen with."""
+    found = []
+    for key, what in (("train_hashes", "was trained on"), ("val_hashes", "was chosen with")):
+        seen = len(set(hashes) & set(card.get(key) or ()))
+        if seen:
+            found.append(
+                f"The model {what} {seen} of these {count(len(hashes), 'image')}: these scores are too good. "
+                "--split unseen leaves them out."
+            )
+    return found
+
+
+def backbone_options(given: Sequence[str]) -> dict[str, Any]:
+    """Read `alpha=0.75` and the like; values are Python's literals, else text."""
+    options: dict[str, Any] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name.isidentifier() or not value:
+            raise FracturelabError(f"expected --backbone-option NAME=VALUE, such as alpha=0.75. Received: {item!r}")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options
+
+
+def check_writable(folder: Path) -> Path:
+    """Refuse at once, before an hour of work, a folder that cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FracturelabError(
+            f"the results folder {folder} cannot be written ({error.strerror or error}); name another with --results"
+        ) from error
+    return folder
+
+
+def expand(files: Sequence[str]) -> list[str]:
+    """Replace each folder by the images in it; files stay as they were given."""
+    from fracturelab.datasets import is_image_name
+
+    paths: list[str] = []
+    for given in files:
+        if os.path.isdir(given):
+            for folder, names, found in os.walk(given):
+                names.sort()
+                paths += [os.path.join(folder, name) for name in sorted(found) if is_image_name(name)]
+        else:
+            paths.append(given)
+    if not paths:
+        raise FracturelabError(f"expected X-ray files. Received: {', '.join(files)}, without an image in it")
+    return paths
+
+
+def plain_name(text: str) -> str:
+    """Make a record's name of any text."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "run"
+
+
+def document_metrics(found: Any) -> dict[str, Any]:
+    """Return all metrics of an evaluation as plain mappings."""
+    return {name: interval.to_dict() for name, interval in found.metrics.items()}
+
+
+def _model_name(path: Path, card: Mapping[str, Any]) -> str:
+    return str(card.get("name") or path.stem)
+
+
+def _digest(hashes: Sequence[str]) -> str:
+    import hashlib
+
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+
+
+def _parts(parts: Mapping[str, Mapping[str, int]]) -> str:
+    return ", ".join(f"{found['n']} {name} images ({found['fractured']} fractured)" for name, found in parts.items())
+
+
+def _spoken(part: str) -> str:
+    return {"all": "all images", "unseen": "images it has not seen"}.get(part, f"{part} part")

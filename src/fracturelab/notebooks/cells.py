@@ -1,0 +1,77 @@
+"""What happens to a notebook's cells around a run: parameters before it, tidying after it."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import nbformat
+
+from fracturelab.errors import FracturelabError
+
+PARAMETERS = "parameters"
+INJECTED = "injected-parameters"
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,16}")
+
+
+def with_parameters(notebook: nbformat.NotebookNode, values: Mapping[str, Any]) -> nbformat.NotebookNode:
+    """Return a copy with a cell after the one tagged `parameters` that sets some of them anew.
+
+    The convention, tags included, is papermill's. A value that the tagged cell does not set is refused: nothing would
+    read it.
+
+    Args:
+        notebook: The notebook.
+        values: Name to a value that Python's `repr` can write: numbers, strings, None, and lists or dicts of them.
+
+    Raises:
+        FracturelabError: There is no such cell, or it does not set a name.
+    """
+    result = copy.deepcopy(notebook)
+    result.cells = [cell for cell in result.cells if INJECTED not in cell.metadata.get("tags", [])]
+    if not values:
+        return result
+    at = next((i for i, cell in enumerate(result.cells) if PARAMETERS in cell.metadata.get("tags", [])), None)
+    if at is None:
+        raise FracturelabError(f"expected a cell tagged {PARAMETERS} in the notebook. Received: none")
+    known = _assigned(result.cells[at].source)
+    for name in values:
+        if name not in known:
+            raise FracturelabError(f"expected a parameter among {', '.join(known)}. Received: {name}")
+    lines = ["# Parameters of this run", *(f"{name} = {value!r}" for name, value in values.items())]
+    cell = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": [INJECTED]}, id="injected-parameters")
+    result.cells.insert(at + 1, cell)
+    return result
+
+
+def _assigned(source: str) -> list[str]:
+    """Return the names that a cell assigns, in order."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return names
+
+
+def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a copy without what differs between two equal runs: times, memory addresses, the kernel's version."""
+    result = copy.deepcopy(notebook)
+    result.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for cell in result.cells:
+        for key in ("execution", "papermill", "collapsed", "scrolled"):
+            cell.metadata.pop(key, None)
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output["text"] = _ADDRESS.sub("", output["text"])
+            for kind, value in output.get("data", {}).items():
+                if kind.startswith("text/") and isinstance(value, str):
+                    output["data"][kind] = _ADDRESS.sub("", value)
+    return result
