@@ -63,18 +63,20 @@ def local_contrast(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return out, strength
 
 
-def near_duplicate_pairs(thumbnails: np.ndarray) -> dict[str, np.ndarray]:
+def near_duplicate_pairs(thumbnails: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Find copies among pictures, in all eight orientations.
 
     Args:
         thumbnails: uint8, (n, 64, 64), each the whole picture squeezed into a square.
 
     Returns:
-        Columns of equal length, one row a pair, in order: `first` < `second` (row numbers), `orientation` (0 to 7, what
-        lays the second over the first), `distance` (bits of 64), `correlation` (up to 1).
+        The pairs as columns of equal length, in order: `first` < `second` (row numbers), `orientation` (0 to 7, what
+        lays the second over the first), `distance` (bits of 64), `correlation` (up to 1). And bool (n,): which pictures
+        are almost blank, and were not compared.
     """
     contrast, strength = local_contrast(thumbnails)
-    rows = np.flatnonzero(strength >= MIN_CONTRAST)
+    blank = strength < MIN_CONTRAST
+    rows = np.flatnonzero(~blank)
     coefficients = frequencies(thumbnails[rows])
     weighted = _weighted(coefficients)
     found: list[np.ndarray] = []
@@ -87,17 +89,18 @@ def near_duplicate_pairs(thumbnails: np.ndarray) -> dict[str, np.ndarray]:
     sure = np.flatnonzero(correlation >= CORRELATION)
     # A symmetric picture can match in several orientations: the best one stays.
     order = sure[np.lexsort((table[2][sure], -correlation[sure], second[sure], first[sure]))]
-    pairs = np.stack([first[order], second[order]])
+    ends = np.stack([first[order], second[order]])
     new = np.ones(len(order), bool)
-    new[1:] = (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)
+    new[1:] = (ends[:, 1:] != ends[:, :-1]).any(axis=0)
     order = order[new]
-    return {
+    pairs = {
         "first": first[order],
         "second": second[order],
         "orientation": table[2][order],
         "distance": table[3][order],
         "correlation": correlation[order],
     }
+    return pairs, blank
 
 
 def join_pairs(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from tqdm.auto import tqdm
 from fracturelab.audit.duplicates import SIDE
 from fracturelab.errors import UnreadableImageError
 from fracturelab.images import MAX_FILE_BYTES, image_facts, read_image
+from fracturelab.images.opening import open_regular
 
 _CHUNK = 64  # files a task
 _FEW = 256  # fewer files than this are read here, without starting workers
@@ -129,11 +129,8 @@ def _read_chunk(paths: list[str]) -> tuple[list[tuple[str | None, str | None, in
 
 
 def _file_bytes(path: str) -> bytes:
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
-            read_image(path, min_side=2 * SIDE)  # says why not
-        return Path(path).read_bytes()
-    except OSError:
-        read_image(path, min_side=2 * SIDE)
-        raise
+    with open_regular(path) as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise UnreadableImageError(path, f"the file is longer than the limit of {MAX_FILE_BYTES // 1_000_000} MB")
+    return data

@@ -1,0 +1,151 @@
+"""Groups of images that must not be torn apart: copies of one another, and the patients that are published."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fracturelab.audit.duplicates import join_pairs, near_duplicate_pairs
+from fracturelab.audit.reading import Readings, read_files, thumbnail
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MADE_UP = "image-"
+"""Names of groups that no one published begin like this."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Which files are copies of which.
+
+    Attributes:
+        groups: int64 (n,), group of near-duplicates of each file, byte-identical ones included; unreadable files are
+            alone.
+        contents: int64 (n,), number of each file's bytes: equal where files are byte-identical, and alone where a file
+            is unreadable.
+        pairs: Columns of equal length: `first` < `second` (row numbers), `orientation` (0 to 7), `distance` (bits of
+            64), `correlation`, `identical`. A file with byte-identical copies is compared with others once, through the
+            first of them.
+        blank: bool (n,), readable pictures that are almost blank; they are compared by their bytes alone.
+    """
+
+    groups: np.ndarray
+    contents: np.ndarray
+    pairs: dict[str, np.ndarray]
+    blank: np.ndarray
+
+
+def find_copies(readings: Readings) -> Copies:
+    """Find byte-identical files by checksum, and near-duplicates by their pictures.
+
+    Args:
+        readings: What `read_files` found.
+    """
+    count = len(readings.paths)
+    readable = readings.readable
+    keys = [sha256 if readable[row] else f"unreadable {row}" for row, sha256 in enumerate(readings.sha256)]
+    _, where, contents = np.unique(np.array(keys, str), return_index=True, return_inverse=True)
+    original = where[contents] if count else np.zeros(0, np.int64)
+    copies = np.flatnonzero(original != np.arange(count))
+    distinct = np.flatnonzero((original == np.arange(count)) & readable)
+    near, almost_blank = near_duplicate_pairs(readings.thumbnails[distinct])
+    blank = np.zeros(count, bool)
+    blank[distinct] = almost_blank
+    same = np.zeros(len(copies), np.int64)
+    pairs = {
+        "first": np.concatenate([original[copies], distinct[near["first"]]]),
+        "second": np.concatenate([copies, distinct[near["second"]]]),
+        "orientation": np.concatenate([same, near["orientation"]]),
+        "distance": np.concatenate([same, near["distance"]]),
+        "correlation": np.concatenate([same + 1.0, near["correlation"]]),
+        "identical": np.concatenate([same == 0, np.zeros(len(near["first"]), bool)]),
+    }
+    return Copies(join_pairs(count, pairs["first"], pairs["second"]), contents, pairs, blank)
+
+
+def near_duplicate_groups(
+    images: np.ndarray | Sequence[str | Path], *, progress: bool = False, workers: int | None = None
+) -> np.ndarray:
+    """Number the groups of images that are copies of one another, in any of the eight orientations.
+
+    Args:
+        images: uint8 pictures (n, height, width) or (n, height, width, 1), or a list of such of any sizes, or a list
+            of image files.
+        progress: Show a progress bar while files are read.
+        workers: Processes that read files; see `read_files`.
+
+    Returns:
+        int64 (n,): group numbers from 0, in order of first appearance. An image without copies, or an unreadable file,
+        is a group of its own.
+    """
+    if len(images) and isinstance(images[0], (str, Path)):
+        return find_copies(read_files(list(images), progress=progress, workers=workers)).groups
+    thumbnails = np.stack([thumbnail(np.asarray(image)) for image in images])
+    pairs, _ = near_duplicate_pairs(thumbnails)
+    return join_pairs(len(thumbnails), pairs["first"], pairs["second"])
+
+
+def with_groups(table: pd.DataFrame, *, progress: bool = False, workers: int | None = None) -> pd.DataFrame:
+    """Fill a table's `group`: near-duplicates share one.
+
+    Published groups stay, with one exception: where a near-duplicate ties two of them together (one picture filed under
+    two patients), both take the name that sorts first, because a split must not tear the copies apart. A filled name
+    follows from the bytes of the group's files, so it is the same in any folder and any order.
+
+    Args:
+        table: The data set's table.
+        progress: Show a progress bar.
+        workers: Processes that read files; see `read_files`.
+
+    Returns:
+        A copy of the table in which every row has a group.
+    """
+    readings = read_files(list(table["path"]), progress=progress, workers=workers)
+    return fill_groups(table, readings, find_copies(readings))
+
+
+def fill_groups(table: pd.DataFrame, readings: Readings, copies: Copies) -> pd.DataFrame:
+    """Fill a table's `group` from what is known of its files: see `with_groups`."""
+    import pandas as pd
+
+    published = table["group"].astype("string").fillna("").to_numpy(object)
+    joined = joined_groups(published, copies.groups)
+    names: dict[int, tuple[bool, str]] = {}
+    for number, name, sha256, path in zip(joined, published, readings.sha256, readings.paths, strict=True):
+        made_up = MADE_UP + (sha256 or hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest())[:16]
+        own = (name == "", name or made_up)  # a published name sorts before one that is made up
+        names[number] = min(names.get(number, own), own)
+    result = table.copy()
+    result["group"] = pd.array([names[number][1] for number in joined], dtype="string")
+    return result
+
+
+def joined_groups(published: np.ndarray, copies: np.ndarray) -> np.ndarray:
+    """Number the groups that published groups and copies make together.
+
+    Args:
+        published: (n,) names, "" where none is published.
+        copies: int (n,) group of near-duplicates of each row.
+
+    Returns:
+        int64 (n,): group numbers from 0, in order of first appearance.
+    """
+    count = len(published)
+    rows = np.flatnonzero(published != "")
+    _, inverse = np.unique(published[rows].astype(str), return_inverse=True)
+    nodes = int(copies.max(initial=-1)) + 1 + int(inverse.max(initial=-1)) + 1
+    first, second = copies[rows], inverse + int(copies.max(initial=-1)) + 1
+    joined = join_pairs(nodes, first, second)[copies] if count else np.zeros(0, np.int64)
+    return join_pairs(count, np.arange(count), _first_of(joined))
+
+
+def _first_of(numbers: np.ndarray) -> np.ndarray:
+    """For each row the first row with the same number."""
+    _, where, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    return where[inverse]

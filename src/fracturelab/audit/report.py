@@ -1,0 +1,208 @@
+"""Audit a data set: one reading of every file, and a report of what would make a score untrue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fracturelab.audit.groups import MADE_UP, Copies, fill_groups, find_copies, joined_groups
+from fracturelab.audit.hashing import ORIENTATIONS
+from fracturelab.audit.leakage import (
+    conflicting_groups,
+    groups_across_splits,
+    images_with_copies_elsewhere,
+    shared_between_splits,
+)
+from fracturelab.audit.reading import Readings, read_files
+from fracturelab.audit.shortcuts import shortcut_features, shortcut_scores
+from fracturelab.audit.verdict import Facts, give_verdict, list_findings
+from fracturelab.errors import FracturelabError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What an audit found. It changed nothing.
+
+    Attributes:
+        facts: The counts.
+        verdict: One sentence: can a score on this split be believed, and why not.
+        findings: One row a finding, worst first: `severity` ("high", "medium", "low"), `finding`, `count`, `of`,
+            `detail`.
+        unreadable: `path`, `reason`: files that cannot be decoded, and files in the folder that are no images.
+        pairs: Copies, one row a pair, worst first (across splits with different labels, across splits, with different
+            labels, others): `path_a`, `path_b`, `distance` (bits of 64), `correlation`, `orientation` (what lays b over
+            a), `identical`, `split_a`, `split_b`, `label_a`, `label_b`.
+        groups: Every image of a group of copies: `group` (number), `path`, `label`, `split`.
+        table: The audited table with `group` filled for readable and unreadable files alike.
+    """
+
+    facts: Facts
+    verdict: str
+    findings: pd.DataFrame
+    unreadable: pd.DataFrame
+    pairs: pd.DataFrame
+    groups: pd.DataFrame
+    table: pd.DataFrame
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for machines: JSON types only, None where something is undefined."""
+        facts = self.facts
+        return {
+            "images": facts.images,
+            "unreadable": self.unreadable.to_dict("records"),
+            "exact_duplicates": facts.exact_duplicates,
+            "near_duplicate_groups": facts.near_groups,
+            "label_conflicts": facts.label_conflicts,
+            "cross_split": {pair: dict(counts) for pair, counts in facts.cross_split.items()},
+            "shortcuts": [{"name": name, "auc": auc} for name, auc in facts.shortcuts.items()],
+            "verdict": self.verdict,
+        }
+
+
+def audit(
+    table: pd.DataFrame,
+    *,
+    others: Sequence[str] = (),
+    progress: bool = False,
+    workers: int | None = None,
+    seed: int = 0,
+) -> AuditReport:
+    """Audit a data set: unreadable files, copies, leaks across published splits, label conflicts and shortcuts.
+
+    Every file is read once, in parallel; nothing is written or changed. See `duplicates` for which copies are found and
+    which are not, and `shortcuts` for how the shortcuts are scored.
+
+    Args:
+        table: The data set's table.
+        others: Files of the folder that are no images (`datasets.list_other_files`), to be listed as such.
+        progress: Show a progress bar.
+        workers: Processes that read files; see `reading.read_files`.
+        seed: Decides the folds of the shortcut scores.
+
+    Returns:
+        The report.
+
+    Raises:
+        FracturelabError: The table has no rows.
+    """
+    if len(table) == 0:
+        raise FracturelabError("expected a table with at least one image. Received: an empty one")
+    readings = read_files(list(table["path"]), progress=progress, workers=workers)
+    copies = find_copies(readings)
+    labels = table["label"].astype("Int64").fillna(-1).to_numpy(np.int64)
+    split = table["split"].astype("string").fillna("").to_numpy(object)
+    published = table["group"].astype("string").fillna("").to_numpy(object)
+    published[np.char.startswith(published.astype(str), MADE_UP)] = ""  # filled by with_groups: no patient
+    rows = np.flatnonzero(readings.readable & (labels >= 0))
+    shortcuts = shortcut_scores(
+        shortcut_features(readings, rows), labels[rows], joined_groups(published, copies.groups)[rows], seed=seed
+    )
+    facts = _facts(readings, copies, labels, split, published, shortcuts, len(others))
+    unreadable = [(path, reason) for path, reason in zip(readings.paths, readings.reasons, strict=True) if reason]
+    unreadable += [(str(path), "not an image file") for path in others]
+    return AuditReport(
+        facts=facts,
+        verdict=give_verdict(facts),
+        findings=_frame(list_findings(facts), ["severity", "finding", "count", "of", "detail"]),
+        unreadable=_frame(unreadable, ["path", "reason"]),
+        pairs=_pairs(table, copies, labels, split),
+        groups=_groups(table, copies),
+        table=fill_groups(table, readings, copies),
+    )
+
+
+def find_unreadable(table: pd.DataFrame, *, progress: bool = False, workers: int | None = None) -> pd.DataFrame:
+    """List the files of a table that cannot be decoded whole.
+
+    Args:
+        table: The data set's table.
+        progress: Show a progress bar.
+        workers: Processes that read files; see `reading.read_files`.
+
+    Returns:
+        Columns `path` and `reason`, in the order of the table.
+    """
+    readings = read_files(list(table["path"]), progress=progress, workers=workers)
+    rows = [(path, reason) for path, reason in zip(readings.paths, readings.reasons, strict=True) if reason]
+    return _frame(rows, ["path", "reason"])
+
+
+def _facts(
+    readings: Readings,
+    copies: Copies,
+    labels: np.ndarray,
+    split: np.ndarray,
+    published: np.ndarray,
+    shortcuts: dict[str, float | None],
+    others: int,
+) -> Facts:
+    readable = readings.readable
+    sizes = np.bincount(copies.groups, minlength=1)
+    sides = {str(side) for side in split[readable]} - {""}
+    judged = next((side for side in ("test", "val") if side in sides and len(sides) > 1), "")
+    here = readable & (split == judged) & (judged != "")
+    leaked, leaked_identical = images_with_copies_elsewhere(judged, split, readable, copies.contents, copies.groups)
+    return Facts(
+        images=len(labels),
+        readable=int(readable.sum()),
+        normal=int((readable & (labels == 0)).sum()),
+        fractured=int((readable & (labels == 1)).sum()),
+        exact_duplicates=int(copies.pairs["identical"].sum()),
+        near_groups=int((sizes > 1).sum()),
+        near_images=int(sizes[sizes > 1].sum()),
+        label_conflicts=len(conflicting_groups(labels, readable, copies.groups)),
+        cross_split=shared_between_splits(split, readable, copies.contents, copies.groups),
+        judged=judged,
+        judged_normal=int((here & (labels == 0)).sum()),
+        judged_fractured=int((here & (labels == 1)).sum()),
+        leaked=leaked if judged else 0,
+        leaked_identical=leaked_identical if judged else 0,
+        torn_groups=tuple(groups_across_splits(published, split, readable)),
+        has_patients=bool((published != "").any()),
+        blank=int(copies.blank.sum()),
+        others=others,
+        shortcuts=shortcuts,
+    )
+
+
+def _pairs(table: pd.DataFrame, copies: Copies, labels: np.ndarray, split: np.ndarray) -> pd.DataFrame:
+    first, second = copies.pairs["first"], copies.pairs["second"]
+    crossing = (split[first] != split[second]) & (split[first] != "") & (split[second] != "")
+    conflict = (labels[first] != labels[second]) & (labels[first] >= 0) & (labels[second] >= 0)
+    worst = 2 * crossing.astype(int) + conflict
+    correlation = copies.pairs["correlation"]
+    order = np.lexsort((second, first, -correlation, -worst))
+    first, second = first[order], second[order]
+    columns = {
+        "path_a": table["path"].iloc[first].to_numpy(),
+        "path_b": table["path"].iloc[second].to_numpy(),
+        "distance": copies.pairs["distance"][order],
+        "correlation": correlation[order],
+        "orientation": [ORIENTATIONS[number] for number in copies.pairs["orientation"][order]],
+        "identical": copies.pairs["identical"][order],
+        "split_a": table["split"].iloc[first].array,
+        "split_b": table["split"].iloc[second].array,
+        "label_a": table["label"].iloc[first].array,
+        "label_b": table["label"].iloc[second].array,
+    }
+    return type(table)(columns)
+
+
+def _groups(table: pd.DataFrame, copies: Copies) -> pd.DataFrame:
+    rows = np.flatnonzero(np.bincount(copies.groups, minlength=1)[copies.groups] > 1)
+    rows = rows[np.argsort(copies.groups[rows], kind="stable")]
+    members = table.iloc[rows][["path", "label", "split"]].reset_index(drop=True)
+    members.insert(0, "group", copies.groups[rows])
+    return members
+
+
+def _frame(rows: Sequence[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(list(rows), columns=columns)
