@@ -117,6 +117,12 @@ def _members(opened: zipfile.ZipFile | tarfile.TarFile) -> Iterator[_Member]:
     for entry in opened:
         refuse = None if entry.isreg() or entry.isdir() else "is a link or a device"
         yield _Member(entry.name, entry.size if entry.isreg() else 0, entry.isdir(), refuse, entry)
+    # tar itself stops at its end mark; the compressor's checksum stands behind that.
+    tail = 0
+    while opened.fileobj is not None and (block := opened.fileobj.read(1 << 20)):
+        tail += len(block)
+        if tail > _SMALL:
+            raise FracturelabError("the archive is refused, nothing was unpacked: it goes on after its end")
 
 
 def _unpack(opened: zipfile.ZipFile | tarfile.TarFile, members: list[_Member], target: Path) -> None:

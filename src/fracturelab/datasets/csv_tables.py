@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,17 @@ def labels_rows(root: Path, found: Found, *, allow_unlabelled: bool) -> list[dic
         )
     if not rows:
         raise FracturelabError(f"expected lines below the header of {table}. Received: none")
+    unnamed = [path for path in _files(root, found) if path not in seen]
+    if unnamed:
+        names = [os.path.relpath(path, root) for path in unnamed]
+        warnings.warn(f"{table} does not name {len(names)} images, which are left out: {_some(names)}", stacklevel=3)
     return rows
+
+
+def _files(root: Path, found: Found) -> Iterator[str]:
+    for parts, names in found.images.items():
+        for name in names:
+            yield os.path.join(root, *parts, name)
 
 
 def _values(cells: dict[str, str], where: str, *, allow_unlabelled: bool) -> dict[str, Any]:
