@@ -42,7 +42,7 @@ def say(message: str) -> None:
 
 def print_json(document: object) -> None:
     """Print one JSON document; what is undefined (NaN, infinity, NA) becomes null."""
-    print(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+    print(json.dumps(plain(document), indent=2, allow_nan=False))
 
 
 def plain(value: Any) -> Any:
