@@ -132,6 +132,8 @@ def draw_fracture(
     kernel = np.exp(-0.5 * (np.arange(-12, 13) / u(1.0, 4.0)) ** 2)
     jag = np.convolve(np.pad(jag, 12, mode="wrap"), kernel / np.sqrt((kernel**2).sum()), "valid") * half * u(0.05, 0.22)
     line = max(u(0.02, 0.06) + 0.10 * s * half, pixel * u(0.7, 1.0) * (0.8 + 0.7 * s))
+    over = max(s - 1.0, 0.0)
+    line *= 1 + 0.9 * over
     g = {"slope": 0.0, "gap": line, "bend": 0.0, "shift": 0.0, "overlap": 0.0, "depth": min(0.75 + 0.25 * s, 1.0), "reach": 0.0}
     chips = []
     if kind == "hairline":
@@ -152,7 +154,7 @@ def draw_fracture(
     elif kind == "longitudinal":
         g |= {"slope": u(-0.14, 0.14), "reach": half * u(2.2, 4.5), "shift": half * u(-0.35, 0.35), "gap": line * 1.1, "depth": min(0.6 + 0.4 * s, 1)}
     elif kind == "avulsion":
-        size = half * (u(0.28, 0.45) + 0.2 * s)
+        size = half * (u(0.28, 0.45) + 0.2 * s + 0.25 * over)
         away = line + half * u(0.05, 0.3) * (0.3 + s)
         g |= {"reach": size, "shift": away}
         edge = v + sense * half * 0.85

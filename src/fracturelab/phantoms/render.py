@@ -24,7 +24,7 @@ MAX_SIDE = 4096
 NUISANCES = (
     "cast", "hardware", "marker", "ring", "two_views", "swelling", "border", "collimation", "overlap", "grid",
 )  # fmt: skip
-_ATTEMPTS = 12
+_ATTEMPTS = 6
 _TRUNK = ("shoulder", "pelvis")
 
 
@@ -218,7 +218,7 @@ def _render_view(seed, s: Source, *, label, kind, region, severity, zoom, shape,
     for part, (x0, t0, x1, t1) in zip(parts, boxes, strict=True):
         v = make_view(
             seed, s, part=part, region=region, kind=kind, shape=(t1 - t0, x1 - x0), zoom=zoom, flags=flags,
-            like=views[0] if views else None,
+            like=views[0] if views else None, closer=1 + 0.5 * number,
         )  # fmt: skip
         views.append(v)
         y0[t0:t1, x0:x1] = develop(v.plate, v.bone)
@@ -319,7 +319,7 @@ def _break(seed, s: Source, views, parts, boxes, kind, severity, y0, plain, bone
     for attempt in range(_ATTEMPTS):
         y, mask, bone = y0.copy(), np.zeros(y0.shape, bool), bone0.copy()
         for part, v, (left, top, _, _) in zip(parts, views, boxes, strict=True):
-            got = break_view(seed, s, v, part=part, kind=kind, severity=severity + 0.15 * attempt, attempt=attempt)
+            got = break_view(seed, s, v, part=part, kind=kind, severity=severity + 0.25 * attempt, attempt=attempt)
             if got is None:
                 continue
             (x0, t0, x1, t1), grey, thick, m = got

@@ -29,6 +29,8 @@ from fracturelab.phantoms.sources import Source
 F = np.float32
 # The bone that may break is at least this wide, as a share of the long side of the picture (4 px of 128).
 MIN_SHARE = 0.031
+# Kinds that change little need a wider bone.
+MIN_SHARES = {"hairline": 0.045, "avulsion": 0.042, "longitudinal": 0.04, "greenstick": 0.036}
 _TRUNK = ("shoulder", "pelvis")
 _PAIRED = ("oblique", "spiral", "comminuted", "greenstick", "impacted")
 
@@ -109,7 +111,7 @@ def bone_box(bone: Bone, *, matrix, centre, scale, shape, grow: float = 0.0):
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
-def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape, zoom):
+def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape, zoom, least):
     """Chooses rotation, mirror, scale and centre of a view."""
     r = rng
     h, w = shape
@@ -142,7 +144,7 @@ def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape,
     else:
         low, high = zoom
     extent = whole / (low * (high / low) ** pick)
-    extent = float(np.clip(extent, 5.0 * k.scale, 2 * half / MIN_SHARE))
+    extent = float(np.clip(extent, 5.0 * k.scale, max(2 * half / least, 5.0 * k.scale)))
     share = np.clip((whole / extent - 1.0) / 1.0, 0, 1)
     scale = max(h, w) / extent
     centre = middle + (site_point - middle) * share
@@ -183,6 +185,7 @@ def make_view(
     zoom: tuple[float, float] | None,
     flags: dict[str, bool],
     like: View | None = None,
+    closer: float = 1.0,
 ) -> View:
     """Builds one view without a fracture.
 
@@ -196,6 +199,7 @@ def make_view(
         zoom: Range of the magnification, or None for the mix of the source.
         flags: Which nuisances are present.
         like: The other view of the same person, if any.
+        closer: Factor on the least width of the bone in the picture.
     """
     h, w = shape
     rng = lambda *names: stream(seed, source.name, part, *names)  # noqa: E731
@@ -204,7 +208,8 @@ def make_view(
     bone = k.bones[index]
     point = bone.point(a)
     half = max(bone.section(a)[1], 0.15)
-    matrix, centre, scale, angle, sign = _aim(rng("view"), source, k, region, point, half, shape, zoom)
+    least = MIN_SHARES.get(kind, MIN_SHARE) * closer
+    matrix, centre, scale, angle, sign = _aim(rng("view"), source, k, region, point, half, shape, zoom, least)
     if like is not None and np.sign(np.linalg.det(like.matrix)) != np.sign(np.linalg.det(matrix)):
         matrix = matrix @ np.diag([-1.0, 1.0])
         centre = point + np.diag([1.0, 1.0]) @ (centre - point)
