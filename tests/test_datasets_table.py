@@ -103,7 +103,7 @@ def test_offline_gives_the_steps_by_hand(monkeypatch: pytest.MonkeyPatch) -> Non
         fetch("multi-region")
     message = str(caught.value)
     assert "\n" not in message
-    for words in ("Max retries", PUBLISHED["multi-region"].page, "data/multi-region", "fracturelab audit"):
+    for words in ("no connection to Kaggle", PUBLISHED["multi-region"].page, "data/multi-region", "fracturelab audit"):
         assert words in message
 
 

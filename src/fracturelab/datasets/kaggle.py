@@ -83,7 +83,8 @@ def fetch(name: str) -> Path:
     try:
         return Path(kagglehub.dataset_download(published.handle))
     except Exception as error:  # no network, no permission, a full disk: kagglehub has many ways to fail
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        text = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = "no connection to Kaggle" if "Max retries exceeded" in text else text
         raise FracturelabError(f"{name} could not be downloaded ({reason}); {by_hand(name)}") from error
 
 

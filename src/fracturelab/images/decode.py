@@ -225,7 +225,7 @@ def _read_dicom(file: BinaryIO, name: str) -> np.ndarray:
         raise UnreadableImageError(
             name, "a DICOM file; to read it: python -m pip install 'fracturelab[dicom]'"
         ) from None
-    return read_dicom(file, name=name)
+    return read_dicom(file, name=name, max_pixels=MAX_PIXELS, min_side=MIN_SIDE)
 
 
 @contextmanager
