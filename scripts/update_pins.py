@@ -13,9 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = {
-    "requirements-dev.txt": ("dev", "What `make test` and `make check` add to requirements.txt."),
-    "requirements-lab.txt": ("lab", "What `make lab` adds to requirements.txt."),
-    "requirements-kaggle.txt": ("kaggle", "What downloads from Kaggle add to requirements.txt."),
+    "requirements-dev.txt": (("dev",), "What `make test` and `make check` add to requirements.txt."),
+    "requirements-lab.txt": (("lab",), "What `make lab` adds to requirements.txt."),
+    "requirements-optional.txt": (("kaggle", "dicom"), "What Kaggle downloads and DICOM files need as well."),
 }
 HEADER = "# Written by `make pins` from the ranges in pyproject.toml. "
 
@@ -41,15 +41,15 @@ def name(line: str) -> str:
 
 def main() -> None:
     """Resolve everything once, then write one file for each purpose."""
-    together = resolve(["cpu", *(extra for extra, _ in EXTRAS.values())])
+    together = resolve(["cpu", *(extra for extras, _ in EXTRAS.values() for extra in extras)])
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder, "together.txt")
         constraints.write_text("\n".join(together) + "\n")
         base = resolve(["cpu"], constraints)
         known = {name(line) for line in base}
         write("requirements.txt", HEADER + "Python 3.11-3.13, CPU TensorFlow; GPU: see runitlocally.md.", base)
-        for file, (extra, purpose) in EXTRAS.items():
-            added = [line for line in resolve(["cpu", extra], constraints) if name(line) not in known]
+        for file, (extras, purpose) in EXTRAS.items():
+            added = [line for line in resolve(["cpu", *extras], constraints) if name(line) not in known]
             write(file, HEADER + purpose, ["-r requirements.txt", *added])
 
 

@@ -70,7 +70,9 @@ def read_real_images(folder: str | Path | None = None) -> tuple[pd.DataFrame, bo
     if any(name.lower() == "labels.csv" for name in list_other_files(root)):
         import pandas as pd
 
-        listed = read_dataset(root, layout="labels_csv", source=None, allow_unlabelled=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it does not name every image: the folders speak for the others
+            listed = read_dataset(root, layout="labels_csv", allow_unlabelled=True)
         table = pd.concat([table[~table["path"].isin(listed["path"])], listed], ignore_index=True)
         table = table.sort_values("path", ignore_index=True)
     return table, False
@@ -182,6 +184,8 @@ def fill(
         FracturelabError: The folder holds images already, or there are too few unused images of a class.
         OSError: The folder cannot be written.
     """
+    from fracturelab.audit.groups import MADE_UP
+
     if n < 2:
         raise FracturelabError(f"expected to take at least 2 images, one of each class. Received: --n {n}")
     target = Path(folder) if folder is not None else realimages_folder()
@@ -210,10 +214,9 @@ def fill(
         for row in rows.itertuples():
             name = "fractured" if row.label == 1 else "normal"
             original = Path(row.path)
+            group = "" if str(row.group).startswith(MADE_UP) else row.group
             place = Path(name, f"{row.sha256[:12]}{original.suffix.lower()}")
-            lines.append(
-                (place, original, (place.as_posix(), name, row.group, found_source, found_licence, row.sha256))
-            )
+            lines.append((place, original, (place.as_posix(), name, group, found_source, found_licence, row.sha256)))
     _copy(target, lines)
     return Filled(target, read_real_images(target)[0], left_out, found_source, found_licence)
 

@@ -93,8 +93,8 @@ def _refuse(message: str) -> int:
 def _remedy(package: str) -> str:
     if package.split(".")[0] == "tensorflow":
         return 'pip install -e ".[cpu]" (or ".[gpu]"; see runitlocally.md)'
-    if package.split(".")[0] == "kagglehub":
-        return "pip install -r requirements-kaggle.txt"
+    if package.split(".")[0] in ("kagglehub", "pydicom"):
+        return "pip install -r requirements-optional.txt"
     return "pip install -r requirements.txt"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,10 @@ from fracturelab.errors import FracturelabError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_TABLES = frozenset({"labels.csv", "dataset.csv", "readme.md", "readme.txt", "readme", "license", "license.txt"})
+"""Files that belong to a data set without being images; the audit does not list them."""
 
 
 def add_commands(commands: Any) -> None:
@@ -96,9 +101,12 @@ def read_folder(arguments: argparse.Namespace, *, allow_unlabelled: bool = False
 def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Audit a data set."""
     from fracturelab.audit import audit
+    from fracturelab.datasets import list_other_files
 
     table = read_folder(arguments)
-    report = audit(table, progress=not arguments.json)
+    others = [name for name in list_other_files(arguments.folder) if Path(name).name.lower() not in _TABLES]
+    others = [os.path.join(os.path.abspath(arguments.folder), name) for name in others]
+    report = audit(table, others=others, progress=not arguments.json, seed=arguments.seed)
     document = report.to_dict()
     lines = [f"{arguments.folder}: {count(document['images'], 'image')}", ""]
     bad = document["unreadable"]
