@@ -42,7 +42,9 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 # Pillow's remarks about damaged tags; pytest undoes the filter that keeps them from users.
-pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Tag data larger", "ignore:Truncated File")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Corrupt EXIF data", "ignore:Tag data larger", "ignore:Truncated File", "ignore:Metadata W"
+)
 
 GREY = picture()
 

@@ -55,7 +55,7 @@ _DECODERS: dict[str, Any] = {
 }
 # Damaged tags that leave the pixels whole are nobody's concern here; damage that matters raises.
 warnings.filterwarnings(
-    "ignore", message="Corrupt EXIF data|Tag data larger than file|Truncated File Read", module=r"PIL\."
+    "ignore", message="Corrupt EXIF|Tag data larger|Truncated File|Metadata Warning", module=r"PIL\."
 )
 _ORIENTATION = 0x0112
 _PHOTOMETRIC = 262
