@@ -7,7 +7,7 @@ linear layer takes seconds, and its strength of L2 is chosen by cross-validation
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)  # of L2, strongest first; each solution starts the next
 _CHUNK = 4096
+_MEMORY = 2**30  # bytes of features up to which a fit holds them in memory
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,22 @@ def moments(views: Sequence[NDArray], rows: NDArray[np.int64]) -> tuple[NDArray[
     return mean, np.maximum(variance, max(floor, 1e-8))
 
 
-def _blocks(views: Sequence[NDArray], rows: NDArray[np.int64]):
+def _blocks(views: Sequence[NDArray], rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    """The rows of every view, some thousands at a time, without a copy where they are all the rows there are."""
+    whole = len(rows) == len(views[0]) and np.array_equal(rows, np.arange(len(rows)))
     for view in views:
         for start in range(0, len(rows), _CHUNK):
-            yield np.asarray(view[rows[start : start + _CHUNK]], np.float32)
+            part = slice(start, start + _CHUNK)
+            yield np.asarray(view[part] if whole else view[rows[part]], np.float32)
+
+
+def _loaded(
+    views: Sequence[NDArray], labels: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[Sequence[NDArray], NDArray[np.int64], NDArray[np.int64]]:
+    """Views, labels and rows with only those rows, in memory, where they fit well; else as they are."""
+    if len(rows) * views[0].shape[1] * 4 * len(views) > _MEMORY:
+        return views, labels, rows
+    return [np.asarray(view[rows], np.float32) for view in views], labels[rows], np.arange(len(rows))
 
 
 def solve(
@@ -80,7 +93,7 @@ def solve(
     strength: float,
     classes: int = 2,
     start: Head | None = None,
-    iterations: int = 300,
+    tolerance: float = 1e-8,
 ) -> Head:
     """Minimise the mean cross-entropy, every class weighing the same, plus `strength / 2 * |kernel|^2`.
 
@@ -94,7 +107,7 @@ def solve(
         strength: Of L2.
         classes: 2 for one logit, more for a softmax.
         start: Where to start; its moments are used as well.
-        iterations: Most iterations of L-BFGS.
+        tolerance: Relative improvement of the loss below which L-BFGS stops.
     """
     from scipy.optimize import minimize
 
@@ -104,12 +117,12 @@ def solve(
         raise FracturelabError(
             f"expected every class among {len(rows)} images for a head. Received: none of class {missing[0]}"
         )
+    views, labels, rows = _loaded(views, labels, rows)
     mean, variance = (start.mean, start.variance) if start is not None else moments(views, rows)
     scale = 1 / np.sqrt(variance)
     outputs = 1 if classes == 2 else classes
-    counts = np.bincount(labels[rows], minlength=classes)
-    weights = (1 / (classes * counts))[labels] / len(views)
-    order = np.tile(rows, len(views))
+    targets = np.tile(labels[rows], len(views))
+    weights = (1 / (classes * np.bincount(labels[rows], minlength=classes)))[targets] / len(views)
 
     def objective(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         kernel, bias = parameters[:-outputs].reshape(-1, outputs), parameters[-outputs:]
@@ -117,12 +130,12 @@ def solve(
         offset = bias - mean @ scaled
         value, gradient, residuals, done = 0.0, np.zeros_like(kernel), np.zeros(outputs), 0
         for block in _blocks(views, rows):
-            index = order[done : done + len(block)]
+            part = slice(done, done + len(block))
             done += len(block)
             logits = (block @ scaled.astype(np.float32)).astype(np.float64) + offset
-            loss, residual = _cross_entropy(logits, labels[index])
-            value += float(weights[index] @ loss)
-            residual *= weights[index][:, None]
+            loss, residual = _cross_entropy(logits, targets[part])
+            value += float(weights[part] @ loss)
+            residual *= weights[part][:, None]
             gradient += block.T @ residual.astype(np.float32)
             residuals += residual.sum(0)
         gradient = (gradient - np.outer(mean, residuals)) * scale[:, None] + strength * kernel
@@ -131,9 +144,8 @@ def solve(
     first = np.zeros(len(mean) * outputs + outputs)
     if start is not None:
         first = np.concatenate([start.kernel.ravel(), start.bias])
-    best = minimize(
-        objective, first, jac=True, method="L-BFGS-B", options={"maxiter": iterations, "gtol": 1e-6, "ftol": 1e-10}
-    )
+    options = {"maxiter": 500, "ftol": tolerance, "gtol": 1e-6}
+    best = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
     return Head(mean, variance, best.x[:-outputs].reshape(-1, outputs), best.x[-outputs:], strength)
 
 
@@ -170,7 +182,8 @@ def cross_validated_strength(
 
     Returns:
         The strength with the lowest mean held-out loss (of the first view, every class weighing the same), and that
-        loss for each strength. Without enough groups for two folds the strongest is taken.
+        loss for each strength that was tried, from the strongest until the loss rises. Without enough groups for two
+        folds the strongest is taken.
     """
     from fracturelab.splits import assign_groups
 
@@ -181,17 +194,26 @@ def cross_validated_strength(
     if folds < 2:
         return strengths[0], {}
     side = assign_groups(labels[rows], groups[rows], [1.0] * folds, seed=seed)
-    losses: dict[float, list[float]] = {strength: [] for strength in strengths}
+    parts = []
     for fold in range(folds):
-        held, head = rows[side == fold], None
-        if len(np.unique(labels[held])) < classes or len(np.unique(labels[rows[side != fold]])) < classes:
-            continue
-        for strength in strengths:
-            head = solve(views, labels, rows=rows[side != fold], strength=strength, classes=classes, start=head)
-            loss, _ = _cross_entropy(head.logits(views[0][held]), labels[held])
-            losses[strength].append(float(np.mean([loss[labels[held] == value].mean() for value in range(classes)])))
-    means = {strength: float(np.mean(found)) for strength, found in losses.items() if found}
-    return (min(means, key=lambda strength: means[strength]) if means else strengths[0]), means
+        held, fit = rows[side == fold], rows[side != fold]
+        if all(len(np.unique(labels[part])) == classes for part in (held, fit)):
+            parts.append((_loaded(views, labels, fit), views[0][held], labels[held]))
+    heads: list[Head | None] = [None] * len(parts)
+    losses: dict[float, float] = {}
+    for strength in strengths:
+        found = []
+        for number, ((fit_views, fit_labels, fit_rows), held_features, held_labels) in enumerate(parts):
+            heads[number] = head = solve(
+                fit_views, fit_labels, rows=fit_rows, strength=strength, classes=classes, start=heads[number],
+                tolerance=1e-5,
+            )  # fmt: skip
+            loss, _ = _cross_entropy(head.logits(held_features), held_labels)
+            found.append(np.mean([loss[held_labels == value].mean() for value in range(classes)]))
+        losses[strength] = float(np.mean(found)) if found else float("inf")
+        if losses[strength] > 1.02 * min(losses.values()):
+            break  # weaker ones overfit more, and take longest
+    return min(losses, key=lambda strength: losses[strength]), losses
 
 
 def write_head(model: keras.Model, head: Head) -> None:

@@ -1,0 +1,155 @@
+"""A saved model and any image: probabilities. What a runtime needs is imported only when that runtime is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fracturelab.errors import FracturelabError, UnreadableImageError
+
+Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+LABELS = ("normal", "fractured")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model ready to answer.
+
+    Attributes:
+        path: The model file.
+        runtime: What runs it.
+        input_size: Side of the square input in pixels.
+        threshold: From this P(fractured) on an image is called fractured; chosen on validation images.
+        card: What was saved beside the model.
+        forward: float32 (n, size, size, 1), grey levels 0..255, to float32 (n,) P(fractured).
+    """
+
+    path: Path
+    runtime: str
+    input_size: int
+    threshold: float
+    card: dict[str, Any]
+    forward: Forward
+
+    def predict(self, images: NDArray, *, batch_size: int = 32) -> NDArray[np.float32]:
+        """P(fractured) of images as `fracturelab.images` gives them.
+
+        Args:
+            images: uint8 (n, size, size, 1), bone bright; may be a memory map.
+            batch_size: Images a batch.
+
+        Returns:
+            float32 (n,).
+
+        Raises:
+            FracturelabError: Images of another size, or a model whose answer is not a probability.
+        """
+        images = images if isinstance(images, np.ndarray) else np.asarray(images)
+        expected = (self.input_size, self.input_size, 1)
+        if images.ndim != 4 or images.shape[1:] != expected:
+            raise FracturelabError(f"expected images of shape (n, {self.input_size}, {self.input_size}, 1). "
+                                   f"Received: {images.shape}")  # fmt: skip
+        parts = [
+            self.forward(np.asarray(images[start : start + batch_size], np.float32))
+            for start in range(0, len(images), batch_size)
+        ]
+        probabilities = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        if not (np.isfinite(probabilities).all() and (probabilities >= 0).all() and (probabilities <= 1).all()):
+            raise FracturelabError(
+                f"{self.path}: its answers are no probabilities; the file is damaged or not a classifier"
+            )
+        return probabilities
+
+    def label(self, probability: float) -> str:
+        """ "fractured" from the threshold on, else "normal"."""
+        return LABELS[int(probability >= self.threshold)]
+
+    def predict_files(self, paths: Sequence[str | os.PathLike[str]], *, batch_size: int = 32) -> list[dict[str, Any]]:
+        """A row for each file, in order: path, p_fracture and label, or path and error.
+
+        Args:
+            paths: Image files, read and letterboxed as in training.
+            batch_size: Images in memory at a time.
+        """
+        from fracturelab.images import load_image
+
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(paths), batch_size):
+            part: list[dict[str, Any]] = []
+            pixels = []
+            for path in paths[start : start + batch_size]:
+                row: dict[str, Any] = {"path": os.fspath(path)}
+                try:
+                    pixels.append(load_image(os.fspath(path), self.input_size))
+                except UnreadableImageError as error:
+                    row["error"] = error.reason
+                except FracturelabError as error:
+                    row["error"] = str(error)
+                except OSError as error:
+                    row["error"] = error.strerror or str(error)
+                part.append(row)
+            answers = iter(self.predict(np.stack(pixels)) if pixels else ())
+            for row in part:
+                if "error" not in row:
+                    probability = float(next(answers))
+                    row["p_fracture"] = probability
+                    row["label"] = self.label(probability)
+            rows += part
+        return rows
+
+
+def load_predictor(path: str | Path, *, runtime: str = "keras") -> Predictor:
+    """Open a saved model with the card beside it.
+
+    Args:
+        path: A `.keras` file as `fracturelab train` writes it.
+        runtime: A name of `RUNTIMES`.
+
+    Raises:
+        FracturelabError: An unknown runtime; no such file; a file that is not a model, holds code, is not the one its
+            card describes, or is no classifier of fractured against normal.
+    """
+    if runtime not in RUNTIMES:
+        raise FracturelabError(f"expected a runtime out of {', '.join(RUNTIMES)}. Received: {runtime!r}")
+    from fracturelab.models.files import read_card
+    from fracturelab.models.weights import sha256_of
+
+    path = Path(path)
+    if not path.is_file():
+        raise FracturelabError(f"{path}: no such model file")
+    if path.suffix != ".keras":
+        raise FracturelabError(f"{path}: not a model; expected a .keras file as written by `fracturelab train`")
+    forward, size = RUNTIMES[runtime](path)
+    card = read_card(path)
+    if card.get("sha256") not in (None, sha256_of(path)):
+        raise FracturelabError(
+            f"{path}: is not the file its card describes ({path.with_suffix('.json').name}); train it again"
+        )
+    if card.get("threshold") is None:
+        raise FracturelabError(f"{path.with_suffix('.json')}: expected a threshold in the model's card. Received: none")
+    return Predictor(path, runtime, size, float(card["threshold"]), card, forward)
+
+
+def _keras_runtime(path: Path) -> tuple[Forward, int]:
+    from fracturelab.models.files import load_model
+
+    model = load_model(path)
+    shape, outputs = model.input_shape, model.output_shape
+    if not (isinstance(shape, tuple) and len(shape) == 4 and shape[1] == shape[2] and shape[3] == 1):
+        raise FracturelabError(f"{path}: expected a model of square grey images. Received: input {shape}")
+    if not (isinstance(outputs, tuple) and outputs == (None, 1)):
+        raise FracturelabError(f"{path}: expected a model with one output, P(fractured). Received: output {outputs}")
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, *shape[1:]), tf.float32)]
+    run = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
+    return lambda images: run(tf.constant(images)).numpy()[:, 0], int(shape[1])
+
+
+RUNTIMES: dict[str, Callable[[Path], tuple[Forward, int]]] = {"keras": _keras_runtime}
