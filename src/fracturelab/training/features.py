@@ -133,7 +133,7 @@ def compute(
     _make_room(folder, need)
     model = keras.Model(next(iter(outputs.values())).input, [outputs[name].output for name in names])
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-    forward = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
+    forward = tf.function(lambda batch: keras.tree.flatten(model(batch, training=False)), input_signature=signature)
     description = f"features, {len(missing)} views, {need / 1e6:.0f} MB"
     bar = tqdm(total=len(rows) * len(missing), desc=description, unit="image", disable=not progress, mininterval=1.0)
     for view in missing:
