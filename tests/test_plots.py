@@ -288,3 +288,18 @@ def test_a_figure_that_cannot_be_saved_is_one_clear_line(tmp_path):
         plots.save_figure(figure, tmp_path / "file" / "a.png")
     with pytest.raises(FracturelabError, match=r"ending in \.png"):
         plots.save_figure(figure, tmp_path / "a.pdf")
+
+
+def test_the_style_puts_its_own_settings_back_and_no_others():
+    size, was_interactive = mpl.rcParams["font.size"], mpl.is_interactive()
+    try:
+        with mpl.rc_context():
+            mpl.rcParams["font.size"] = 17.0
+            with plots.style():
+                assert mpl.rcParams["font.size"] != 17.0
+                mpl.interactive(not was_interactive)  # as a notebook's backend does with its first figure
+            assert mpl.rcParams["font.size"] == 17.0
+            assert mpl.is_interactive() is not was_interactive
+    finally:
+        mpl.interactive(was_interactive)
+    assert mpl.rcParams["font.size"] == size

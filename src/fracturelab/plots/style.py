@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -58,9 +58,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def style() -> AbstractContextManager[None]:
-    """The look of this project's figures, for a `with` block around plots of one's own."""
-    return mpl.rc_context(_STYLE)
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of this project's figures, for a `with` block around plots of one's own.
+
+    It puts back the settings of the look and no others: the first figure of a notebook also chooses the backend, which
+    must stay interactive for later figures to be shown.
+    """
+    before = {name: mpl.rcParams[name] for name in _STYLE}
+    mpl.rcParams.update(_STYLE)
+    try:
+        yield
+    finally:
+        mpl.rcParams.update(before)
 
 
 def styled(plot: Callable[P, T]) -> Callable[P, T]:
