@@ -98,6 +98,21 @@ def test_tidy_leaves_what_a_reader_looks_at():
     assert done.metadata["language_info"] == {"name": "python"}
 
 
+def test_tidy_takes_off_what_libraries_say_while_they_load():
+    noise = (
+        "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+        "I0000 00:00:1795228832.388848   22364 port.cc:153] oneDNN custom operations are on.\n"
+    )
+    ran = notebook("1")
+    ran.cells[1].outputs = [
+        nbformat.v4.new_output("stream", name="stderr", text=noise),
+        nbformat.v4.new_output("stream", name="stderr", text=noise + "UserWarning: look here\n"),
+        nbformat.v4.new_output("stream", name="stdout", text="WARNING: All log messages before absl:: is mine\n"),
+    ]
+    kept = [output["text"] for output in tidy(ran).cells[1].outputs]
+    assert kept == ["UserWarning: look here\n", "WARNING: All log messages before absl:: is mine\n"]
+
+
 def test_notebooks_are_found_in_order_and_by_number(tmp_path):
     for name in ("02_b", "01_a", "05_e", "notes"):
         written(tmp_path / f"{name}.ipynb", "1")

@@ -15,6 +15,10 @@ from fracturelab.errors import FracturelabError
 PARAMETERS = "parameters"
 INJECTED = "injected-parameters"
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,16}")
+# What TensorFlow's libraries say while they load, whatever log level is set: it holds times and process ids.
+_LOADING = re.compile(
+    r"(WARNING: All log messages before absl::|[IW]\d{4} \d\d:\d\d:\d{10}|To enable the following ins).*\n?"
+)
 
 
 def with_parameters(notebook: nbformat.NotebookNode, values: Mapping[str, Any]) -> nbformat.NotebookNode:
@@ -57,7 +61,7 @@ def _assigned(source: str) -> list[str]:
 
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return a copy without what differs between two equal runs: times, memory addresses, the kernel's version."""
+    """Return a copy without what differs between two equal runs: times, addresses, library start-up, kernel version."""
     result = copy.deepcopy(notebook)
     result.metadata = nbformat.from_dict(
         {
@@ -68,6 +72,8 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in result.cells:
         for key in ("execution", "papermill", "collapsed", "scrolled"):
             cell.metadata.pop(key, None)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if not _only_loading(output)]
         for output in cell.get("outputs", []):
             if "text" in output:
                 output["text"] = _ADDRESS.sub("", output["text"])
@@ -75,3 +81,11 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 if kind.startswith("text/") and isinstance(value, str):
                     output["data"][kind] = _ADDRESS.sub("", value)
     return result
+
+
+def _only_loading(output: nbformat.NotebookNode) -> bool:
+    """Take the lines of loading libraries off an error stream, and say whether nothing else was in it."""
+    if output.get("name") != "stderr":
+        return False
+    output["text"] = _LOADING.sub("", output["text"])
+    return not output["text"].strip()
