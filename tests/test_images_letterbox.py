@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
+from math import floor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -14,6 +16,7 @@ from fracturelab.images import letterbox, load_image
 
 
 @settings(max_examples=60, deadline=None)
+@example(75, 90, 33)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 80))
 def test_shape_padding_and_brightness(height: int, width: int, size: int) -> None:
     image = np.full((height, width, 1), 200, np.uint8)
@@ -23,7 +26,9 @@ def test_shape_padding_and_brightness(height: int, width: int, size: int) -> Non
     rows, columns = np.nonzero(square[:, :, 0])
     shown = (np.ptp(rows) + 1, np.ptp(columns) + 1)
     assert max(shown) == size
-    expected = (max(1, round(height * size / max(height, width))), max(1, round(width * size / max(height, width))))
+    expected = tuple(
+        max(1, floor(Fraction(side * size, max(height, width)) + Fraction(1, 2))) for side in image.shape[:2]
+    )
     assert shown == expected
     assert (square[square > 0] == 200).all()
     assert abs(rows.min() - (size - 1 - rows.max())) <= 1

@@ -31,10 +31,10 @@ def letterbox(image: np.ndarray, size: int) -> np.ndarray:
         raise ValueError(f"expected a size and an image of at least 1 pixel. Received: {size}, {image.shape}")
     height, width = image.shape[0], image.shape[1]
     pixels = image.reshape(height, width)
-    scale = size / max(height, width)
-    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    long = max(height, width)
+    new_height, new_width = (max(1, (2 * side * size + long) // (2 * long)) for side in (height, width))
     if (new_height, new_width) != (height, width):
-        how = Image.Resampling.HAMMING if scale < 1 else Image.Resampling.BILINEAR
+        how = Image.Resampling.HAMMING if size < long else Image.Resampling.BILINEAR
         pixels = np.asarray(Image.fromarray(pixels).resize((new_width, new_height), how))
     square = np.zeros((size, size, 1), np.uint8)
     top, left = (size - new_height) // 2, (size - new_width) // 2

@@ -29,7 +29,7 @@ except ImportError:  # Windows: builds are not resumed there, everything else is
     fcntl = None  # type: ignore[assignment]
 
 # Raise this when decoding or letterboxing changes any pixel: older caches are then left aside.
-FORMAT = "fracturelab images 1"
+FORMAT = "fracturelab images 2"
 _SPOT_CHECKS = 32
 _DAY = 86_400
 
