@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from fracturelab import __version__
-from fracturelab.cli import data, models, results
+from fracturelab.cli import data, models, research, results
 from fracturelab.cli.output import print_json, say
 from fracturelab.errors import FracturelabError
 
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="fracturelab", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"fracturelab {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for group in (data, models, results):
+    for group in (data, models, results, research):
         group.add_commands(commands)
     return parser
 

@@ -1,0 +1,126 @@
+"""Commands that make and measure weights: pretrain, evidence. They take from minutes to hours."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from fracturelab.cli.output import NOT_CLINICAL, common, say
+from fracturelab.errors import FracturelabError
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to the parser."""
+    from fracturelab.cli.data import reading_options
+
+    pretrain = commands.add_parser(
+        "pretrain",
+        parents=[common()],
+        help="pretrain a backbone on phantoms, and on a teacher's view of real X-rays",
+        description="Pretrain a backbone; stop it at any moment and start it again with the same arguments.",
+    )
+    pretrain.add_argument("--backbone", default="ResNet50", help="a name of keras.applications (default ResNet50)")
+    pretrain.add_argument("--work", type=Path, metavar="DIR", required=True, help="views, checkpoints and log")
+    pretrain.add_argument("--real", type=Path, metavar="DIR", help="labelled X-rays; their fixed test part is left out")
+    pretrain.add_argument("--teacher", type=Path, metavar="FILE", help="ImageNet weights of MobileNet 0.75")
+    pretrain.add_argument("--phantoms", type=int, default=8000, help="how many phantoms (default 8000)")
+    pretrain.add_argument("--views", type=int, default=5, help="views of each real X-ray (default 5)")
+    pretrain.add_argument("--scale", type=float, default=1.0, help="times the images of every stage (default 1)")
+    pretrain.add_argument("--out", type=Path, metavar="DIR", help="write bundled weights there when done")
+    pretrain.add_argument("--name", help="name of the weights (default the backbone's, in small letters)")
+    pretrain.set_defaults(command=run_pretrain)
+
+    evidence = commands.add_parser(
+        "evidence",
+        parents=[common(), reading_options()],
+        help="measure what weights are worth: the frozen probe with 50, 100, ... and all images",
+        description="Train heads on frozen features of more and more images; test on the test part. Writes a record.",
+    )
+    evidence.add_argument("folder", metavar="DIR", help="a labelled data set with a test part, such as FracAtlas")
+    evidence.add_argument("--backbone", default="ResNet50", help="a name of keras.applications (default ResNet50)")
+    evidence.add_argument("--backbone-option", action="append", default=[], metavar="NAME=VALUE")
+    evidence.add_argument("--weights", default="bundled", help="imagenet, bundled, none or a file (default bundled)")
+    evidence.add_argument("--size", type=int, metavar="PX", help="side of the input (default: what suits the weights)")
+    evidence.add_argument("--draws", type=int, default=10, help="draws at each size below all (default 10)")
+    evidence.add_argument("--fine-tune", action="store_true", help="also train and test v2 on all images")
+    evidence.add_argument("--name", help="name of the weights in tables")
+    evidence.set_defaults(command=run_evidence)
+
+
+def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Pretrain a backbone and, when asked, write its bundled weights."""
+    from fracturelab.pretraining import bundle, run
+
+    phantoms, real = bundle.prepare_views(
+        arguments.work, real=arguments.real, teacher_weights=arguments.teacher, teacher_options={"alpha": 0.75},
+        phantoms=arguments.phantoms, views=arguments.views, seed=arguments.seed,
+    )  # fmt: skip
+    stages = run.recipe(scale=arguments.scale)
+    if real is None:
+        stages = stages[:1]
+        say("no real X-rays and no teacher: phantoms alone")
+    folder = arguments.work / arguments.backbone
+    run.pretrain(
+        folder, backbone=arguments.backbone, phantoms=phantoms, real=real, stages=stages, scaling=bundle.SCALING,
+        seed=arguments.seed,
+    )  # fmt: skip
+    document: dict[str, Any] = {"folder": str(folder), "stages": [stage.name for stage in stages], "weights": None}
+    text = f"Pretraining is finished: {folder}."
+    if arguments.out is not None:
+        info = bundle.export(
+            folder, stages, backbone=arguments.backbone, into=arguments.out,
+            name=arguments.name or arguments.backbone.lower(),
+            origin=bundle.ORIGIN_PHANTOMS if real is None else bundle.ORIGIN_BOTH,
+            licence=bundle.LICENCE_PHANTOMS if real is None else bundle.LICENCE_BOTH,
+        )  # fmt: skip
+        document["weights"] = info.to_dict()
+        text += f" Weights: {info.path}."
+    return document, text, 0
+
+
+def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Measure weights by the frozen probe and, when asked, by v2."""
+    from fracturelab.cli.data import read_folder
+    from fracturelab.cli.models import backbone_options
+    from fracturelab.evidence import evidence_table, learning_curve, write_evidence
+    from fracturelab.models.transfer import default_input_size
+    from fracturelab.models.weights import resolve
+    from fracturelab.records import read_records
+    from fracturelab.training import prepare
+
+    began = time.perf_counter()
+    table = read_folder(arguments)
+    weights = resolve(arguments.backbone, arguments.weights, backbone_options(arguments.backbone_option))
+    size = arguments.size or default_input_size(arguments.backbone, weights)
+    if arguments.draws < 2:
+        raise FracturelabError(f"expected at least 2 draws, to know their spread. Received: {arguments.draws}")
+    prepared = prepare(table, size=size, seed=arguments.seed, progress=not arguments.json)
+    curve = learning_curve(
+        prepared, weights, draws=arguments.draws, seed=arguments.seed, progress=not arguments.json
+    )  # fmt: skip
+    fine_tuned = _fine_tuned(prepared, weights, seed=arguments.seed) if arguments.fine_tune else None
+    name = arguments.name or f"{arguments.backbone}-{weights.name}"
+    path = write_evidence(
+        name, curve, prepared=prepared, weights=weights, seed=arguments.seed, seconds=time.perf_counter() - began,
+        fine_tuned=fine_tuned,
+    )  # fmt: skip
+    document = {"record": str(path), "curve": curve.summary(), "strength": curve.strength}
+    records = [record for record in read_records(path.parent) if record["name"] == f"evidence-{name}"]
+    return document, f"{evidence_table(records)}\n\nRecord: {path}. {NOT_CLINICAL}", 0
+
+
+def _fine_tuned(prepared: Any, weights: Any, *, seed: int) -> dict[str, Any]:
+    """v2 trained on all but the test part, tested on it."""
+    from fracturelab.evaluation import evaluate
+    from fracturelab.training import train_v2
+    from fracturelab.training.fitting import predict
+
+    fit = train_v2(
+        prepared, backbone=weights.backbone, backbone_options=weights.options, weights=weights, seed=seed, progress=True
+    )  # fmt: skip
+    rows = prepared.rows("test")
+    answers = predict(fit.model, prepared.images, rows=rows)
+    found = evaluate(prepared.labels[rows], answers, threshold=fit.threshold, groups=prepared.groups[rows])
+    return {**found.to_record(), "chosen": fit.chosen, "candidates": fit.candidates}

@@ -1,0 +1,144 @@
+"""From data to bundled weights in one call: views, stages, export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fracturelab.errors import FracturelabError
+from fracturelab.pretraining.stores import build_teacher, write_phantoms, write_real_views
+
+if TYPE_CHECKING:
+    import keras
+
+    from fracturelab.models.weights import WeightsInfo
+    from fracturelab.pretraining.run import Stage
+
+VIEW_SIZE = 160  # side of the kept views, in pixels
+TEACHER_SIZE = 320  # side of the views that the teacher sees: thin fractures need it
+SCALING = "tf"  # pretrained networks see grey / 127.5 - 1, three times
+
+ORIGIN_PHANTOMS = "fracturelab: phantoms alone"
+LICENCE_PHANTOMS = "Apache-2.0"
+ORIGIN_BOTH = (
+    "fracturelab: phantoms, then features of an ImageNet MobileNet (Howard et al. 2017, Google, Apache-2.0) on training "
+    "X-rays of FracAtlas (Abedeen et al., Scientific Data 2023) and their labels"
+)
+LICENCE_BOTH = "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023, doi:10.1038/s41597-023-02432-4)"
+
+
+def prepare_views(
+    folder: str | Path, *, real: str | Path | None, teacher_weights: str | Path | None,
+    teacher_backbone: str = "MobileNet", teacher_options: Mapping | None = None,
+    phantoms: int = 12_000, views: int = 5, seed: int = 0,
+) -> tuple[Path, Path | None]:  # fmt: skip
+    """Render the phantoms and, with a teacher, the views of real X-rays; what is there already is kept.
+
+    Args:
+        folder: Where the two stores go, as `phantoms` and `real`.
+        real: A folder of labelled X-rays (FracAtlas); its fixed test part is left out, whole groups at a time.
+        teacher_weights: ImageNet weights of the teacher.
+        teacher_backbone: The teacher's name in `keras.applications`.
+        teacher_options: Options of its builder, such as `{"alpha": 0.75}`.
+        phantoms: How many phantoms, from gross to subtle.
+        views: Views of each real image.
+        seed: Phantom seeds start at seed * 10,000,000 + 1,000,000, far from the embedded default's.
+
+    Returns:
+        The folders of the two stores; the second is None without real X-rays.
+
+    Raises:
+        FracturelabError: Only one of real X-rays and teacher weights was given.
+    """
+    if (real is None) != (teacher_weights is None):
+        raise FracturelabError("expected real X-rays and a teacher's weights together, or neither. Received: one of them")
+    folder = Path(folder)
+    rendered = write_phantoms(
+        folder / "phantoms", count=phantoms, size=VIEW_SIZE, seed=seed * 10_000_000 + 1_000_000, difficulty=(0.0, 0.7)
+    )
+    if real is None or teacher_weights is None:
+        return rendered, None
+    teacher = build_teacher(
+        teacher_weights, backbone=teacher_backbone, options=dict(teacher_options or {}), size=TEACHER_SIZE
+    )
+    table = training_rows(real)
+    return rendered, write_real_views(folder / "real", table, views=views, size=VIEW_SIZE, seed=seed, teacher=teacher)
+
+
+def training_rows(folder: str | Path):
+    """Readable, labelled rows of a data set that are not in the project's fixed test part."""
+    from fracturelab.audit import find_unreadable
+    from fracturelab.datasets import read_dataset
+    from fracturelab.splits import with_fracatlas_test
+
+    table = read_dataset(folder)
+    table = table[~table["path"].isin(find_unreadable(table)["path"])].reset_index(drop=True)
+    table = with_fracatlas_test(table)
+    kept = table[(table["split"] != "test").fillna(True) & table["label"].notna()]
+    return kept.reset_index(drop=True)
+
+
+def pretrained_backbone(
+    folder: str | Path, stages: Sequence[Stage], *, backbone: str, options: Mapping | None = None
+) -> keras.Model:
+    """The backbone alone, with the weights of the last of the given stages.
+
+    Args:
+        folder: Folder of the run.
+        stages: Stages of the recipe, up to the one wanted.
+        backbone: Its name in `keras.applications`.
+        options: Options of its builder.
+
+    Returns:
+        A backbone as `models.backbones.build_backbone` builds it.
+    """
+    import numpy as np
+
+    from fracturelab.models.backbones import build_backbone
+
+    last = stages[-1]
+    model = build_backbone(backbone, input_size=last.size, options=options, scaling=SCALING)
+    path = Path(folder) / f"{last.name}.weights.npz"
+    if not path.exists():
+        raise FracturelabError(f"{path}: no such file; run the stage {last.name!r} first")
+    saved = np.load(path)
+    for layer in model.layers:
+        for i, weight in enumerate(layer.weights):
+            weight.assign(saved[f"{layer.name}/{i}"])
+    return model
+
+
+def export(
+    folder: str | Path, stages: Sequence[Stage], *, backbone: str, name: str, origin: str, licence: str,
+    into: str | Path, options: Mapping | None = None, input_size: int | None = None, **further,
+) -> WeightsInfo:  # fmt: skip
+    """Write the weights of the last given stage as bundled weights, in half precision.
+
+    Args:
+        folder: Folder of the run.
+        stages: Stages up to the one to export.
+        backbone: Its name in `keras.applications`.
+        name: Name of the weights.
+        origin: Data and method, in a sentence.
+        licence: Licence and the names it asks for.
+        into: Usually `models/weights`.
+        options: Options of the backbone's builder.
+        input_size: Side in pixels recommended to users; the last stage's where not given.
+        further: Further keys of the description.
+
+    Returns:
+        What `models.weights.save_bundled` gives.
+    """
+    from fracturelab.models.weights import save_bundled
+
+    model = pretrained_backbone(folder, stages, backbone=backbone, options=options)
+    steps = "; ".join(
+        f"{s.name}: {s.images} views at {s.size} px, learning rate {s.learning_rate:g}"
+        + (f", {s.real_share:.0%} real, label weight {s.supervision:g}" if s.teacher else "")
+        for s in stages
+    )
+    return save_bundled(
+        model, into, name=name, backbone=backbone, origin=origin, licence=licence,
+        input_size=input_size or stages[-1].size, scaling=SCALING, options=options, recipe=steps, **further,
+    )  # fmt: skip

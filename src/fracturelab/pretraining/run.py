@@ -1,0 +1,175 @@
+"""The stages of a pretraining, run one after another, each from its last checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from fracturelab.errors import FracturelabError
+from fracturelab.pretraining.stores import Arrays, open_chunks
+from fracturelab.pretraining.student import (
+    Batches,
+    build_student,
+    compile_student,
+    soften_residuals,
+    teacher_statistics,
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of pretraining at one image size.
+
+    Attributes:
+        number: Place in the recipe, from 0.
+        name: Names the checkpoint and, where the stage is exported, the weights.
+        size: Side of the images in pixels.
+        images: How many views are seen.
+        learning_rate: Peak of the schedule.
+        real_share: Share of real views in a batch; the rest are phantoms.
+        teacher: Whether the teacher's features are targets.
+        supervision: Weight of the label of a real view, against 1 for a phantom's.
+        batch_size: Views a step.
+    """
+
+    number: int
+    name: str
+    size: int
+    images: int
+    learning_rate: float
+    real_share: float = 0.0
+    teacher: bool = False
+    supervision: float = 0.0
+    batch_size: int = 32
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole stage."""
+        return self.images // self.batch_size
+
+
+def recipe(*, scale: float = 1.0, supervision: float = 0.3) -> tuple[Stage, ...]:
+    """Phantoms alone first, small; then phantoms and the teacher's view of real X-rays, larger.
+
+    Args:
+        scale: Multiplies the number of images of every stage.
+        supervision: Weight of the labels of real views.
+
+    Returns:
+        The stages.
+    """
+    return (
+        Stage(0, "phantoms", 96, int(8_000 * scale), 1e-3),
+        Stage(1, "distil-128", 128, int(16_000 * scale), 1e-3, 0.7, True, supervision),
+        Stage(2, "distil-160", 160, int(4_000 * scale), 3e-4, 0.7, True, supervision),
+    )
+
+
+def pretrain(
+    folder: str | Path, *, backbone: str, phantoms: str | Path, real: str | Path | None, stages: Sequence[Stage],
+    options: Mapping | None = None, scaling: str | Mapping = "tf", seed: int = 0, block: int = 60,
+) -> Path:  # fmt: skip
+    """Run every stage that is not finished; stop it at any moment and call it again.
+
+    Args:
+        folder: Checkpoints and the log of this run.
+        backbone: A name of `keras.applications`.
+        phantoms: Folder written by `stores.write_phantoms`.
+        real: Folder written by `stores.write_real_views`; None for phantoms alone.
+        stages: See `recipe`.
+        options: Options of the backbone's builder.
+        scaling: How the backbone sees grey levels.
+        seed: Seed of weights and batches.
+        block: Steps between two checkpoints.
+
+    Returns:
+        The weights file of the last stage, `<stage>.weights.h5` of the backbone alone.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    phantom_chunks = open_chunks(Path(phantoms))
+    real_chunks = open_chunks(Path(real)) if real is not None else []
+    if not phantom_chunks:
+        raise FracturelabError(f"expected chunks of phantoms in {phantoms}. Received: an empty folder")
+    previous: Path | None = None
+    for stage in stages:
+        finished = folder / f"{stage.name}.weights.h5"
+        if not finished.exists():
+            teacher = real_chunks[0] if stage.teacher and real_chunks else None
+            keras.utils.set_random_seed(seed)
+            student = build_student(backbone, size=stage.size, options=options, scaling=scaling, teacher=teacher)
+            soften_residuals(student)
+            if previous is not None:
+                _load_by_name(student, previous)
+            compile_student(student, stage)
+            run_stage(
+                student, stage, folder=folder, phantoms=phantom_chunks, real=real_chunks if stage.teacher else [],
+                statistics=teacher_statistics(real_chunks) if teacher is not None else None, seed=seed, block=block,
+            )  # fmt: skip
+            _save_weights(student, finished)
+        previous = finished
+    if previous is None:
+        raise FracturelabError("expected at least one stage. Received: none")
+    return previous
+
+
+def run_stage(
+    student: keras.Model, stage: Stage, *, folder: Path, phantoms: Sequence[Arrays], real: Sequence[Arrays],
+    statistics: Arrays | None, seed: int, block: int,
+) -> None:  # fmt: skip
+    """Train one stage block by block; a checkpoint holds weights, optimizer and the number of steps done."""
+    checkpoint = folder / f"{stage.name}.checkpoint.weights.h5"
+    done = 0
+    if checkpoint.exists():
+        student.optimizer.build(student.trainable_variables)
+        student.load_weights(checkpoint)
+        done = int(student.optimizer.iterations)
+    progress = tqdm(total=stage.steps, initial=done, desc=stage.name, unit="step")
+    while done < stage.steps:
+        steps = min(block, stage.steps - done)
+        batches = Batches(
+            student, phantoms=phantoms, real=real, statistics=statistics, stage=stage, first=done, steps=steps, seed=seed
+        )  # fmt: skip
+        begun = time.time()
+        logs = student.fit(batches, epochs=1, verbose=0).history
+        done += steps
+        part = checkpoint.with_name(f"part-{os.getpid()}.weights.h5")
+        student.save_weights(part)
+        os.replace(part, checkpoint)
+        line = {
+            "stage": stage.name, "step": done, "images_per_second": steps * stage.batch_size / (time.time() - begun),
+            **{k: round(float(v[-1]), 4) for k, v in logs.items()},
+        }  # fmt: skip
+        with (folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        progress.update(steps)
+        progress.set_postfix(loss=f"{line['loss']:.3f}", rate=f"{line['images_per_second']:.1f}/s")
+    progress.close()
+    (folder / f"{stage.name}.json").write_text(json.dumps(asdict(stage), indent=1))
+
+
+def _load_by_name(student: keras.Model, path: Path) -> None:
+    """Weights of an earlier stage into every layer of the same name and shapes."""
+    saved = np.load(path.with_suffix(".npz"))
+    for layer in student.layers:
+        for i, weight in enumerate(layer.weights):
+            key = f"{layer.name}/{i}"
+            if key in saved and saved[key].shape == tuple(weight.shape):
+                weight.assign(saved[key])
+
+
+def _save_weights(student: keras.Model, path: Path) -> None:
+    """All weights by layer name (for the next stage) and, last, the student's own weights file."""
+    arrays = {f"{layer.name}/{i}": np.asarray(w) for layer in student.layers for i, w in enumerate(layer.weights)}
+    np.savez(path.with_suffix(".npz"), **arrays)
+    part = path.with_name(f"part-{os.getpid()}.weights.h5")
+    student.save_weights(part)
+    os.replace(part, path)

@@ -1,0 +1,225 @@
+"""Views and their targets on disk, in chunks that are written whole or not at all.
+
+A chunk is a folder of `.npy` files, one row an example. Chunks are made once (a teacher's answers are dear), read
+through memory maps, and depend on nothing but their number and the arguments: a stopped run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from fracturelab.errors import FracturelabError
+from fracturelab.pretraining.views import random_view
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
+CHUNK = 500  # examples in a chunk
+MAP_SIDE = 10  # the dense targets are MAP_SIDE x MAP_SIDE
+UNKNOWN = -1  # a class target that this example does not have
+
+Arrays = dict[str, np.ndarray]
+
+
+def write_chunks(folder: Path, count: int, make: Callable[[int], Arrays], *, settings: dict, label: str) -> Path:
+    """Write chunks 0 to count - 1 that are not there yet.
+
+    Args:
+        folder: Where the chunks lie; made if need be.
+        count: How many chunks there shall be.
+        make: Called with the number of a chunk, gives its arrays.
+        settings: What the chunks depend on. A folder made with other settings is refused.
+        label: What the progress bar says.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FracturelabError: The folder holds chunks of other settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    described = folder / "settings.json"
+    text = json.dumps(settings, indent=1, sort_keys=True)
+    if described.exists() and described.read_text() != text:
+        raise FracturelabError(f"{folder} holds views made with other settings; remove it or choose another folder")
+    described.write_text(text)
+    for number in tqdm(range(count), desc=label, unit="chunk"):
+        target = folder / f"{number:05d}"
+        if target.exists():
+            continue
+        part = folder / f"{number:05d}.part-{os.getpid()}"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        for name, values in make(number).items():
+            np.save(part / f"{name}.npy", values)
+        os.replace(part, target)
+    return folder
+
+
+def open_chunks(folder: Path) -> list[Arrays]:
+    """Memory maps of all whole chunks of a folder, in order."""
+    chunks = sorted(p for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
+    return [{p.stem: np.load(p, mmap_mode="r") for p in sorted(chunk.glob("*.npy"))} for chunk in chunks]
+
+
+def write_phantoms(
+    folder: Path, *, count: int, size: int, seed: int, difficulty: tuple[float, float], teacher: keras.Model | None = None
+) -> Path:
+    """Render phantoms of the source "clinic", with every target they know.
+
+    Args:
+        folder: Where to.
+        count: How many, rounded up to whole chunks.
+        size: Side of the images in pixels.
+        seed: First seed; a phantom's seed is this plus its number.
+        difficulty: From gross (0) to subtle (1): rises linearly from the first number to the second over the set.
+        teacher: Adds this teacher's features of each phantom; see `build_teacher`.
+
+    Returns:
+        The folder.
+    """
+    from fracturelab.phantoms import FRACTURE_KINDS, REGIONS, render
+
+    def make(number: int) -> Arrays:
+        examples = []
+        for row in range(number * CHUNK, (number + 1) * CHUNK):
+            level = difficulty[0] + (difficulty[1] - difficulty[0]) * row / max(count - 1, 1)
+            phantom = render(seed + row, source="clinic", size=size, difficulty=level)
+            maps = np.stack([_pool(phantom.bone_map, "mean"), _pool(phantom.mask.astype(np.float32), "max")], -1)
+            examples.append({
+                "image": phantom.image,
+                "fracture": phantom.label,
+                "kind": 0 if phantom.kind is None else 1 + FRACTURE_KINDS.index(phantom.kind),
+                "region": REGIONS.index(phantom.region),
+                "hardware": int(bool(phantom.nuisances.get("hardware"))),
+                "cast": int(bool(phantom.nuisances.get("cast"))),
+                "maps": (maps * 255).astype(np.uint8),
+            })  # fmt: skip
+        arrays = _stack(examples)
+        if teacher is not None:
+            side = int(teacher.input.shape[1])
+            arrays |= teacher_targets(teacher, np.stack([_enlarge(e["image"], side) for e in examples]))
+        return arrays
+
+    settings = {"size": size, "seed": seed, "difficulty": list(difficulty), "count": count, "teacher": teacher is not None}
+    return write_chunks(folder, -(-count // CHUNK), make, settings=settings, label="phantoms")
+
+
+def write_real_views(
+    folder: Path, table: pd.DataFrame, *, views: int, size: int, seed: int, teacher: keras.Model
+) -> Path:
+    """Make views of real radiographs and let the teacher look at them at its own, larger size.
+
+    Args:
+        folder: Where to.
+        table: Rows of readable images with their labels; the fixed test part must not be in it.
+        views: Views of each image.
+        size: Side of the kept views in pixels; the teacher's size must be a multiple of it.
+        seed: Every view follows from (seed, number of the view).
+        teacher: See `build_teacher`.
+
+    Returns:
+        The folder.
+    """
+    from fracturelab.images import read_image
+
+    paths, labels = table["path"].tolist(), table["label"].tolist()
+    total = len(paths) * views
+    order = np.random.default_rng(seed).permutation(total)
+    side = int(teacher.input.shape[1])
+    factor = side // size
+
+    def make(number: int) -> Arrays:
+        rows = order[number * CHUNK : (number + 1) * CHUNK]
+        large = np.stack([
+            random_view(read_image(paths[row % len(paths)]), size=side, rng=np.random.default_rng([seed, int(row)]))
+            for row in rows
+        ])
+        small = large.reshape(len(rows), size, factor, size, factor).mean((2, 4))
+        arrays = {
+            "image": (small + 0.5).astype(np.uint8),
+            "fracture": np.array([labels[row % len(paths)] for row in rows], np.int8),
+            "number": np.asarray(rows % len(paths), np.int32),
+        }
+        for name in ("kind", "region", "hardware", "cast"):
+            arrays[name] = np.full(len(rows), UNKNOWN, np.int8)
+        return arrays | teacher_targets(teacher, large)
+
+    settings = {"size": size, "seed": seed, "views": views, "images": len(paths), "teacher_size": side}
+    return write_chunks(folder, total // CHUNK, make, settings=settings, label="real views")
+
+
+def build_teacher(weights_path: str | Path, *, backbone: str, options: dict, size: int) -> keras.Model:
+    """A frozen backbone that gives its two feature maps.
+
+    Args:
+        weights_path: Its weights.
+        backbone: Its name in `keras.applications`.
+        options: Options of its builder, such as `{"alpha": 0.75}`.
+        size: Side of the images it looks at, in pixels.
+
+    Returns:
+        A model from float32 (n, size, size, 1), 0..255, to its maps at the last and the last but one stride.
+    """
+    import keras
+
+    from fracturelab.models.backbones import build_backbone, feature_layers
+
+    base = build_backbone(backbone, input_size=size, options=options, weights_path=weights_path, trainable=False)
+    return keras.Model(base.inputs[0], [base.get_layer(name).output for name in feature_layers(base)], name="teacher")
+
+
+def teacher_targets(teacher: keras.Model, images: np.ndarray, *, batch_size: int = 25) -> Arrays:
+    """The teacher's features of some images, as a student shall match them.
+
+    Args:
+        teacher: From `build_teacher`.
+        images: uint8 (n, size, size).
+        batch_size: Images at once.
+
+    Returns:
+        `teacher_map` float16 (n, h/2, w/2, c): the last map, averaged two by two; `teacher_pool` float16 (n, c' + c):
+        global averages of both maps.
+    """
+    maps, pools = [], []
+    for part in batched(images, batch_size):
+        middle, last = (np.asarray(x) for x in teacher.predict_on_batch(part[..., None].astype(np.float32)))
+        n, height, width, channels = last.shape
+        maps.append(last.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4)))
+        pools.append(np.concatenate([middle.mean((1, 2)), last.mean((1, 2))], axis=1))
+    return {
+        "teacher_map": np.concatenate(maps).astype(np.float16),
+        "teacher_pool": np.concatenate(pools).astype(np.float16),
+    }
+
+
+def batched(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Consecutive slices of at most `size` rows."""
+    for start in range(0, len(images), size):
+        yield images[start : start + size]
+
+
+def _stack(examples: Sequence[dict]) -> Arrays:
+    arrays = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+    return {name: v.astype(np.int8) if v.dtype.kind == "i" else v for name, v in arrays.items()}
+
+
+def _pool(values: np.ndarray, how: str) -> np.ndarray:
+    side = values.shape[0] // MAP_SIDE
+    blocks = values[: side * MAP_SIDE, : side * MAP_SIDE].reshape(MAP_SIDE, side, MAP_SIDE, side)
+    return blocks.mean((1, 3)) if how == "mean" else blocks.max((1, 3))
+
+
+def _enlarge(image: np.ndarray, side: int) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))

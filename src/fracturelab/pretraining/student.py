@@ -1,0 +1,185 @@
+"""The student: a backbone with an output for everything that a view can teach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from fracturelab.models.backbones import build_backbone, feature_layers
+from fracturelab.phantoms import FRACTURE_KINDS, REGIONS
+from fracturelab.pretraining.stores import MAP_SIDE, UNKNOWN, Arrays
+from fracturelab.pretraining.views import disturb
+
+if TYPE_CHECKING:
+    from fracturelab.pretraining.run import Stage
+
+# How much each output counts. The two teacher outputs are means of squared errors of standardised features (1 at the
+# start), the others are cross-entropies.
+LOSS_WEIGHTS = {
+    "fracture": 1.0, "kind": 0.5, "region": 0.3, "hardware": 0.2, "cast": 0.2, "maps": 2.0,
+    "teacher_pool": 1.5, "teacher_map": 1.0,
+}  # fmt: skip
+_LOSSES = {
+    "fracture": "binary_crossentropy", "hardware": "binary_crossentropy", "cast": "binary_crossentropy",
+    "kind": "sparse_categorical_crossentropy", "region": "sparse_categorical_crossentropy",
+    "maps": "binary_crossentropy", "teacher_pool": "mean_squared_error", "teacher_map": "mean_squared_error",
+}  # fmt: skip
+
+
+def build_student(
+    backbone: str, *, size: int, options: Mapping | None, scaling: str | Mapping, teacher: Arrays | None
+) -> keras.Model:
+    """A backbone with its pretraining outputs on top; a flat graph.
+
+    Args:
+        backbone: A name of `keras.applications`.
+        size: Side of the input in pixels.
+        options: Options of the backbone's builder.
+        scaling: How the backbone sees grey levels; becomes part of the weights' description.
+        teacher: The arrays `teacher_map` and `teacher_pool` of one chunk, for their shapes; None for none.
+
+    Returns:
+        A model from float32 (n, size, size, 1), 0..255, to a dict of outputs.
+    """
+    base = build_backbone(backbone, input_size=size, options=options, scaling=scaling)
+    middle, last = (base.get_layer(name).output for name in feature_layers(base))
+    layers = keras.layers
+    pooled = layers.Concatenate(name="pooled")([layers.GlobalAveragePooling2D()(x) for x in (middle, last)])
+    outputs = {
+        "fracture": layers.Dense(1, activation="sigmoid", name="fracture")(pooled),
+        "kind": layers.Dense(1 + len(FRACTURE_KINDS), activation="softmax", name="kind")(pooled),
+        "region": layers.Dense(len(REGIONS), activation="softmax", name="region")(pooled),
+        "hardware": layers.Dense(1, activation="sigmoid", name="hardware")(pooled),
+        "cast": layers.Dense(1, activation="sigmoid", name="cast")(pooled),
+        "maps": layers.Conv2D(2, 1, activation="sigmoid", name="maps")(layers.Resizing(MAP_SIDE, MAP_SIDE)(middle)),
+    }
+    if teacher is not None:
+        side, channels = teacher["teacher_map"].shape[1], teacher["teacher_map"].shape[-1]
+        outputs["teacher_pool"] = layers.Dense(teacher["teacher_pool"].shape[-1], name="teacher_pool")(pooled)
+        projected = layers.Conv2D(channels, 1, name="teacher_projection")(last)
+        outputs["teacher_map"] = layers.Resizing(side, side, name="teacher_map")(projected)
+    return keras.Model(base.inputs[0], outputs, name=f"student_{backbone}_{size}")
+
+
+def soften_residuals(model: keras.Model, gamma: float = 0.2) -> None:
+    """Let residual branches of a random ResNet start small: gamma of each last batch normalisation."""
+    for layer in model.layers:
+        if layer.name.endswith("_3_bn"):
+            layer.gamma.assign(np.full(layer.gamma.shape, gamma, np.float32))
+
+
+def compile_student(model: keras.Model, stage: Stage) -> None:
+    """AdamW with a short warm-up and a cosine to nothing over the steps of the stage."""
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.05 * stage.learning_rate, max(stage.steps - stage.steps // 20, 1), alpha=0.01,
+        warmup_target=stage.learning_rate, warmup_steps=max(stage.steps // 20, 1),
+    )  # fmt: skip
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.02, clipnorm=1.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    names = list(model.output)
+    model.compile(
+        optimizer, loss={n: _LOSSES[n] for n in names}, loss_weights={n: LOSS_WEIGHTS[n] for n in names},
+        jit_compile=False,  # on a CPU, XLA takes minutes to compile a backbone and its convolutions are no faster
+    )  # fmt: skip
+
+
+class Batches(keras.utils.PyDataset):
+    """Consecutive batches of one block of a stage; batch b of block k is the same in every run.
+
+    Args:
+        model: The student, for its input size and the names of its outputs.
+        phantoms: Chunks of phantoms.
+        real: Chunks of real views, may be empty.
+        statistics: Mean and standard deviation of the teacher's features, for standardising.
+        stage: Gives batch size and the share of real views.
+        first: Number of the first step.
+        steps: Number of steps.
+        seed: Of the whole pretraining.
+    """
+
+    def __init__(
+        self, model: keras.Model, *, phantoms: Sequence[Arrays], real: Sequence[Arrays], statistics: Arrays | None,
+        stage: Stage, first: int, steps: int, seed: int,
+    ) -> None:  # fmt: skip
+        super().__init__(workers=1, max_queue_size=4)
+        self.size = int(model.input.shape[1])
+        self.names = list(model.output)
+        self.shapes = {name: tuple(tensor.shape[1:]) for name, tensor in model.output.items()}
+        self.sources = (phantoms, real)
+        self.statistics, self.stage, self.first, self.steps, self.seed = statistics, stage, first, steps, seed
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return self.steps
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Arrays, Arrays]:
+        """Batch `index` as (images, targets, weights of the targets)."""
+        step = self.first + index
+        rng = np.random.default_rng([self.seed, self.stage.number, step])
+        n_real = round(self.stage.batch_size * self.stage.real_share) if self.sources[1] else 0
+        rows = [self._draw(self.sources[0], step, self.stage.batch_size - n_real), self._draw(self.sources[1], step, n_real)]
+        examples = [chunk_row for drawn in rows for chunk_row in drawn]
+        images = _shrink(np.stack([chunk["image"][row] for chunk, row in examples]), self.size)
+        flips = rng.random(len(examples)) < 0.5
+        images[flips] = images[flips, :, ::-1]
+        targets, weights = {}, {}
+        for name in self.names:
+            targets[name], weights[name] = self._target(name, examples, flips)
+        return disturb(images, rng=rng)[..., None], targets, weights
+
+    def _draw(self, chunks: Sequence[Arrays], step: int, n: int) -> list[tuple[Arrays, int]]:
+        """Rows that walk through the chunks in order, over and over, each pass shuffled within a chunk."""
+        drawn = []
+        for position in range(step * n, (step + 1) * n):
+            length = len(chunks[0]["image"])
+            turn, within = divmod(position, length * len(chunks))
+            chunk, row = divmod(within, length)
+            order = np.random.default_rng([self.seed, turn, chunk]).permutation(length)
+            drawn.append((chunks[chunk], min(int(order[row]), len(chunks[chunk]["image"]) - 1)))
+        return drawn
+
+    def _target(self, name: str, examples: list[tuple[Arrays, int]], flips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        known = np.array([name in chunk for chunk, _ in examples])
+        dense = name in ("maps", "teacher_map", "teacher_pool")
+        if not dense:
+            values = np.array([chunk[name][row] for chunk, row in examples], np.int32)
+            weight = (values != UNKNOWN).astype(np.float32)
+            if name == "fracture":
+                real = np.array(["number" in chunk for chunk, _ in examples])
+                # One in six real X-rays is fractured: balance them, and let them count for less than what is exact.
+                weight[real] *= self.stage.supervision * np.where(values[real] == 1, 2.5, 0.7)
+            values = np.maximum(values, 0)
+            return (values if name in ("kind", "region") else values.astype(np.float32)[:, None]), weight
+        values = np.zeros((len(examples), *self.shapes[name]), np.float32)
+        for i, (chunk, row) in enumerate(examples):
+            if known[i]:
+                values[i] = chunk[name][row]
+        if name == "maps":
+            values /= 255
+        elif self.statistics is not None:
+            values = (values - self.statistics[f"{name}_mean"]) / self.statistics[f"{name}_std"]
+        if values.ndim == 4:
+            values[flips] = values[flips, :, ::-1]
+        weight = known.astype(np.float32)
+        return values, (weight[:, None, None] * np.ones(values.shape[:3], np.float32) if values.ndim == 4 else weight)
+
+
+def teacher_statistics(chunks: Sequence[Arrays]) -> Arrays:
+    """Mean and standard deviation of each teacher feature over some chunks."""
+    result = {}
+    for name in ("teacher_map", "teacher_pool"):
+        values = np.concatenate([np.asarray(c[name], np.float32).reshape(-1, c[name].shape[-1]) for c in chunks[:4]])
+        result[f"{name}_mean"] = values.mean(0)
+        result[f"{name}_std"] = values.std(0) + 1e-3
+    return result
+
+
+def _shrink(images: np.ndarray, size: int) -> np.ndarray:
+    if images.shape[1] == size:
+        return images
+    from PIL import Image
+
+    return np.stack([np.asarray(Image.fromarray(x).resize((size, size), Image.Resampling.BOX)) for x in images])

@@ -1,0 +1,76 @@
+"""Evidence: the learning curve of a frozen probe, its record, and the table made from records."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fracturelab.errors import FracturelabError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Sixty-four noisy squares; the fractured ones carry a faint stripe."""
+    folder = tmp_path_factory.mktemp("squares")
+    rng = np.random.default_rng(0)
+    lines = ["path,label,split"]
+    for i in range(64):
+        pixels = rng.integers(30, 90, (40, 40))
+        if i % 2:
+            pixels[18:22] += 60
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:02d}.png")
+        lines.append(f"{i:02d}.png,{'fractured' if i % 2 else 'normal'},{'test' if i < 24 else 'train'}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(folder, tmp_path_factory):
+    from fracturelab.datasets import read_dataset
+    from fracturelab.evidence import learning_curve
+    from fracturelab.models.weights import resolve
+    from fracturelab.training import prepare
+
+    cache = tmp_path_factory.mktemp("cache")
+    prepared = prepare(read_dataset(folder), size=32, cache_dir=False, progress=False)
+    weights = resolve("MobileNetV2", "none", {"alpha": 0.35})
+    curve = learning_curve(prepared, weights, sizes=(10, 20, 500), draws=3, store_dir=cache, progress=False)
+    return prepared, weights, curve
+
+
+def test_every_size_has_its_draws_and_all_images_have_one(measured):
+    _, _, curve = measured
+    assert [(row["n"], row["draws"]) for row in curve.summary()] == [(10, 3), (20, 3), (40, 1)]
+    assert curve.draws["roc_auc"].between(0, 1).all()
+    assert len(curve.probabilities) == 24 and curve.labels.sum() == 12
+
+
+def test_the_summary_is_the_mean_over_draws(measured):
+    _, _, curve = measured
+    part = curve.draws[curve.draws["n"] == 10]["roc_auc"]
+    assert curve.summary()[0]["roc_auc"]["mean"] == pytest.approx(part.mean())
+    assert curve.summary()[0]["roc_auc"]["sd"] == pytest.approx(part.std())
+
+
+def test_the_table_says_what_the_records_hold(measured, tmp_path):
+    from fracturelab.evidence import evidence_table, write_evidence
+
+    prepared, weights, curve = measured
+    path = write_evidence("toy", curve, prepared=prepared, weights=weights, seed=0, seconds=1.0, folder=tmp_path)
+    record = json.loads(path.read_text())
+    table = evidence_table([record, {"kind": "training", "name": "other"}])
+    assert "toy" in table and "all (40)" in table and "other" not in table
+    assert f"{curve.summary()[0]['roc_auc']['mean']:.3f}" in table
+    assert f"{record['results']['probe']['metrics']['roc_auc']['low']:.3f}" in table
+
+
+def test_no_test_part_is_refused(measured):
+    from dataclasses import replace
+
+    from fracturelab.evidence import learning_curve
+
+    prepared, weights, _ = measured
+    without = replace(prepared, table=prepared.table.assign(split="train"))
+    with pytest.raises(FracturelabError, match="test part"):
+        learning_curve(without, weights, progress=False)

@@ -1,0 +1,171 @@
+"""Pretraining: views follow from their seed, stores are whole or absent, a stopped run ends like one never stopped."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fracturelab.errors import FracturelabError
+from fracturelab.pretraining import stores, views
+
+SIZE = 40  # of the stored views; a multiple of stores.MAP_SIDE
+
+
+def radiograph(seed=0, shape=(90, 60)):
+    rng = np.random.default_rng(seed)
+    image = np.zeros(shape, np.uint8)
+    image[10:80, 25:35] = 200
+    return image + rng.integers(0, 20, shape, dtype=np.uint8)
+
+
+def chunk(number, *, teacher=False):
+    rng = np.random.default_rng(number)
+    n = 24
+    arrays = {
+        "image": rng.integers(0, 255, (n, SIZE, SIZE), dtype=np.uint8),
+        "fracture": rng.integers(0, 2, n).astype(np.int8),
+    }
+    for name in ("kind", "region", "hardware", "cast"):
+        arrays[name] = np.full(n, stores.UNKNOWN, np.int8) if teacher else rng.integers(0, 2, n).astype(np.int8)
+    if teacher:
+        arrays["number"] = np.arange(n, dtype=np.int32)
+        arrays["teacher_map"] = rng.normal(3, 2, (n, 2, 2, 5)).astype(np.float16)
+        arrays["teacher_pool"] = rng.normal(-1, 4, (n, 7)).astype(np.float16)
+    else:
+        arrays["maps"] = rng.integers(0, 255, (n, stores.MAP_SIDE, stores.MAP_SIDE, 2), dtype=np.uint8)
+    return arrays
+
+
+@pytest.fixture
+def two_stores(tmp_path):
+    phantoms = stores.write_chunks(tmp_path / "phantoms", 2, chunk, settings={"n": 1}, label="t")
+    real = stores.write_chunks(tmp_path / "real", 2, lambda k: chunk(k + 9, teacher=True), settings={"n": 2}, label="t")
+    return phantoms, real
+
+
+def stages(run):
+    return (
+        run.Stage(0, "first", 32, 32, 1e-3, batch_size=8),
+        run.Stage(1, "second", 40, 48, 1e-3, 0.5, True, 0.3, batch_size=8),
+    )
+
+
+def test_a_view_follows_from_its_seed():
+    image = radiograph()
+    one = views.random_view(image, size=64, rng=np.random.default_rng([1, 2]))
+    again = views.random_view(image, size=64, rng=np.random.default_rng([1, 2]))
+    other = views.random_view(image, size=64, rng=np.random.default_rng([1, 3]))
+    assert one.shape == (64, 64) and one.dtype == np.uint8
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one.astype(int) - other).mean() > 1
+
+
+def test_views_keep_the_bone_in_sight():
+    image = radiograph()
+    shown = [views.random_view(image, size=64, rng=np.random.default_rng(k)).max() > 90 for k in range(50)]
+    assert all(shown)
+
+
+def test_exposure_keeps_black_black():
+    image = radiograph()
+    image[:5] = 0
+    for seed in range(20):
+        assert views.expose(image, rng=np.random.default_rng(seed))[:5].max() == 0
+
+
+def test_chunks_are_made_once_and_other_settings_are_refused(tmp_path):
+    made = []
+
+    def make(number):
+        made.append(number)
+        return chunk(number)
+
+    stores.write_chunks(tmp_path / "s", 2, make, settings={"a": 1}, label="t")
+    stores.write_chunks(tmp_path / "s", 3, make, settings={"a": 1}, label="t")
+    assert made == [0, 1, 2]
+    assert len(stores.open_chunks(tmp_path / "s")) == 3
+    with pytest.raises(FracturelabError, match="other settings"):
+        stores.write_chunks(tmp_path / "s", 3, make, settings={"a": 2}, label="t")
+
+
+def test_a_chunk_that_was_not_finished_is_not_taken(tmp_path):
+    folder = stores.write_chunks(tmp_path / "s", 1, chunk, settings={}, label="t")
+    (folder / "00001.part-77").mkdir()
+    np.save(folder / "00001.part-77" / "image.npy", np.zeros(3))
+    assert len(stores.open_chunks(folder)) == 1
+
+
+def test_batches_standardise_mirror_and_weigh(two_stores):
+    from fracturelab.pretraining import run, student
+
+    phantoms, real = (stores.open_chunks(folder) for folder in two_stores)
+    stage = stages(run)[1]
+    model = student.build_student(
+        "MobileNetV2", size=stage.size, options={"alpha": 0.35}, scaling="tf", teacher=real[0]
+    )  # fmt: skip
+    statistics = student.teacher_statistics(real)
+    settings = {"phantoms": phantoms, "real": real, "statistics": statistics, "stage": stage, "seed": 0}
+    images, targets, weights = student.Batches(model, first=3, steps=2, **settings)[0]
+    later = student.Batches(model, first=0, steps=5, **settings)[3]
+    np.testing.assert_array_equal(images, later[0])
+    assert images.shape == (8, 40, 40, 1) and 0 <= images.min() and images.max() <= 255
+    # Four phantoms, then four real views: each teaches what it knows and no more.
+    np.testing.assert_array_equal(weights["teacher_pool"], [0, 0, 0, 0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(weights["region"], [1, 1, 1, 1, 0, 0, 0, 0])
+    assert (weights["maps"][:4] == 1).all() and (weights["maps"][4:] == 0).all()
+    expected = np.where(targets["fracture"][4:, 0] == 1, 2.5, 0.7) * stage.supervision
+    np.testing.assert_allclose(weights["fracture"][4:], expected, rtol=1e-6)
+    everything = np.concatenate([c["teacher_pool"].astype(np.float32) for c in real])
+    assert abs(((everything - statistics["teacher_pool_mean"]) / statistics["teacher_pool_std"]).std() - 1) < 0.01
+
+
+def test_a_stopped_run_ends_like_one_that_was_not(two_stores, tmp_path, monkeypatch):
+    from fracturelab.pretraining import bundle, run
+
+    settings = {
+        "backbone": "MobileNetV2", "options": {"alpha": 0.35}, "phantoms": two_stores[0], "real": two_stores[1],
+        "stages": stages(run), "block": 2,
+    }  # fmt: skip
+    run.pretrain(tmp_path / "whole", **settings)
+
+    original = run.Batches
+
+    def broken(*args, **keywords):
+        if keywords["stage"].name == "second" and keywords["first"] == 4:
+            raise KeyboardInterrupt
+        return original(*args, **keywords)
+
+    monkeypatch.setattr(run, "Batches", broken)
+    with pytest.raises(KeyboardInterrupt):
+        run.pretrain(tmp_path / "stopped", **settings)
+    monkeypatch.setattr(run, "Batches", original)
+    run.pretrain(tmp_path / "stopped", **settings)
+
+    logs = [[json.loads(x) for x in (tmp_path / f / "log.jsonl").read_text().splitlines()] for f in ("whole", "stopped")]
+    assert [(x["stage"], x["step"]) for x in logs[0]] == [(x["stage"], x["step"]) for x in logs[1]]
+    models = [
+        bundle.pretrained_backbone(tmp_path / f, stages(run), backbone="MobileNetV2", options={"alpha": 0.35})
+        for f in ("whole", "stopped")
+    ]
+    for one, other in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-4)
+
+
+def test_exported_weights_give_the_features_of_the_run(two_stores, tmp_path):
+    from fracturelab.models import weights
+    from fracturelab.models.backbones import build_backbone
+    from fracturelab.pretraining import bundle, run
+
+    options = {"alpha": 0.35}
+    first = stages(run)[:1]
+    run.pretrain(tmp_path / "run", backbone="MobileNetV2", options=options, phantoms=two_stores[0], real=None, stages=first)
+    info = bundle.export(
+        tmp_path / "run", first, backbone="MobileNetV2", options=options, name="tiny", origin="a test",
+        licence="Apache-2.0", into=tmp_path / "weights",
+    )  # fmt: skip
+    model = build_backbone("MobileNetV2", input_size=32, options=options, scaling=info.scaling)
+    weights.load_into(model, info.path, sha256=info.sha256)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 1)).astype(np.float32)
+    expected = bundle.pretrained_backbone(tmp_path / "run", first, backbone="MobileNetV2", options=options)(images)
+    np.testing.assert_allclose(model(images), expected, atol=0.02)
+    assert np.asarray(expected).std() > 0
