@@ -1,0 +1,250 @@
+"""The repository as a whole: what must stand in it, and what must never."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fracturelab import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXTS = {".py", ".md", ".txt", ".toml", ".yml", ".yaml", ".cff", ".json", ".ipynb", ".csv", ".cfg", ".sh", ""}
+SKIPPED = {
+    ".git",
+    ".venv",
+    "__pycache__",
+    ".pytest_cache",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".hypothesis",
+    "build",
+    "dist",
+}
+
+
+def tracked() -> list[Path]:
+    """Files that git tracks; without git, all that are not ignored by name."""
+    if (ROOT / ".git").exists():
+        done = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=False)
+        if done.returncode == 0:
+            names = [name for name in done.stdout.decode().split("\0") if name]
+            return [ROOT / name for name in names if (ROOT / name).is_file()]
+    own = ("data", "realimages", "models", "reports")
+    found = [path for path in ROOT.rglob("*") if path.is_file() and not SKIPPED & set(path.relative_to(ROOT).parts)]
+    return [path for path in found if path.relative_to(ROOT).parts[0] not in own or path.suffix == ".md"]
+
+
+def texts() -> dict[Path, str]:
+    return {path: path.read_text(encoding="utf-8") for path in tracked() if path.suffix in TEXTS}
+
+
+def notebooks() -> list[Path]:
+    return [path for path in tracked() if path.suffix == ".ipynb"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "runitlocally.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile",
+     "pyproject.toml", "requirements.txt", ".ci/run", ".github/workflows/ci.yml", ".pre-commit-config.yaml",
+     "data/README.md", "models/README.md", "realimages/README.md", "docs/cards/data-mura.md",
+     "docs/cards/data-kaggle.md"],
+)  # fmt: skip
+def test_what_a_newcomer_looks_for_is_there(name):
+    assert (ROOT / name).stat().st_size > 100
+
+
+def test_no_registry_no_machine_and_no_unfinished_business():
+    # Written so that this file does not hold what it forbids.
+    forbidden = {
+        "a registry's host": r"py" + r"pi\.org|python" + r"hosted\.org|--(extra-)?index" + r"-url|anaconda\.(org|com)",
+        "a path of somebody's machine": r"(?<![\w.])/(home|root|Users|mnt|work)" + r"/[\w.]+|[A-Z]:\\+Users",
+        "unfinished business": r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|raise NotImplemented" + r"Error)\b",
+    }
+    for path, text in texts().items():
+        for what, pattern in forbidden.items():
+            found = re.search(pattern, text)
+            assert found is None, f"{path.relative_to(ROOT)} holds {what}: {found[0]}"
+
+
+def test_everything_is_small_and_nothing_is_a_stray_cache():
+    for path in tracked():
+        name = path.relative_to(ROOT)
+        assert not {"__pycache__", ".ipynb_checkpoints", "runs", "checkpoints"} & set(name.parts), name
+        limit = 1_000_000 if path.suffix == ".ipynb" else 2_000_000
+        if name.parts[0] != "models":
+            assert path.stat().st_size < limit, f"{name} is {path.stat().st_size / 1e6:.1f} MB"
+
+
+def test_versions_agree():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {__version__}\n" in citation
+    assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def requirement(line: str) -> tuple[str, str]:
+    """Name and what follows it, of a line of requirements."""
+    found = re.match(r"([A-Za-z0-9._-]+)(\[[^]]*\])?\s*(.*)", line)
+    assert found, line
+    return re.sub(r"[-_.]+", "-", found[1]).lower(), found[3]
+
+
+def pins(name: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / name).read_text().splitlines():
+        if line and not line.startswith(("#", "-r ")):
+            package, rest = requirement(line)
+            found.setdefault(package, []).append(rest)
+    return found
+
+
+def test_every_dependency_has_a_range_a_reason_and_an_exact_pin():
+    text = (ROOT / "pyproject.toml").read_text()
+    project = tomllib.loads(text)["project"]
+    extras = project["optional-dependencies"]
+    files = ["requirements.txt", "requirements-dev.txt", "requirements-lab.txt", "requirements-optional.txt"]
+    pinned = {name: {**pins("requirements.txt"), **pins(name)} for name in files}
+    wanted = {
+        "requirements.txt": project["dependencies"] + extras["cpu"],
+        "requirements-dev.txt": extras["dev"],
+        "requirements-lab.txt": extras["lab"],
+        "requirements-optional.txt": extras["kaggle"] + extras["dicom"],
+    }
+    for file, dependencies in wanted.items():
+        for dependency in dependencies:
+            package, rest = requirement(dependency)
+            assert re.search(r">=[\d.]+,<[\d.]+", rest), f"{dependency} has no range"
+            assert package in pinned[file], f"{package} is not pinned in {file}"
+    for file, packages in pinned.items():
+        for package, versions in packages.items():
+            for version in versions:
+                assert re.match(r"==[\w.!+]+( ; .+)?$", version), f"{file}: {package}{version} is no exact pin"
+    for line in text.split("dependencies = [")[1].split("]")[0].splitlines()[1:-1]:
+        assert "#" in line, f"no reason is given: {line.strip()}"
+
+
+def test_what_is_installed_is_what_is_pinned_and_what_is_pinned_is_enough():
+    from importlib import metadata
+
+    for package, versions in pins("requirements.txt").items():
+        if len(versions) == 1 and ";" not in versions[0]:
+            try:
+                assert metadata.version(package)
+            except metadata.PackageNotFoundError:
+                pytest.fail(f"{package} is pinned but not installed here")
+
+
+def test_package_imports_only_what_it_declares():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = {requirement(d)[0] for group in (project["dependencies"], *extras.values()) for d in group}
+    modules = {"sklearn": "scikit-learn", "PIL": "pillow", "tensorflow": "tensorflow-cpu"}
+    # These come with a declared package that cannot work without them.
+    brought = {
+        "h5py": "keras",
+        "traitlets": "nbclient",
+        "jupyter_client": "nbclient",
+        "cycler": "matplotlib",
+        "threadpoolctl": "scikit-learn",
+    }
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            for name in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"fracturelab"}:
+                package = brought.get(name, modules.get(name, name.lower()))
+                assert package in declared, (
+                    f"{path.relative_to(ROOT)} imports {name}, which pyproject.toml does not name"
+                )
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, fracturelab; print(sorted({'numpy', 'pandas', 'tensorflow', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_imports_run_one_way():
+    """Lower layers know nothing of higher ones."""
+    layers = [
+        {"errors", "places"}, {"images", "dicom"}, {"datasets", "splits", "records", "phantoms", "evaluation", "plots"},
+        {"audit", "pipeline", "models"}, {"training", "prediction", "pretraining", "realimages"}, {"cli", "notebooks"},
+    ]  # fmt: skip
+    height = {name: i for i, names in enumerate(layers) for name in names}
+    package = ROOT / "src" / "fracturelab"
+    for path in package.rglob("*.py"):
+        own = path.relative_to(package).with_suffix("").parts[0]
+        if own not in height:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fracturelab."):
+                other = (node.module or "").split(".")[1]
+                assert height.get(other, 0) <= height[own], f"{own} imports {other} ({path.relative_to(ROOT)})"
+
+
+def test_links_in_documents_lead_somewhere():
+    for path, text in texts().items():
+        if path.suffix == ".md":
+            for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+                if not re.match(r"[a-z]+:", link) and not link.endswith(".ipynb"):
+                    assert (path.parent / link).exists(), f"{path.relative_to(ROOT)} links to {link}"
+
+
+def test_what_documents_tell_to_type_exists():
+    from fracturelab.cli import build_parser
+
+    commands = set(re.findall(r"^    (\w+)", build_parser().format_help(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for path, text in texts().items():
+        if path.suffix == ".md":
+            for command in re.findall(r"(?:^|`)fracturelab (?!needs)([a-z-]+)", text, re.MULTILINE):
+                assert command in commands, f"{path.relative_to(ROOT)}: fracturelab {command}"
+            for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE):
+                assert target in targets, f"{path.relative_to(ROOT)}: make {target}"
+
+
+def test_readme_shows_the_essentials_in_its_first_screen():
+    screen = (ROOT / "README.md").read_text().split("## ")[0]
+    assert "Not for clinical use" in screen
+    assert "make notebooks" in screen
+    assert "make test" in screen
+    assert screen.count("![") == 1
+    assert "<!-- begin: results" in screen
+
+
+def test_make_help_lists_every_target_that_people_call():
+    done = subprocess.run(["make", "-C", str(ROOT), "--no-print-directory", "help"], capture_output=True, text=True)
+    if done.returncode == 127:
+        pytest.skip("make is not installed")
+    assert done.returncode == 0, done.stderr
+    for target in ("notebooks", "test", "check", "lab", "readme", "clean"):
+        assert f"make {target} " in done.stdout
+
+
+def test_ci_calls_make_test_and_stands_executable():
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert script.read_text().rstrip().endswith("make test")
+    assert "make test" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_notebooks_are_executed_in_order_on_the_default(path):
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    code = [cell for cell in cells if "".join(cell["source"]).strip()]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert not [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
+    tags = [tag for cell in cells for tag in cell["metadata"].get("tags", [])]
+    assert tags.count("parameters") == 1
+    assert "injected-parameters" not in tags
+    assert all(len("".join(cell["source"]).splitlines()) <= 30 for cell in cells)
+    assert not re.search(r"^\s*class \w+", "\n".join("".join(cell["source"]) for cell in cells), re.MULTILINE)
