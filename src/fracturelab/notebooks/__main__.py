@@ -111,7 +111,7 @@ def _models(run: Path, paths: Sequence[Path]) -> Path:
     if any(path.name.startswith(TRAINING) for path in paths):
         return run / "models"
     name = run.name[: re.search(r"-\d{8}-\d{6}", run.name).start()]  # type: ignore[union-attr]
-    earlier = sorted(path for path in run.parent.glob(f"{name}-[0-9]*/models") if any(path.glob("*.keras")))
+    earlier = sorted(path for path in run.parent.glob(f"{name}-[0-9]*/models") if any(path.rglob("*.keras")))
     return earlier[-1] if earlier else models_folder()
 
 

@@ -1,0 +1,62 @@
+"""What to train on and, apart from it, what to be honest with: the same two in every notebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fracturelab.training.prepare import Prepared, prepare
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Labelled images that no training run sees, neither to learn nor to choose by.
+
+    Attributes:
+        name: What they are, in words.
+        images: uint8 (n, size, size, 1), bone bright.
+        labels: (n,) 0 normal, 1 fractured.
+        groups: (n,) patient or set of near-duplicates.
+        paths: Their files.
+    """
+
+    name: str
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.str_]
+    paths: list[str]
+
+
+def inside_and_outside(folder: str | Path | None = None, *, size: int, seed: int = 0) -> tuple[Prepared, Outside]:
+    """Read what notebooks train on, and what they test on at the end.
+
+    Args:
+        folder: A folder of X-rays: its published or fixed test part, or else 15% cut from it by group, is the outside.
+            None for the embedded default: synthetic X-rays of one source to train on, all those of another outside.
+        size: Side of the square images in pixels.
+        seed: Decides the split.
+
+    Returns:
+        The images to train and validate on, and those outside.
+
+    Raises:
+        FracturelabError: As `datasets.read_dataset` and `prepare`.
+    """
+    from fracturelab.datasets import read_dataset
+
+    if folder is not None:
+        prepared = prepare(read_dataset(folder), size=size, seed=seed, progress=False)
+        images, labels, groups = prepared.part("test")
+        return prepared, Outside("held-out test part", images, labels, groups, prepared.paths("test"))
+    from fracturelab.images import load_images
+    from fracturelab.phantoms import default_data
+
+    prepared = prepare(read_dataset(default_data("clinic")), size=size, seed=seed, val=0.2, test=0.0, progress=False)
+    field = read_dataset(default_data("field"))
+    paths = field["path"].tolist()
+    images = np.asarray(load_images(paths, size))
+    labels, groups = field["label"].to_numpy(np.int64), field["group"].to_numpy(str)
+    return prepared, Outside("another source (synthetic)", images, labels, groups, paths)
