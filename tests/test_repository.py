@@ -69,6 +69,8 @@ def test_no_registry_no_machine_and_no_unfinished_business():
     }
     for path, text in texts().items():
         for what, pattern in forbidden.items():
+            if "path" in what and path.parent == ROOT / "tests":
+                continue  # made-up paths, to see that they do not get into a record
             found = re.search(pattern, text)
             assert found is None, f"{path.relative_to(ROOT)} holds {what}: {found[0]}"
 
