@@ -183,7 +183,7 @@ def with_fracatlas_test(table: pd.DataFrame, *, hashes: Sequence[str] | None = N
     groups = table["group"].astype("string").fillna("").to_numpy(str)
     tied = np.isin(groups, np.setdiff1d(groups[marked], [""]))
     result = table.copy()
-    split = result["split"].astype("string").fillna("").to_numpy(object)
+    split = result["split"].astype("string").fillna("").to_numpy(object).copy()
     split[marked | tied] = "test"
     result["split"] = _column(split)
     return result

@@ -91,6 +91,7 @@ def frequencies(thumbnails: np.ndarray) -> np.ndarray:
     angles = np.pi * (np.arange(_SIDE) + 0.5) / _SIDE
     # Area averages and the transform are both linear: one matrix does both.
     basis = np.cos(np.arange(_ORDER)[:, None] * angles) * np.sqrt(2 / _SIDE)
+    basis[0] /= np.sqrt(2)
     basis = np.repeat(basis / factor, factor, axis=1).astype(np.float32)
     out = np.empty((count, BITS), np.float32)
     for start in range(0, count, 2048):

@@ -97,8 +97,8 @@ def audit(
     copies = find_copies(readings)
     labels = table["label"].astype("Int64").fillna(-1).to_numpy(np.int64)
     split = table["split"].astype("string").fillna("").to_numpy(object)
-    published = table["group"].astype("string").fillna("").to_numpy(object)
-    published[np.char.startswith(published.astype(str), MADE_UP)] = ""  # filled by with_groups: no patient
+    names = table["group"].astype("string").fillna("").to_numpy(object)
+    published = np.where(np.char.startswith(names.astype(str), MADE_UP), "", names)  # made-up names are no patients
     rows = np.flatnonzero(readings.readable & (labels >= 0))
     shortcuts = shortcut_scores(
         shortcut_features(readings, rows), labels[rows], joined_groups(published, copies.groups)[rows], seed=seed

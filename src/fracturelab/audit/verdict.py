@@ -148,7 +148,7 @@ def _leaks(facts: Facts) -> list[str]:
     chosen = facts.cross_split.get("val->train")
     if side == "test" and chosen and chosen["near"]:
         reasons.append(
-            f"{chosen['near']} of {chosen['of']} val images have a copy in train, so val chose the model badly"
+            f"{chosen['near']} of {chosen['of']} val images have a copy in train, and val is what a model is chosen on"
         )
     return reasons
 
