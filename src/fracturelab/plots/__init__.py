@@ -22,6 +22,7 @@ from fracturelab.plots.scores import (
     score_over_parts,
 )
 from fracturelab.plots.style import FRACTURED, NORMAL, WIDTH, save_figure, style
+from fracturelab.plots.thresholds import threshold_choice
 from fracturelab.plots.training import learning_curve, training_curves
 
 __all__ = [
@@ -50,5 +51,6 @@ __all__ = [
     "shortcuts",
     "size_scatter",
     "style",
+    "threshold_choice",
     "training_curves",
 ]
