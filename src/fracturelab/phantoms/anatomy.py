@@ -52,8 +52,8 @@ def build(
     if like is not None:
         for name in ("age", "scale", "density", "cortex", "gap", "plates", "girth"):
             setattr(k, name, getattr(like, name))
-    if region == "shoulder":
-        shoulder(k)
+    if region == "shoulder" or (region == "humerus" and rng.random() < 0.45):
+        shoulder(k, whole_arm=region == "humerus")
     elif region == "pelvis":
         pelvis(k)
     elif region in ("hand", "forearm", "elbow", "humerus"):

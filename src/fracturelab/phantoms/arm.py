@@ -50,7 +50,8 @@ def humerus(k: Skeleton, shoulder: np.ndarray, angle: float, view: str) -> np.nd
         "humerus", shoulder, angle, length, knots, cortex=0.42, plates=(0.07, 0.955), blobs=blobs,
         bow=k.rng.uniform(-0.3, 0.3), round0=0.9, round1=0.35,
     )  # fmt: skip
-    elbow = np.asarray(shoulder) + turn((0, length), angle)
+    # the joint turns about the trochlea, which the side view shows as a disc before the shaft
+    elbow = np.asarray(shoulder) + turn((0.45 * k.scale, length - 0.9 * k.scale) if lateral else (0, length), angle)
     k.flesh(np.asarray(shoulder) + turn((0, 0.5), angle), elbow - turn((0, length * 0.55), angle), 5.2, 4.6)
     k.flesh(elbow - turn((0, length * 0.55), angle), elbow, 4.6, 3.7)
     return elbow
@@ -62,7 +63,7 @@ def forearm(k: Skeleton, elbow: np.ndarray, angle: float, view: str) -> np.ndarr
     s = k.scale
     lateral = view == "lateral"
     wide = 0.25 if lateral else (0.6 if view == "oblique" else 1.0)
-    top = np.asarray(elbow) + turn((0, 0.15 * s + k.gap), angle)
+    top = np.asarray(elbow) + turn((0, (1.15 if lateral else 0.15) * s + k.gap), angle)
     knots = [(0, 1.0), (0.025, 1.05), (0.05, 0.72), (0.12, 0.85), (0.2, 0.66), (0.5, 0.66), (0.75, 0.7), (0.88, 0.95), (0.96, 1.45), (1, 1.35)]
     if lateral:
         knots = [(u, r * (0.75 if u > 0.85 else 0.95)) for u, r in knots]
@@ -72,13 +73,13 @@ def forearm(k: Skeleton, elbow: np.ndarray, angle: float, view: str) -> np.ndarr
         bow=(0.75 * wide + 0.1) * k.rng.uniform(0.5, 1.4), round0=0.25, round1=0.3, pair="ulna",
         blobs=[] if lateral else [(-0.1, 0.85, 0.6, 0.45, {"depth": 0.5})],
     )  # fmt: skip
-    up = (1.9 if lateral else 1.5) * s
+    up = (2.7 if lateral else 1.5) * s
     ulna_length = length - 0.3 * s + up
     knots = [(0, 0.8), (0.03, 1.2), (0.09, 1.15), (0.16, 0.95), (0.25, 0.72), (0.5, 0.64), (0.8, 0.5), (0.93, 0.55), (0.97, 0.72), (1, 0.6)]
     blobs = [(-0.15, -0.45, 0.5, 0.22, {"depth": 0.3})]
     offset = -1.15 * wide
     if lateral:
-        knots = [(0, 0.7, -1.0), (0.04, 1.05, -1.1), (0.09, 0.8, -1.15), (0.13, 1.3, -0.4), (0.17, 1.05, -0.3), (0.25, 0.75), (0.5, 0.64), (0.8, 0.5), (0.93, 0.55), (0.97, 0.7), (1, 0.6)]
+        knots = [(0, 0.75, -0.9), (0.03, 1.0, -1.0), (0.07, 0.7, -1.25), (0.1, 0.75, -1.1), (0.125, 1.2, -0.45), (0.16, 1.05, -0.25), (0.25, 0.78), (0.5, 0.64), (0.8, 0.5), (0.93, 0.55), (0.97, 0.7), (1, 0.6)]
         blobs = []
         offset = -0.45
     k.long_bone(

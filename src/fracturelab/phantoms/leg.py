@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fracturelab.phantoms.shapes import Blob, Bone
 from fracturelab.phantoms.skeleton import CHILD, Skeleton, turn
 
 
@@ -106,9 +107,19 @@ def foot_side(k: Skeleton, ankle: np.ndarray, angle: float) -> np.ndarray:
     at = lambda x, y: np.asarray(ankle) + turn((x * s, y * s), angle)  # noqa: E731
     gap = 0.15 + 0.6 * k.gap / max(s, 0.1)
     o = -np.pi / 2  # blobs below lie along +x
-    k.small_bone("talus", at(0.3, 1.25 + gap), angle + o - 0.12, 2.5 * s, 1.35 * s, depth=1.7 * s, density=0.95, power=2.3)
-    k.small_bone("talus head", at(2.7, 1.9 + gap), angle + o + 0.2, 1.2 * s, 1.1 * s, depth=1.3 * s, density=0.7)
-    k.small_bone("calcaneus", at(-1.4, 4.2 + gap), angle + o + 0.28, 4.1 * s, 1.95 * s, depth=1.6 * s, power=2.5, density=0.95)
+    wavy = lambda: tuple((r.uniform(0, 0.05), r.uniform(0, 6.28)) for _ in range(3))  # noqa: E731
+    talus = (
+        Blob(2.0 * s, 0.0, 2.1 * s, 1.35 * s, power=2.4, wobble=wavy(), depth=1.7 * s, shell=0.09),
+        Blob(3.9 * s, 0.25 * s, 1.2 * s, 0.8 * s, depth=1.0 * s, fill=0.22),
+        Blob(4.9 * s, 0.3 * s, 0.9 * s, 1.15 * s, depth=1.2 * s, shell=0.1),
+        Blob(0.3 * s, 0.7 * s, 0.9 * s, 0.5 * s, depth=0.8 * s),
+    )
+    place = at(-1.7, 1.2 + gap)
+    k.bones.append(Bone("talus", (float(place[0]), float(place[1])), angle + o + 0.1, 5.6 * s, talus, density=k.density * 0.9))
+    place = at(-5.0, 3.7 + gap)
+    knots = [(0, 1.75), (0.12, 2.15), (0.3, 1.9, -0.1), (0.5, 1.75, -0.35), (0.62, 1.75, -0.4), (0.8, 1.25, 0.1), (1, 1.2, 0.2)]
+    k.long_bone("calcaneus", place, angle + o + 0.16, 8.0 * s, knots, cortex=0.14, metaphysis=0.1, fill=0.2, end_fill=0.25, round0=0.75,
+                round1=0.35, density=0.95, plates=(0.1,))  # fmt: skip
     k.small_bone("navicular", at(4.3, 2.5 + gap), angle + 0.25, 1.35 * s, 0.7 * s, depth=1.4 * s)
     k.small_bone("cuboid", at(4.3, 4.5 + gap), angle + o, 1.5 * s, 1.15 * s, depth=1.2 * s, density=0.8)
     for n in range(3):

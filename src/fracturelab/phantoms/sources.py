@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fracturelab.errors import FracturelabError
 
 # Changes whenever a seed gives another image; part of the name of every cached set.
-GENERATOR_VERSION = "1"
+GENERATOR_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ CLINIC = Source(
     soft=(0.13, 0.25),
     bone=(0.55, 1.15),
     scatter=(0.0, 0.35),
-    noise=(0.001, 0.012),
-    blur=(0.0, 0.55),
+    noise=(0.0006, 0.009),
+    blur=(0.2, 0.75),
     heel=(0.0, 0.25),
-    background=(0.03, 0.22),
-    gamma=(0.75, 1.35),
-    peak=(0.62, 1.0),
+    background=(0.015, 0.14),
+    gamma=(0.95, 1.75),
+    peak=(0.45, 0.98),
     compress=(0.0, 0.55),
     sharpen=(0.0, 0.6),
     zooms=((0.95, 1.25, 0.40), (1.25, 2.0, 0.36), (2.0, 3.6, 0.24)),

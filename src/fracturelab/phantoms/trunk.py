@@ -51,8 +51,8 @@ def ribs(k: Skeleton, x: float, y0: float, *, count: int = 10, sides=(-1, 1)) ->
                 )  # fmt: skip
 
 
-def shoulder(k: Skeleton) -> None:
-    """Builds a shoulder with clavicle, scapula, humerus, ribs and spine."""
+def shoulder(k: Skeleton, *, whole_arm: bool = False) -> None:
+    """Builds a shoulder with clavicle, scapula, humerus, ribs and spine; the view holds the `whole_arm` or the joint."""
     r, s = k.rng, k.scale
     lift = -r.choice([r.uniform(0.0, 0.35), r.uniform(0.35, 1.5)], p=[0.65, 0.35])
     joint = np.array([0.35 * s + k.gap, 0.0])
@@ -94,6 +94,9 @@ def shoulder(k: Skeleton) -> None:
     k.flesh((-5 * s, 3 * s), (-4.5 * s, 14 * s), 5.0, 4.0, 1.3)
     for q in (-1, 1):
         k.air.append((np.array([mid + q * 6.2 * s, 2.5 * s]), np.array([mid + q * 7.3 * s, 17.5 * s]), 3.6 * s, 5.6 * s, 1.25))
+    if whole_arm:
+        k.focus.extend([np.array([-4.0, -4.0]) * s, elbow])
+        return
     k.focus.extend([np.array([1.0, -4.0]) * s, np.array([-8.0, 10.0]) * s, np.array([3.0, 12.0]) * s])
 
 

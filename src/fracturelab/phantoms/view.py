@@ -170,7 +170,7 @@ def _soft_tissue(k: Skeleton, shape, place, scale, swelling):
         for p, q, r0, r1, depth in k.air:
             add_capsule(air, place(p) / f, place(q) / f, r0 * scale / f, r1 * scale / f, depth)
         t = np.maximum(t - gaussian_filter(np.sqrt(air), 0.6) * F(1.7 * f / scale), 0.12 * t)
-    t = gaussian_filter(t, 0.5)
+    t = gaussian_filter(t, 0.55)
     return enlarge(t, h, w)
 
 
@@ -223,7 +223,7 @@ def make_view(
     extra = []
     if flags["swelling"]:
         r = rng("swelling")
-        drawn = r.uniform(1.08, 1.35), r.uniform(0.7, 1.8)
+        drawn = r.uniform(1.04, 1.22), r.uniform(0.9, 2.2)
         around = _limb_radius(k, point)
         d = np.array(bone.point(a + drawn[1] * around * 0.5)) - point
         extra.append((point - d, point + d, around * drawn[0], around * drawn[0] * 0.97, 0.9))
