@@ -36,10 +36,30 @@ def humerus(k: Skeleton, shoulder: np.ndarray, angle: float, view: str) -> np.nd
     length = k.vary(30.0)
     lateral = view == "lateral"
     if lateral:
-        knots = [(0, 1.5), (0.05, 2.0), (0.13, 1.6), (0.25, 1.15), (0.5, 1.05), (0.75, 1.0), (0.9, 0.95, 0.1), (1, 0.8, 0.4)]
+        knots = [
+            (0, 1.5),
+            (0.05, 2.0),
+            (0.13, 1.6),
+            (0.25, 1.15),
+            (0.5, 1.05),
+            (0.75, 1.0),
+            (0.9, 0.95, 0.1),
+            (1, 0.8, 0.4),
+        ]
         blobs = [(1.9, -0.3, 2.1, 2.0, {"depth": 1.6}), (-0.9, 0.55, 1.05, 1.05, {"depth": 1.6, "shell": 0.2})]
     else:
-        knots = [(0, 1.5), (0.05, 2.2), (0.12, 1.75), (0.25, 1.2), (0.5, 1.08), (0.72, 1.1), (0.85, 1.6), (0.93, 2.6), (0.97, 2.9), (1, 2.1)]
+        knots = [
+            (0, 1.5),
+            (0.05, 2.2),
+            (0.12, 1.75),
+            (0.25, 1.2),
+            (0.5, 1.08),
+            (0.72, 1.1),
+            (0.85, 1.6),
+            (0.93, 2.6),
+            (0.97, 2.9),
+            (1, 2.1),
+        ]
         blobs = [
             (2.0, -0.9, 2.1, 2.0, {"depth": 1.7}),
             (2.1, 1.3, 1.9, 1.0, {"depth": 1.3, "fill": 0.2}),
@@ -47,9 +67,18 @@ def humerus(k: Skeleton, shoulder: np.ndarray, angle: float, view: str) -> np.nd
             (-0.7, 1.0, 0.8, 0.95, {"depth": 0.9, "shell": 0.2}),
         ]
     k.long_bone(
-        "humerus", shoulder, angle, length, knots, cortex=0.42, plates=(0.07, 0.955), blobs=blobs,
-        bow=k.rng.uniform(-0.3, 0.3), round0=0.9, round1=0.35,
-    )  # fmt: skip
+        "humerus",
+        shoulder,
+        angle,
+        length,
+        knots,
+        cortex=0.42,
+        plates=(0.07, 0.955),
+        blobs=blobs,
+        bow=k.rng.uniform(-0.3, 0.3),
+        round0=0.9,
+        round1=0.35,
+    )
     # the joint turns about the trochlea, which the side view shows as a disc before the shaft
     elbow = np.asarray(shoulder) + turn((0.45 * k.scale, length - 0.9 * k.scale) if lateral else (0, length), angle)
     k.flesh(np.asarray(shoulder) + turn((0, 0.5), angle), elbow - turn((0, length * 0.55), angle), 5.2, 4.6)
@@ -64,28 +93,82 @@ def forearm(k: Skeleton, elbow: np.ndarray, angle: float, view: str) -> np.ndarr
     lateral = view == "lateral"
     wide = 0.25 if lateral else (0.6 if view == "oblique" else 1.0)
     top = np.asarray(elbow) + turn((0, (1.15 if lateral else 0.15) * s + k.gap), angle)
-    knots = [(0, 1.0), (0.025, 1.05), (0.05, 0.72), (0.12, 0.85), (0.2, 0.66), (0.5, 0.66), (0.75, 0.7), (0.88, 0.95), (0.96, 1.45), (1, 1.35)]
+    knots: list[tuple[float, ...]] = [
+        (0, 1.0),
+        (0.025, 1.05),
+        (0.05, 0.72),
+        (0.12, 0.85),
+        (0.2, 0.66),
+        (0.5, 0.66),
+        (0.75, 0.7),
+        (0.88, 0.95),
+        (0.96, 1.45),
+        (1, 1.35),
+    ]
     if lateral:
-        knots = [(u, r * (0.75 if u > 0.85 else 0.95)) for u, r in knots]
+        knots = [(u, r * (0.75 if u > 0.85 else 0.95)) for u, r, *_ in knots]
     splay = (1.25 * wide - 1.05 * wide) * s / length
     k.long_bone(
-        "radius", top + turn((1.15 * wide * s, 0), angle), angle + splay, length, knots, cortex=0.27, plates=(0.05, 0.945),
-        bow=(0.75 * wide + 0.1) * k.rng.uniform(0.5, 1.4), round0=0.25, round1=0.3, pair="ulna",
+        "radius",
+        top + turn((1.15 * wide * s, 0), angle),
+        angle + splay,
+        length,
+        knots,
+        cortex=0.27,
+        plates=(0.05, 0.945),
+        bow=(0.75 * wide + 0.1) * k.rng.uniform(0.5, 1.4),
+        round0=0.25,
+        round1=0.3,
+        pair="ulna",
         blobs=[] if lateral else [(-0.1, 0.85, 0.6, 0.45, {"depth": 0.5})],
-    )  # fmt: skip
+    )
     up = (2.7 if lateral else 1.5) * s
     ulna_length = length - 0.3 * s + up
-    knots = [(0, 0.8), (0.03, 1.2), (0.09, 1.15), (0.16, 0.95), (0.25, 0.72), (0.5, 0.64), (0.8, 0.5), (0.93, 0.55), (0.97, 0.72), (1, 0.6)]
+    knots = [
+        (0, 0.8),
+        (0.03, 1.2),
+        (0.09, 1.15),
+        (0.16, 0.95),
+        (0.25, 0.72),
+        (0.5, 0.64),
+        (0.8, 0.5),
+        (0.93, 0.55),
+        (0.97, 0.72),
+        (1, 0.6),
+    ]
     blobs = [(-0.15, -0.45, 0.5, 0.22, {"depth": 0.3})]
     offset = -1.15 * wide
     if lateral:
-        knots = [(0, 0.75, -0.9), (0.03, 1.0, -1.0), (0.07, 0.7, -1.25), (0.1, 0.75, -1.1), (0.125, 1.2, -0.45), (0.16, 1.05, -0.25), (0.25, 0.78), (0.5, 0.64), (0.8, 0.5), (0.93, 0.55), (0.97, 0.7), (1, 0.6)]
+        knots = [
+            (0, 0.75, -0.9),
+            (0.03, 1.0, -1.0),
+            (0.07, 0.7, -1.25),
+            (0.1, 0.75, -1.1),
+            (0.125, 1.2, -0.45),
+            (0.16, 1.05, -0.25),
+            (0.25, 0.78),
+            (0.5, 0.64),
+            (0.8, 0.5),
+            (0.93, 0.55),
+            (0.97, 0.7),
+            (1, 0.6),
+        ]
         blobs = []
         offset = -0.45
     k.long_bone(
-        "ulna", top + turn((offset * s, -up), angle), angle, ulna_length, knots, cortex=0.27, plates=(0.965,), blobs=blobs,
-        bow=-0.2 * wide * k.rng.uniform(-0.6, 1.4), round0=0.7, round1=0.5, pair="radius",
-    )  # fmt: skip
+        "ulna",
+        top + turn((offset * s, -up), angle),
+        angle,
+        ulna_length,
+        knots,
+        cortex=0.27,
+        plates=(0.965,),
+        blobs=blobs,
+        bow=-0.2 * wide * k.rng.uniform(-0.6, 1.4),
+        round0=0.7,
+        round1=0.5,
+        pair="radius",
+    )
     wrist = top + turn((0, length + 0.12 * s + k.gap), angle)
     bulk = 0.85 if lateral else 1.0
     k.flesh(elbow, elbow + turn((0, length * 0.3), angle), 3.9 * bulk, 4.1 * bulk, 0.8)
@@ -101,8 +184,17 @@ def hand(k: Skeleton, wrist: np.ndarray, angle: float, view: str) -> np.ndarray:
     grown = 1.0 if k.age != CHILD else r.uniform(0.55, 0.85)
     for name, x, y, rx, ry, tilt in _CARPALS:
         c = wrist + turn((x * flat * s, y * s), angle)
-        k.small_bone(name, c, angle + tilt * flat, ry * s * grown, rx * s * (0.45 + 0.55 * flat) * grown,
-                     depth=0.75 * s * grown, shell=0.13, fill=0.26, density=0.85)  # fmt: skip
+        k.small_bone(
+            name,
+            c,
+            angle + tilt * flat,
+            ry * s * grown,
+            rx * s * (0.45 + 0.55 * flat) * grown,
+            depth=0.75 * s * grown,
+            shell=0.13,
+            fill=0.26,
+            density=0.85,
+        )
     spread = r.uniform(0.6, 1.9) * flat
     curl = r.uniform(0.0, 0.25) if view == "ap" else r.uniform(0.05, 0.5)
     fan = r.uniform(-0.1, 0.3) if view == "lateral" else 0.0
@@ -119,12 +211,36 @@ def hand(k: Skeleton, wrist: np.ndarray, angle: float, view: str) -> np.ndarray:
             knots = (
                 [(0, 1.5 * w), (0.12, 1.25 * w), (0.4, 0.75 * w), (0.75, 0.62 * w), (0.9, 0.85 * w), (1, 0.7 * w)]
                 if last
-                else [(0, 1.7 * w), (0.1, 1.55 * w), (0.3, 1.0 * w), (0.6, 0.92 * w), (0.82, 1.2 * w), (0.93, 1.5 * w), (1, 1.3 * w)]
+                else [
+                    (0, 1.7 * w),
+                    (0.1, 1.55 * w),
+                    (0.3, 1.0 * w),
+                    (0.6, 0.92 * w),
+                    (0.82, 1.2 * w),
+                    (0.93, 1.5 * w),
+                    (1, 1.3 * w),
+                ]
             )
-            name = f"metacarpal {f + 1}" if j == 0 else f"{('proximal', 'middle', 'distal')[j - 1 if not (thumb and last) else 2]} phalanx {f + 1}"
+            name = (
+                f"metacarpal {f + 1}"
+                if j == 0
+                else f"{('proximal', 'middle', 'distal')[j - 1 if not (thumb and last) else 2]} phalanx {f + 1}"
+            )
             at = (0.1,) if j or thumb else (0.9,)
-            k.long_bone(name, p, direction, length, knots, cortex=0.42 * w, plates=at, round0=0.35, round1=0.75,
-                        end_fill=0.3, metaphysis=0.3, density=1.0)  # fmt: skip
+            k.long_bone(
+                name,
+                p,
+                direction,
+                length,
+                knots,
+                cortex=0.42 * w,
+                plates=at,
+                round0=0.35,
+                round1=0.75,
+                end_fill=0.3,
+                metaphysis=0.3,
+                density=1.0,
+            )
             end = p + turn((0, length), direction)
             width = (1.05 if j else 1.3) * (1 - 0.07 * j) * (1.1 if thumb else 1)
             k.flesh(p, end, width, width * 0.92, 0.85)
@@ -133,7 +249,9 @@ def hand(k: Skeleton, wrist: np.ndarray, angle: float, view: str) -> np.ndarray:
             direction += fan * (f - 2) * 0.35 * (j == 0) + step * (1 if view == "lateral" else r.choice([-1, 1]) * 0.5)
         if f == 2:
             tip = p
-        k.flesh(start, start + turn((0, lengths[0] * s * 0.9), angle + bend * spread), 1.7 * (0.7 + 0.3 * flat), 1.5, 0.8)
+        k.flesh(
+            start, start + turn((0, lengths[0] * s * 0.9), angle + bend * spread), 1.7 * (0.7 + 0.3 * flat), 1.5, 0.8
+        )
     k.flesh(wrist, wrist + turn((0, 4.2 * s), angle), 2.6 * (0.75 + 0.25 * flat), 3.0 * (0.6 + 0.4 * flat), 0.65)
     return tip
 
@@ -158,7 +276,8 @@ def upper_limb(k: Skeleton, *, region: str) -> None:
     elbow = humerus(k, np.zeros(2), 0.0, upper_view)
     low = -bend
     wrist = forearm(k, elbow, low, view)
-    tip = hand(k, wrist, low + r.uniform(-0.2, 0.2), view)
+    cock = r.uniform(-0.2, 0.2)
+    tip = hand(k, wrist, low + cock, view) if region != "humerus" else wrist
     at = {
         "hand": [wrist - turn((0, 3.5 * k.scale), low), tip],
         "forearm": [elbow, wrist + (tip - wrist) * r.uniform(0.15, 1.0)],

@@ -5,6 +5,7 @@ Each is drawn at the place where the phantom could break, or anywhere, whether i
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil, floor
 
 import numpy as np
@@ -105,7 +106,9 @@ def add_hardware(rng: np.random.Generator, metal: np.ndarray, *, p0, p1, site: f
     reach = min(r.uniform(3, 9) * half, 0.48 * length)
     at = float(np.clip(site * length, reach * 0.7, length - reach * 0.7))
     a, c = p0 + d * max(at - reach, 0.01 * length), p0 + d * min(at + reach, 0.99 * length)
-    kind = str(r.choice(["plate", "screws", "nail", "wires", "fixator", "cerclage"], p=[0.4, 0.12, 0.15, 0.2, 0.06, 0.07]))
+    kind = str(
+        r.choice(["plate", "screws", "nail", "wires", "fixator", "cerclage"], p=[0.4, 0.12, 0.15, 0.2, 0.06, 0.07])
+    )
     thin = max(0.12 * half, 0.45)
     if kind in ("plate", "screws"):
         side = r.choice([-1, 1])
@@ -129,7 +132,9 @@ def add_hardware(rng: np.random.Generator, metal: np.ndarray, *, p0, p1, site: f
     elif kind == "wires":
         for _ in range(int(r.integers(1, 4))):
             tilt = n * half * r.uniform(0.4, 1.6) * r.choice([-1, 1])
-            rod(metal, a + tilt + n * half * r.uniform(-0.3, 0.3), c - tilt * r.uniform(0.1, 0.8), max(0.09 * half, 0.4))
+            rod(
+                metal, a + tilt + n * half * r.uniform(-0.3, 0.3), c - tilt * r.uniform(0.1, 0.8), max(0.09 * half, 0.4)
+            )
     elif kind == "fixator":
         offset = n * r.choice([-1, 1]) * half * r.uniform(3.5, 6)
         rod(metal, a + offset, c + offset, max(0.3 * half, 0.8), 1.4)
@@ -162,7 +167,7 @@ def cast_map(rng: np.random.Generator, shape, points, radius: float) -> np.ndarr
     if rng.random() < 0.4:
         offset = n * rng.choice([-1, 1]) * wall * rng.uniform(0.9, 1.4)
     outer, inner = np.zeros(shape, F), np.zeros(shape, F)
-    for p, q in zip(points[:-1], points[1:], strict=True):
+    for p, q in pairwise(points):
         p, q = np.asarray(p, float), np.asarray(q, float)
         wobble = rng.uniform(0.92, 1.08, 2)
         add_capsule(outer, p, q, (radius + wall) * wobble[0], (radius + wall) * wobble[1])
@@ -198,7 +203,9 @@ def add_marker(rng: np.random.Generator, y: np.ndarray, letter: str, style: str)
     if style == "box":  # a white square with a sign, the letter below
         area[:tall] = bright
         area[tall // 3 : tall - tall // 4, bw // 4 : bw - bw // 4] = dark
-        area[tall + pad : tall + pad + gh, pad : pad + gw] = np.maximum(area[tall + pad : tall + pad + gh, pad : pad + gw], glyph * F(bright))
+        area[tall + pad : tall + pad + gh, pad : pad + gw] = np.maximum(
+            area[tall + pad : tall + pad + gh, pad : pad + gw], glyph * F(bright)
+        )
     elif style == "tape":
         area[:] = np.maximum(area, F(rng.uniform(0.55, 0.8)))
         area[pad : pad + gh, pad : pad + gw] = np.where(glyph > 0, F(dark), area[pad : pad + gh, pad : pad + gw])

@@ -10,21 +10,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fracturelab.phantoms.shapes import Blob, Bone, thickness
+from fracturelab.phantoms.shapes import Bone
 
 F = np.float32
 
 FRACTURE_KINDS = (
-    "avulsion", "comminuted", "fracture dislocation", "greenstick", "hairline", "impacted", "longitudinal", "oblique",
-    "pathological", "spiral",
-)  # fmt: skip
+    "avulsion",
+    "comminuted",
+    "fracture dislocation",
+    "greenstick",
+    "hairline",
+    "impacted",
+    "longitudinal",
+    "oblique",
+    "pathological",
+    "spiral",
+)
 
 # share of each kind in the default mix
 KIND_WEIGHTS = np.array([0.10, 0.13, 0.06, 0.09, 0.13, 0.09, 0.07, 0.16, 0.07, 0.10])
 
 _AT_ENDS = ("avulsion", "fracture dislocation")
 _NEAR_ENDS = ("impacted",)
-_JAG = 128
+JAG = 128
 
 
 @dataclass(frozen=True)
@@ -128,159 +136,113 @@ def draw_fracture(
     s = float(severity)
     sense = int(r.choice([-1, 1]))
     u = lambda lo, hi: float(r.uniform(lo, hi))  # noqa: E731
-    jag = r.standard_normal(_JAG)
+    jag = r.standard_normal(JAG)
     kernel = np.exp(-0.5 * (np.arange(-12, 13) / u(1.0, 4.0)) ** 2)
     jag = np.convolve(np.pad(jag, 12, mode="wrap"), kernel / np.sqrt((kernel**2).sum()), "valid") * half * u(0.05, 0.22)
     line = max(u(0.02, 0.06) + 0.10 * s * half, pixel * u(0.7, 1.0) * (0.8 + 0.7 * s))
     over = max(s - 1.0, 0.0)
     line *= 1 + 0.9 * over
-    g = {"slope": 0.0, "gap": line, "bend": 0.0, "shift": 0.0, "overlap": 0.0, "depth": min(0.75 + 0.25 * s, 1.0), "reach": 0.0}
+    g = {
+        "slope": 0.0,
+        "gap": line,
+        "bend": 0.0,
+        "shift": 0.0,
+        "overlap": 0.0,
+        "depth": min(0.75 + 0.25 * s, 1.0),
+        "reach": 0.0,
+    }
     chips = []
     if kind == "hairline":
         g |= {"slope": u(-1.1, 1.1), "gap": line * 0.9, "depth": min(0.4 + 0.45 * s, 0.95)}
     elif kind == "oblique":
-        g |= {"slope": sense * u(0.35, 1.5), "bend": sense * u(0, 0.12 + 0.25 * s), "shift": half * r.normal(0, 0.15 + 0.75 * s), "overlap": half * u(0, 0.5) * s}
+        g |= {
+            "slope": sense * u(0.35, 1.5),
+            "bend": sense * u(0, 0.12 + 0.25 * s),
+            "shift": half * r.normal(0, 0.15 + 0.75 * s),
+            "overlap": half * u(0, 0.5) * s,
+        }
     elif kind == "spiral":
-        g |= {"slope": sense * u(2.0, 3.4), "shift": half * r.normal(0, 0.1 + 0.45 * s), "bend": u(-0.06, 0.06) * (1 + s), "gap": line * 1.2}
+        g |= {
+            "slope": sense * u(2.0, 3.4),
+            "shift": half * r.normal(0, 0.1 + 0.45 * s),
+            "bend": u(-0.06, 0.06) * (1 + s),
+            "gap": line * 1.2,
+        }
     elif kind == "comminuted":
-        g |= {"slope": u(-0.6, 0.6), "shift": half * r.normal(0, 0.1 + 0.5 * s), "bend": r.normal(0, 0.08 + 0.1 * s), "gap": line * 1.3 + 0.3 * half * s}
+        g |= {
+            "slope": u(-0.6, 0.6),
+            "shift": half * r.normal(0, 0.1 + 0.5 * s),
+            "bend": r.normal(0, 0.08 + 0.1 * s),
+            "gap": line * 1.3 + 0.3 * half * s,
+        }
         for _ in range(int(r.integers(2, 5 + int(3 * min(s, 1))))):
             p = half * u(0.25, 0.75)
-            chips.append((a + half * r.normal(0, 0.9), v + half * r.normal(0, 0.9 + 0.4 * s), p * u(1.0, 1.8), p * 0.7, u(0, np.pi)))
+            chips.append(
+                (
+                    a + half * r.normal(0, 0.9),
+                    v + half * r.normal(0, 0.9 + 0.4 * s),
+                    p * u(1.0, 1.8),
+                    p * 0.7,
+                    u(0, np.pi),
+                )
+            )
     elif kind == "greenstick":
         g |= {"slope": sense * u(-0.4, 0.4), "bend": sense * (u(0.06, 0.14) + 0.3 * s * u(0.5, 1.0)), "gap": line * 1.3}
     elif kind == "impacted":
-        g |= {"slope": u(-0.4, 0.4), "bend": u(-0.2, 0.2) * (0.4 + s), "overlap": half * (0.25 + u(0.2, 0.7) * (0.4 + s)), "shift": half * r.normal(0, 0.1 + 0.15 * s)}
+        g |= {
+            "slope": u(-0.4, 0.4),
+            "bend": u(-0.2, 0.2) * (0.4 + s),
+            "overlap": half * (0.25 + u(0.2, 0.7) * (0.4 + s)),
+            "shift": half * r.normal(0, 0.1 + 0.15 * s),
+        }
     elif kind == "longitudinal":
-        g |= {"slope": u(-0.14, 0.14), "reach": half * u(2.2, 4.5), "shift": half * u(-0.35, 0.35), "gap": line * 1.1, "depth": min(0.6 + 0.4 * s, 1)}
+        g |= {
+            "slope": u(-0.14, 0.14),
+            "reach": half * u(2.2, 4.5),
+            "shift": half * u(-0.35, 0.35),
+            "gap": line * 1.1,
+            "depth": min(0.6 + 0.4 * s, 1),
+        }
     elif kind == "avulsion":
         size = half * (u(0.28, 0.45) + 0.2 * s + 0.25 * over)
         away = line + half * u(0.05, 0.3) * (0.3 + s)
         g |= {"reach": size, "shift": away}
         edge = v + sense * half * 0.85
-        chips.append((a + half * u(-0.3, 0.3) * s, edge + sense * (away + 0.2 * size), size * 1.1, size * 0.75, u(-0.5, 0.5)))
+        chips.append(
+            (a + half * u(-0.3, 0.3) * s, edge + sense * (away + 0.2 * size), size * 1.1, size * 0.75, u(-0.5, 0.5))
+        )
     elif kind == "pathological":
-        g |= {"slope": sense * u(0.1, 0.8), "reach": half * u(1.1, 2.2), "depth": min(0.5 + 0.3 * s + u(0, 0.15), 0.92), "bend": u(-0.15, 0.15) * s, "shift": half * r.normal(0, 0.2) * s}
+        g |= {
+            "slope": sense * u(0.1, 0.8),
+            "reach": half * u(1.1, 2.2),
+            "depth": min(0.5 + 0.3 * s + u(0, 0.15), 0.92),
+            "bend": u(-0.15, 0.15) * s,
+            "shift": half * r.normal(0, 0.2) * s,
+        }
     else:  # fracture dislocation: the end beyond the cut leaves its joint
-        g |= {"slope": u(-0.6, 0.6), "shift": sense * half * (0.55 + u(0.3, 1.0) * (0.4 + s)), "bend": u(-0.25, 0.25) * (0.5 + s), "overlap": half * u(0, 0.4) * s}
-        chips.append((a + half * u(-0.5, 0.5), v - sense * half * u(0.7, 1.3), half * u(0.2, 0.4), half * u(0.15, 0.3), u(0, np.pi)))
+        g |= {
+            "slope": u(-0.6, 0.6),
+            "shift": sense * half * (0.55 + u(0.3, 1.0) * (0.4 + s)),
+            "bend": u(-0.25, 0.25) * (0.5 + s),
+            "overlap": half * u(0, 0.4) * s,
+        }
+        chips.append(
+            (
+                a + half * u(-0.5, 0.5),
+                v - sense * half * u(0.7, 1.3),
+                half * u(0.2, 0.4),
+                half * u(0.15, 0.3),
+                u(0, np.pi),
+            )
+        )
     return Fracture(
-        kind=kind, bone=index, a=float(a), v=float(v), half=float(half), sense=sense, jag=jag.astype(F), chips=tuple(chips), **g
-    )  # fmt: skip
-
-
-def _ragged(f: Fracture, t: np.ndarray) -> np.ndarray:
-    i = np.clip(t * F(_JAG / (4 * f.half)) + F(_JAG / 2), 0, _JAG - 1).astype(np.intp)
-    return f.jag[i]
-
-
-def _turned(a, v, pivot: float, angle: float, da: float, dv: float):
-    """Coordinates of a fragment that was turned about (pivot, 0) and moved by (da, dv), seen in its own frame."""
-    c, s = F(np.cos(angle)), F(np.sin(angle))
-    x, y = a - F(pivot + da), v - F(dv)
-    return c * x + s * y + F(pivot), c * y - s * x
-
-
-def _cut(f: Fracture, a, v):
-    """Signed distance in cm along the bone from the cut."""
-    if f.kind == "spiral":
-        q = np.clip((v - F(f.v)) / F(f.half), -1, 1)
-        return a - F(f.a) - F(f.slope * f.half * 0.64) * np.arcsin(q) - F(0.5) * _ragged(f, v - F(f.v))
-    return a - F(f.a) - F(f.slope) * (v - F(f.v)) - _ragged(f, v - F(f.v))
-
-
-def _chips(f: Fracture, bone: Bone, a, v, grain):
-    out = None
-    for ca, cv, p, q, tilt in f.chips:
-        lump = Bone("chip", (0, 0), 0.0, 1.0, (Blob(ca, cv, p, q, tilt=tilt, power=1.6, shell=0.3, fill=0.3),), density=bone.density)
-        m = thickness(lump, a, v, grain)
-        out = m if out is None else np.maximum(out, m)
-    return out
-
-
-def broken(f: Fracture, bone: Bone, a: np.ndarray, v: np.ndarray, grain: np.ndarray, *, pixel: float) -> np.ndarray:
-    """Thickness map of a bone with its fracture, in cm of cortical bone.
-
-    Args:
-        f: The fracture.
-        bone: The bone.
-        a: (h, w) float32 coordinates along the bone in cm.
-        v: (h, w) float32 coordinates across it in cm.
-        grain: (h, w) float32 texture.
-        pixel: Size of a pixel in cm, for edges one pixel soft.
-
-    Returns:
-        (h, w) float32.
-    """
-    soft = F(1.0 / max(pixel, 1e-3))
-    side = lambda d: np.clip(d * soft + F(0.5), 0, 1)  # noqa: E731
-    slit = lambda d, w: np.exp(-np.square(d * F(1.4 / max(w, pixel * 0.6))))  # noqa: E731
-    w = f.gap
-    if f.kind == "hairline":
-        return thickness(bone, a, v, grain) * (1 - F(f.depth) * slit(_cut(f, a, v), w))
-    if f.kind == "longitudinal":
-        d = v - F(f.v + f.shift) - F(f.slope) * (a - F(f.a)) - F(0.4) * _ragged(f, (a - F(f.a)) * F(0.3))
-        ends = side(F(f.reach) - np.abs(a - F(f.a)))
-        return thickness(bone, a, v, grain) * (1 - F(f.depth) * slit(d, w) * ends)
-    if f.kind == "avulsion":
-        m = thickness(bone, a, v, grain)
-        ca, size = f.chips[0][0], f.reach
-        edge = f.v + f.sense * f.half
-        bite = np.sqrt(np.square((a - F(f.a)) / F(1.25)) + np.square(v - F(edge))) - F(size)
-        m *= side(bite + F(0.3) * _ragged(f, a - F(ca)))
-        return m + _chips(f, bone, a, v, grain)
-    length = bone.length
-    near, far = max(f.a, 0.08 * length), max(length - f.a, 0.08 * length)
-    if f.kind == "fracture dislocation":
-        # the joint end moves with the cut, the rest of the bone turns about its other end
-        first = f.a < length / 2
-        reach = far if first else near
-        angle = f.shift / reach * (-1 if first else 1)
-        a0, v0 = _turned(a, v, length if first else 0.0, -angle, 0.0, 0.0)
-        shaft = thickness(bone, a0, v0, grain)
-        d = _cut(f, a0, v0)
-        keep = side(d - F(w / 2)) if first else side(F(-w / 2) - d)
-        # the broken end piece follows half way and turns
-        a1, v1 = _turned(a, v, f.a, f.bend, (-1 if first else 1) * f.overlap * 0.3, f.shift * 0.75)
-        d = _cut(f, a1, v1)
-        piece = thickness(bone, a1, v1, grain) * (side(F(-w / 2) - d) if first else side(d - F(w / 2)))
-        return np.maximum(shaft * keep, 0) + piece + _chips(f, bone, a, v, grain)
-    # two fragments turn about the ends of the bone; limits keep the apex near the limb's axis
-    limit = 2.0 * f.half
-    apex = (f.bend + f.shift / far) / (1 / near + 1 / far)
-    apex = float(np.clip(apex, -limit, limit))
-    up, down = apex / near, -(apex - f.shift) / far
-    a0, v0 = _turned(a, v, 0.0, up, f.overlap / 2, 0.0)
-    a1, v1 = _turned(a, v, length, down, -f.overlap / 2, 0.0)
-    d0, d1 = _cut(f, a0, v0), _cut(f, a1, v1)
-    if f.kind == "greenstick":
-        top = thickness(bone, a0, v0, grain) * side(-d0)
-        low = thickness(bone, a1, v1, grain) * side(d1)
-        opened = F(f.depth) * slit(d0, w) * side((v0 - F(f.v)) * F(f.sense) + F(0.25 * f.half))
-        wedge = F(0.9) * side(F(w) * (v0 - F(f.v)) * F(f.sense / f.half) - np.abs(d0))
-        return np.maximum(top, low) * (1 - np.maximum(opened, wedge))
-    if f.kind == "impacted":
-        top = thickness(bone, a0, v0, grain) * side(F(0.15 * f.half) - d0)
-        low = thickness(bone, a1, v1, grain) * side(d1 + F(0.15 * f.half))
-        band = F(0.35 * f.half * bone.density) * np.exp(-np.square(d0 / F(0.3 * f.half))) * ((top > 0) & (low > 0))
-        return np.maximum(top, low) + F(0.55) * np.minimum(top, low) + band
-    top = thickness(bone, a0, v0, grain) * side(F(-w / 2) - d0)
-    low = thickness(bone, a1, v1, grain) * side(d1 - F(w / 2))
-    out = top + low
-    if f.kind == "pathological":
-        q = np.sqrt(np.square((a - F(f.a)) / F(f.reach)) + np.square((v - F(f.v + 0.25 * f.sense * f.half)) / F(0.85 * f.half)))
-        q += _ragged(f, (a - F(f.a))) * F(0.5 / f.half)
-        out *= 1 - F(f.depth) * np.clip((F(1.1) - q) * F(4.0), 0, 1)
-    if f.kind == "comminuted":
-        # a butterfly piece is cut out on one side and the chips fill the gap
-        q = (v0 - F(f.v)) * F(f.sense)
-        cut = slit(np.abs(d0) - np.maximum(q + F(0.3 * f.half), 0) * F(0.9), max(w * 0.7, pixel * 0.8)) * side(q + F(0.3 * f.half))
-        out *= 1 - F(0.85) * cut
-        out = np.maximum(out, _chips(f, bone, a, v, grain))
-    return out
-
-
-def zone_mask(f: Fracture, a: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Pixels within which the fracture may show, as a boolean map."""
-    a0, a1, v0, v1 = f.zone()
-    return (a > a0) & (a < a1) & (v > v0) & (v < v1)
+        kind=kind,
+        bone=index,
+        a=float(a),
+        v=float(v),
+        half=float(half),
+        sense=sense,
+        jag=jag.astype(F),
+        chips=tuple(chips),
+        **g,
+    )

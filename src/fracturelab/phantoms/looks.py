@@ -16,7 +16,9 @@ def _stack(images: np.ndarray) -> np.ndarray:
     if z.ndim == 4 and z.shape[-1] == 1:
         z = z[..., 0]
     if z.ndim != 3 or z.shape[1] != z.shape[2] or z.shape[1] < 32:
-        raise ValueError(f"expected images of shape (n, s, s) with s of at least 32. Received: {np.asarray(images).shape}")
+        raise ValueError(
+            f"expected images of shape (n, s, s) with s of at least 32. Received: {np.asarray(images).shape}"
+        )
     return z
 
 
@@ -52,8 +54,7 @@ def spectrum(images: np.ndarray) -> np.ndarray:
     """
     z = _stack(images)
     s = z.shape[1]
-    window = np.hanning(s)
-    window = np.outer(window, window)
+    window = np.outer(np.hanning(s), np.hanning(s))
     f = np.hypot(*np.meshgrid(np.fft.fftfreq(s), np.fft.rfftfreq(s), indexing="ij"))
     edges = np.geomspace(2 / s, 0.5, RINGS + 1)
     ring = np.digitize(f, edges) - 1

@@ -42,7 +42,9 @@ def draw_photograph(rng: np.random.Generator, source: Source, h: int, w: int) ->
     tilt = r.uniform(*source.tilt)
     shift = r.uniform(-1, 1, (4, 2)) * tilt - 0.012
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
-    target = corners + shift * np.where(corners > 0.5, -1, 1) * -1  # where each corner of the photograph looks on the film
+    target = (
+        corners + shift * np.where(corners > 0.5, -1, 1) * -1
+    )  # where each corner of the photograph looks on the film
     # projective map from the unit square to the four targets (direct linear transform)
     rows = []
     for (x, y), (u, v) in zip(corners, target, strict=True):
@@ -66,7 +68,9 @@ def draw_photograph(rng: np.random.Generator, source: Source, h: int, w: int) ->
     beat = 6.28 * r.uniform(2, 9) / side
     strength = r.uniform(*source.moire)
     wave = np.sin((px * np.cos(angle) + py * np.sin(angle)) * F(k)) * 0.5
-    wave = wave + np.sin((px * np.cos(angle * 5 + 0.6) + py * np.sin(angle * 5 + 0.6)) * F(beat) + F(r.uniform(0, 6.28)))
+    wave = wave + np.sin(
+        (px * np.cos(angle * 5 + 0.6) + py * np.sin(angle * 5 + 0.6)) * F(beat) + F(r.uniform(0, 6.28))
+    )
     factor = factor * (1 + F(strength) * wave)
     light = np.full((h, w), r.uniform(*source.ambient), F)
     glare = r.uniform(*source.glare)
@@ -77,6 +81,10 @@ def draw_photograph(rng: np.random.Generator, source: Source, h: int, w: int) ->
     light += F(r.uniform(0.003, 0.015)) * noise(r, h, w)
     surround = float(r.choice([r.uniform(0.0, 0.12), r.uniform(0.8, 1.0)], p=[0.6, 0.4]))
     return Photograph(
-        (v * (h - 1)).astype(F), (u * (w - 1)).astype(F), (factor * r.uniform(0.75, 0.95)).astype(F), light, surround,
+        (v * (h - 1)).astype(F),
+        (u * (w - 1)).astype(F),
+        (factor * r.uniform(0.75, 0.95)).astype(F),
+        light,
+        surround,
         float(r.uniform(0.0, 0.5) * side / 128),
-    )  # fmt: skip
+    )

@@ -73,10 +73,21 @@ def draw_exposure(rng: np.random.Generator, source: Source, h: int, w: int, *, g
     sharpen = u(source.sharpen) if r.random() < 0.6 else 0.0
     blur = u(source.blur) * max(h, w) / 128
     return Exposure(
-        soft=soft, bone=bone, metal=float(r.uniform(2.0, 5.0)), cast=float(r.uniform(0.15, 0.4)), scatter=u(source.scatter),
-        noise=noise_level, blur=blur if r.random() < 0.5 else 0.0, heel=heel, background=u(source.background),
-        gamma=u(source.gamma), peak=u(source.peak), compress=u(source.compress), sharpen=sharpen, grid=stripes,
-    )  # fmt: skip
+        soft=soft,
+        bone=bone,
+        metal=float(r.uniform(2.0, 5.0)),
+        cast=float(r.uniform(0.15, 0.4)),
+        scatter=u(source.scatter),
+        noise=noise_level,
+        blur=blur if r.random() < 0.5 else 0.0,
+        heel=heel,
+        background=u(source.background),
+        gamma=u(source.gamma),
+        peak=u(source.peak),
+        compress=u(source.compress),
+        sharpen=sharpen,
+        grid=stripes,
+    )
 
 
 def enlarge(z: np.ndarray, h: int, w: int) -> np.ndarray:
@@ -129,7 +140,11 @@ def prepare_plate(rng: np.random.Generator, exposure: Exposure, other: np.ndarra
     attenuation = other + F(e.bone) * bone
     beam = np.exp(-attenuation)
     stray = slow(beam, 24, 2.2) * F(e.scatter) if e.scatter > 0.01 else None
-    log = -np.log(np.maximum((beam + stray) / F(1 + e.scatter), F(2e-3))) if stray is not None else np.minimum(attenuation, F(6.2))
+    log = (
+        -np.log(np.maximum((beam + stray) / F(1 + e.scatter), F(2e-3)))
+        if stray is not None
+        else np.minimum(attenuation, F(6.2))
+    )
     base = slow(log, 28, 2.0) * F(e.compress) if e.compress > 0.02 else None
     if base is not None:
         log = log - base

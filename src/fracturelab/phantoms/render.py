@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import binary_dilation
 
 from fracturelab.errors import FracturelabError
 from fracturelab.phantoms.anatomy import REGIONS
+from fracturelab.phantoms.broken_view import break_view
 from fracturelab.phantoms.chance import stream
-from fracturelab.phantoms.confounders import add_marker, border_layers, collimation_mask
+from fracturelab.phantoms.finish import finisher, pick, stand
 from fracturelab.phantoms.fractures import FRACTURE_KINDS, KIND_WEIGHTS
-from fracturelab.phantoms.photograph import draw_photograph
 from fracturelab.phantoms.radiograph import develop
 from fracturelab.phantoms.sources import Source, settings
-from fracturelab.phantoms.view import break_view, make_view
+from fracturelab.phantoms.view import View, make_view
 from fracturelab.phantoms.visibility import Visibility, fracture_visibility
 
 F = np.float32
 MAX_SIDE = 4096
 NUISANCES = (
-    "cast", "hardware", "marker", "ring", "two_views", "swelling", "border", "collimation", "overlap", "grid",
-)  # fmt: skip
+    "cast",
+    "hardware",
+    "marker",
+    "ring",
+    "two_views",
+    "swelling",
+    "border",
+    "collimation",
+    "overlap",
+    "grid",
+)
 _ATTEMPTS = 6
 _TRUNK = ("shoulder", "pelvis")
 
@@ -67,10 +77,10 @@ class Phantom:
     view: int = 0
 
 
-def _pair(value, name: str) -> tuple[float, float] | None:
+def _pair(value: Any, name: str) -> tuple[float, float] | None:
     if value is None:
         return None
-    low, high = (value, value) if np.isscalar(value) else value
+    low, high = value if isinstance(value, tuple | list) else (value, value)
     low, high = float(low), float(high)
     if not (np.isfinite([low, high]).all() and 0 <= low <= high):
         raise FracturelabError(f"expected {name} to be a number from 0 up, or a pair (low, high). Received: {value!r}")
@@ -101,16 +111,10 @@ def _flags(seed: int, s: Source, label: int, correlate: Mapping | None, nuisance
     return out
 
 
-def _pick(chance: float, weights) -> int:
-    """Index drawn with the given weights by one number in 0 to 1."""
-    total = np.cumsum(weights)
-    return min(int(np.searchsorted(total, chance * total[-1], side="right")), len(total) - 1)
-
-
-def _plate_shape(chance: float, vary: float, s: Source, size) -> tuple[tuple[int, int], tuple[int, int]]:
+def _plate_shape(chance: float, vary: float, s: Source, size: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     """Shape of the plate in pixels and of the canvas it stands on."""
-    aspect = s.aspects[_pick(chance, [a[1] for a in s.aspects])][0] * (0.99 + 0.02 * vary)
-    if not np.isscalar(size):
+    aspect = s.aspects[pick(chance, [a[1] for a in s.aspects])][0] * (0.99 + 0.02 * vary)
+    if isinstance(size, tuple | list):
         h, w = (int(v) for v in size)
         shape = canvas = (h, w)
     else:
@@ -176,8 +180,8 @@ def render(
     chances = stream(seed, source, "what").random(16)
     drawn = chances[0] < 0.5
     label = int(drawn if fractured is None and kind is None else (True if fractured is None else fractured))
-    what = kind or FRACTURE_KINDS[_pick(chances[1], KIND_WEIGHTS)]
-    where = region or REGIONS[_pick(chances[2], s.regions)]
+    what = kind or FRACTURE_KINDS[pick(chances[1], KIND_WEIGHTS)]
+    where = region or REGIONS[pick(chances[2], s.regions)]
     t = chances[3]
     severity = 1 - (hard[0] + (hard[1] - hard[0]) * t if hard else t)
     shape, canvas = _plate_shape(chances[4], chances[5], s, size)
@@ -187,9 +191,18 @@ def render(
     flags["two_views"] = flags["two_views"] and where not in _TRUNK
     for number in range(view, view + 8):
         done = _render_view(
-            seed, s, label=label, kind=what, region=where, severity=severity, zoom=zoom_range, shape=shape, canvas=canvas,
-            flags=flags, number=number,
-        )  # fmt: skip
+            seed,
+            s,
+            label=label,
+            kind=what,
+            region=where,
+            severity=severity,
+            zoom=zoom_range,
+            shape=shape,
+            canvas=canvas,
+            flags=flags,
+            number=number,
+        )
         if done.visibility is None or done.visibility.visible:
             return done
     raise FracturelabError(
@@ -212,20 +225,28 @@ def _render_view(seed, s: Source, *, label, kind, region, severity, zoom, shape,
         boxes = [(0, 0, m - gap // 2, h), (m - gap // 2 + gap, 0, w, h)]
     if number:
         parts = [f"{p} {number}" for p in parts]
-    views = []
+    views: list[View] = []
     y0 = np.zeros(shape, F)
     bone = np.zeros(shape, F)
     for part, (x0, t0, x1, t1) in zip(parts, boxes, strict=True):
         v = make_view(
-            seed, s, part=part, region=region, kind=kind, shape=(t1 - t0, x1 - x0), zoom=zoom, flags=flags,
-            like=views[0] if views else None, closer=1 + 0.5 * number,
-        )  # fmt: skip
+            seed,
+            s,
+            part=part,
+            region=region,
+            kind=kind,
+            shape=(t1 - t0, x1 - x0),
+            zoom=zoom,
+            flags=flags,
+            like=views[0] if views else None,
+            closer=1 + 0.5 * number,
+        )
         views.append(v)
         y0[t0:t1, x0:x1] = develop(v.plate, v.bone)
         bone[t0:t1, x0:x1] = v.bone
 
     side = "R" if np.linalg.det(views[0].matrix) > 0 else "L"
-    finish, warp = _finisher(seed, s, shape, flags, side, boxes)
+    finish, warp = finisher(seed, s, shape, flags, side, boxes)
     plain = finish(y0)
     mask = np.zeros(shape, bool)
     seen: Visibility | None = None
@@ -235,7 +256,7 @@ def _render_view(seed, s: Source, *, label, kind, region, severity, zoom, shape,
     elif warp is not None:
         bone = warp(bone)
     density = 1 - np.exp(-0.9 * bone)
-    image, mask, density = (_stand(z, canvas) for z in (image, mask, density.astype(F)))
+    image, mask, density = (stand(z, canvas) for z in (image, mask, density.astype(F)))
     box = None
     if mask.any():
         ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -271,51 +292,9 @@ def _render_view(seed, s: Source, *, label, kind, region, severity, zoom, shape,
     )
 
 
-def _stand(z: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
-    """Puts a plate in the middle of its canvas."""
-    if z.shape == canvas:
-        return z
-    out = np.zeros(canvas, z.dtype)
-    y, x = (canvas[0] - z.shape[0]) // 2, (canvas[1] - z.shape[1]) // 2
-    out[y : y + z.shape[0], x : x + z.shape[1]] = z
-    return out
-
-
-def _finisher(seed: int, s: Source, shape, flags, side: str, boxes):
-    """Returns the function from developed grey to the finished uint8 plate, and the warp for maps (None without)."""
-    h, w = shape
-    rng = lambda *names: stream(seed, s.name, *names)  # noqa: E731
-    r = rng("finish")
-    outside = (0.0, 0.03, 0.95)[_pick(r.random(), (0.5, 0.35, 0.15))]
-    line = (0.0, 0.03, 0.93)[_pick(r.random(), (0.4, 0.25, 0.35))]
-    style = s.marker_styles[int(r.integers(len(s.marker_styles)))]
-    letter = {"L": "R", "R": "L"}[side] if r.random() < 0.05 else side
-    field = collimation_mask(rng("collimation"), h, w) if flags["collimation"] else None
-    strips = border_layers(rng("border"), h, w) if flags["border"] else []
-    photo = draw_photograph(rng("photograph"), s, h, w) if s.photographed else None
-
-    def finish(y: np.ndarray) -> np.ndarray:
-        z = y.copy()
-        if len(boxes) == 2:
-            z[:, boxes[0][2] : boxes[1][0]] = line
-        if field is not None:
-            z = z * field + F(outside) * (1 - field)
-        for share, grey in strips:
-            z += share * (F(grey) - z)
-        if flags["marker"]:
-            add_marker(rng("marker"), z, letter, style)
-        if photo is not None:
-            z = photo.take(np.clip(z, 0, 1))
-        z *= 255
-        z += 0.5
-        return np.clip(z, 0, 255).astype(np.uint8)
-
-    return finish, photo.warp if photo is not None else None
-
-
 def _break(seed, s: Source, views, parts, boxes, kind, severity, y0, plain, bone0, finish, warp):
     """Draws the fracture until it shows; returns (visibility, image, mask, bone)."""
-    best = None
+    best = (Visibility(-1, 0, 0.0, 0.0), plain, np.zeros(y0.shape, bool), bone0)
     for attempt in range(_ATTEMPTS):
         y, mask, bone = y0.copy(), np.zeros(y0.shape, bool), bone0.copy()
         for part, v, (left, top, _, _) in zip(parts, views, boxes, strict=True):
@@ -331,7 +310,7 @@ def _break(seed, s: Source, views, parts, boxes, kind, severity, y0, plain, bone
             bone = warp(bone)
         image = finish(y)
         seen = fracture_visibility(image, plain, mask)
-        if best is None or seen.pixels > best[0].pixels:
+        if seen.pixels > best[0].pixels:
             best = (seen, image, mask, bone)
         if seen.visible:
             break

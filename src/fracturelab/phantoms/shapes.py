@@ -6,7 +6,7 @@ holds the thickness of cortical bone along the beam (cancellous bone counts by i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import cos, sin
 from typing import NamedTuple
@@ -200,7 +200,8 @@ class Bone:
         along, across = self.axes()
         return np.asarray(self.origin) + a * along + v * across
 
-    def extent(self) -> tuple[float, float, float, float]:
+    @cached_property
+    def bounds(self) -> tuple[float, float, float, float]:
         """Bounds (a0, a1, v0, v1) of all parts, in cm."""
         a0, a1, v0, v1 = zip(*(p.extent() for p in self.parts), strict=True)
         return min(a0), max(a1), min(v0), max(v1)
@@ -210,7 +211,7 @@ class Bone:
         for part in self.parts:
             if isinstance(part, Tube):
                 return part.at(min(max((a - part.start) / part.length, 0.02), 0.98))
-        a0, a1, v0, v1 = self.extent()
+        _, _, v0, v1 = self.bounds
         return (v0 + v1) / 2, (v1 - v0) / 2
 
 
@@ -281,22 +282,13 @@ def thickness(bone: Bone, a: np.ndarray, v: np.ndarray, grain: np.ndarray) -> np
     Returns:
         (h, w) float32.
     """
-    out = None
-    for part in bone.parts:
+    out: np.ndarray = np.zeros((), F)
+    for n, part in enumerate(bone.parts):
         m = _tube_map(part, a, v, grain) if isinstance(part, Tube) else _blob_map(part, a, v, grain)
-        out = m if out is None else np.maximum(out, m, out=out)
+        out = m if n == 0 else np.maximum(out, m, out=out)
     for at, width, tilt in bone.plates:
         d = (a - F(at) - F(tilt) * v) * F(1 / width)
         out *= 1 - F(0.8) * np.exp(-(d * d))
     if bone.density != 1.0:
         out *= F(bone.density)
     return out
-
-
-def moved(bone: Bone, *, origin=None, angle=None) -> Bone:
-    """The same bone somewhere else."""
-    return replace(
-        bone,
-        origin=bone.origin if origin is None else (float(origin[0]), float(origin[1])),
-        angle=bone.angle if angle is None else float(angle),
-    )

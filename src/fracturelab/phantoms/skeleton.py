@@ -47,7 +47,20 @@ class Skeleton:
         return float(value * self.scale * (1 + share * self.rng.uniform(-1, 1)))
 
     def long_bone(
-        self, name, origin, angle, length, knots, *, side=1, cortex=0.3, plates=(), blobs=(), pair=None, density=1.0, **tube_options
+        self,
+        name,
+        origin,
+        angle,
+        length,
+        knots,
+        *,
+        side=1,
+        cortex=0.3,
+        plates=(),
+        blobs=(),
+        pair=None,
+        density=1.0,
+        **tube_options,
     ) -> Bone:
         """Adds a long bone; knots, blobs (a in cm from the end that is nearer, see `_place`) are for a grown person.
 
@@ -71,7 +84,9 @@ class Skeleton:
             kn = [(u, r * (0.9 if min(u, 1 - u) < 0.1 else 1.0), m) for u, r, m in kn]
         if "bow" in tube_options:
             tube_options["bow"] *= s
-        parts: list[Tube | Blob] = [Tube(length, tuple(kn), cortex=cortex * s * self.cortex, end_cortex=0.07 * s * self.cortex, **tube_options)]
+        parts: list[Tube | Blob] = [
+            Tube(length, tuple(kn), cortex=cortex * s * self.cortex, end_cortex=0.07 * s * self.cortex, **tube_options)
+        ]
         for a, v, ra, rv, options in blobs:
             at = a * s if a >= 0 else length + a * s
             options = dict(options)
@@ -84,9 +99,16 @@ class Skeleton:
             if self.plates
         )
         bone = Bone(
-            name, (float(origin[0]), float(origin[1])), float(angle), float(length), tuple(parts),
-            density=self.density * density, plates=lines, side=side, pair=pair,
-        )  # fmt: skip
+            name,
+            (float(origin[0]), float(origin[1])),
+            float(angle),
+            float(length),
+            tuple(parts),
+            density=self.density * density,
+            plates=lines,
+            side=side,
+            pair=pair,
+        )
         self.bones.append(bone)
         return bone
 
@@ -97,7 +119,9 @@ class Skeleton:
         part = Blob(ra, 0.0, ra, rv, wobble=waves, **options)
         along = np.array([-np.sin(angle), np.cos(angle)])
         origin = np.asarray(centre) - ra * along
-        bone = Bone(name, (float(origin[0]), float(origin[1])), float(angle), 2 * ra, (part,), density=self.density * density)
+        bone = Bone(
+            name, (float(origin[0]), float(origin[1])), float(angle), 2 * ra, (part,), density=self.density * density
+        )
         self.bones.append(bone)
         return bone
 

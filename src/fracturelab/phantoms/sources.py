@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fracturelab.errors import FracturelabError
 
 # Changes whenever a seed gives another image; part of the name of every cached set.
-GENERATOR_VERSION = "2"
+GENERATOR_VERSION = "3"
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,16 @@ CLINIC = Source(
     regions=(0.15, 0.14, 0.11, 0.06, 0.08, 0.05, 0.05, 0.10, 0.09, 0.10, 0.07),
     child_rate=0.3,
     rates={
-        "cast": 0.10, "hardware": 0.10, "marker": 0.30, "ring": 0.05, "two_views": 0.12, "swelling": 0.25, "border": 0.55,
-        "collimation": 0.15, "overlap": 0.05, "grid": 0.12,
+        "cast": 0.10,
+        "hardware": 0.10,
+        "marker": 0.30,
+        "ring": 0.05,
+        "two_views": 0.12,
+        "swelling": 0.25,
+        "border": 0.55,
+        "collimation": 0.15,
+        "overlap": 0.05,
+        "grid": 0.12,
     },
     aspects=((0.82, 0.62), (1.22, 0.25), (0.80, 0.10), (1.0, 0.03)),
     soft=(0.13, 0.25),
@@ -94,15 +102,23 @@ CLINIC = Source(
     sharpen=(0.0, 0.6),
     zooms=((0.95, 1.25, 0.40), (1.25, 2.0, 0.36), (2.0, 3.6, 0.24)),
     marker_styles=("letter", "box", "plate"),
-)  # fmt: skip
+)
 
 FIELD = Source(
     name="field",
     regions=(0.10, 0.16, 0.12, 0.05, 0.06, 0.04, 0.06, 0.07, 0.14, 0.14, 0.06),
     child_rate=0.42,
     rates={
-        "cast": 0.14, "hardware": 0.12, "marker": 0.65, "ring": 0.08, "two_views": 0.18, "swelling": 0.25, "border": 0.30,
-        "collimation": 0.35, "overlap": 0.08, "grid": 0.30,
+        "cast": 0.14,
+        "hardware": 0.12,
+        "marker": 0.65,
+        "ring": 0.08,
+        "two_views": 0.18,
+        "swelling": 0.25,
+        "border": 0.30,
+        "collimation": 0.35,
+        "overlap": 0.08,
+        "grid": 0.30,
     },
     aspects=((0.82, 0.40), (0.70, 0.20), (1.33, 0.25), (1.0, 0.15)),
     soft=(0.17, 0.30),
@@ -124,7 +140,7 @@ FIELD = Source(
     moire=(0.0, 0.035),
     tilt=(0.01, 0.07),
     vignette=(0.05, 0.40),
-)  # fmt: skip
+)
 
 SETTINGS = {"clinic": CLINIC, "field": FIELD}
 SOURCES = tuple(SETTINGS)

@@ -18,10 +18,24 @@ def spine(k: Skeleton, x: float, y0: float, y1: float, *, step: float = 2.6, hal
     y, n = y0, 0
     while y < y1:
         g = half * (1 + 0.012 * n)
-        k.small_bone(f"vertebra {n}", (x, y), 0.0, step * 0.42 * s, g * s, power=4.5, depth=1.3 * s, shell=0.1, fill=0.22, density=0.75, wobble=0.03)
+        k.small_bone(
+            f"vertebra {n}",
+            (x, y),
+            0.0,
+            step * 0.42 * s,
+            g * s,
+            power=4.5,
+            depth=1.3 * s,
+            shell=0.1,
+            fill=0.22,
+            density=0.75,
+            wobble=0.03,
+        )
         k.small_bone(f"spinous process {n}", (x, y + 0.9 * s), 0.0, 0.9 * s, 0.33 * s, depth=1.0 * s, density=0.55)
         for q in (-1, 1):
-            k.small_bone(f"pedicle {n}", (x + q * 0.62 * g * s, y - 0.2 * s), 0.0, 0.55 * s, 0.33 * s, depth=0.8 * s, density=0.4)
+            k.small_bone(
+                f"pedicle {n}", (x + q * 0.62 * g * s, y - 0.2 * s), 0.0, 0.55 * s, 0.33 * s, depth=0.8 * s, density=0.4
+            )
         y += step * s
         n += 1
 
@@ -36,7 +50,11 @@ def ribs(k: Skeleton, x: float, y0: float, *, count: int = 10, sides=(-1, 1)) ->
             half = 0.5 * (1 - 0.25 * (n == 0))
             for back in (True, False):
                 drop = (1.2 + 0.45 * n) * s if back else (2.2 + 0.3 * n) * s
-                start = np.array([x + q * 1.2 * s, y]) if back else np.array([x + q * reach * 0.35, y + drop + (5.2 + 0.55 * n) * s])
+                start = (
+                    np.array([x + q * 1.2 * s, y])
+                    if back
+                    else np.array([x + q * reach * 0.35, y + drop + (5.2 + 0.55 * n) * s])
+                )
                 end = np.array([x + q * reach, y + drop + 1.5 * s])
                 d = end - start
                 length = float(np.hypot(*d))
@@ -46,13 +64,23 @@ def ribs(k: Skeleton, x: float, y0: float, *, count: int = 10, sides=(-1, 1)) ->
                 sign = -np.sign(across[1]) if back else np.sign(across[1] + 1e-9)
                 bow = sign * length * (0.2 if back else 0.16) / s
                 k.long_bone(
-                    f"{'rib' if back else 'front rib'} {n + 1}", start, angle, length, [(0, half), (1, half * 0.95)], cortex=0.12, fill=0.12,
-                    end_fill=0.12, bow=bow, density=0.8 if back else 0.55, round0=0.6, round1=0.6,
-                )  # fmt: skip
+                    f"{'rib' if back else 'front rib'} {n + 1}",
+                    start,
+                    angle,
+                    length,
+                    [(0, half), (1, half * 0.95)],
+                    cortex=0.12,
+                    fill=0.12,
+                    end_fill=0.12,
+                    bow=bow,
+                    density=0.8 if back else 0.55,
+                    round0=0.6,
+                    round1=0.6,
+                )
 
 
 def shoulder(k: Skeleton, *, whole_arm: bool = False) -> None:
-    """Builds a shoulder with clavicle, scapula, humerus, ribs and spine; the view holds the `whole_arm` or the joint."""
+    """Builds a shoulder with clavicle, scapula, humerus, ribs and spine; the view holds the arm or the joint."""
     r, s = k.rng, k.scale
     lift = -r.choice([r.uniform(0.0, 0.35), r.uniform(0.35, 1.5)], p=[0.65, 0.35])
     joint = np.array([0.35 * s + k.gap, 0.0])
@@ -61,39 +89,108 @@ def shoulder(k: Skeleton, *, whole_arm: bool = False) -> None:
     elbow = humerus(k, top, lift, "ap")
     low = lift + r.uniform(-0.3, 0.6) * r.choice([0.3, 1.0])
     wrist = forearm(k, elbow, low, "oblique")
-    hand(k, wrist, low, "oblique")
+    if whole_arm:
+        hand(k, wrist, low, "oblique")
     mid = -r.uniform(14.5, 17.0) * s
-    k.small_bone("scapula", (-5.3 * s, 4.6 * s), 0.12, 7.4 * s, 3.6 * s, depth=0.22 * s, flat=True, fill=0.55, shell=0.16,
-                 wobble=0.0, power=1.7)  # fmt: skip
+    k.small_bone(
+        "scapula",
+        (-5.3 * s, 4.6 * s),
+        0.12,
+        7.4 * s,
+        3.6 * s,
+        depth=0.22 * s,
+        flat=True,
+        fill=0.55,
+        shell=0.16,
+        wobble=0.0,
+        power=1.7,
+    )
     edge = [(0, 0.45), (1, 0.35)]
     p, q = np.array([-2.6, 2.6]) * s, np.array([-6.3, 11.3]) * s
-    k.long_bone("scapula border", p, float(np.arctan2(-(q - p)[0], (q - p)[1])), float(np.hypot(*(q - p))), edge, cortex=0.2, density=0.7)
+    k.long_bone(
+        "scapula border",
+        p,
+        float(np.arctan2(-(q - p)[0], (q - p)[1])),
+        float(np.hypot(*(q - p))),
+        edge,
+        cortex=0.2,
+        density=0.7,
+    )
     k.small_bone("glenoid", (-2.2 * s, 0.6 * s), 0.1, 2.0 * s, 0.75 * s, depth=0.9 * s, density=0.8)
     p, q = np.array([-8.5, 1.6]) * s, np.array([-1.2, -2.4]) * s
-    k.long_bone("scapular spine", p, float(np.arctan2(-(q - p)[0], (q - p)[1])), float(np.hypot(*(q - p))), [(0, 0.35), (0.7, 0.5), (1, 0.8)], cortex=0.15, density=0.6)
+    k.long_bone(
+        "scapular spine",
+        p,
+        float(np.arctan2(-(q - p)[0], (q - p)[1])),
+        float(np.hypot(*(q - p))),
+        [(0, 0.35), (0.7, 0.5), (1, 0.8)],
+        cortex=0.15,
+        density=0.6,
+    )
     p, q = np.array([-1.6, -2.6]) * s, np.array([1.4, -2.7]) * s
-    k.long_bone("acromion", p, float(np.arctan2(-(q - p)[0], (q - p)[1])), float(np.hypot(*(q - p))), [(0, 0.75), (1, 0.85)], cortex=0.15, density=0.65)
+    k.long_bone(
+        "acromion",
+        p,
+        float(np.arctan2(-(q - p)[0], (q - p)[1])),
+        float(np.hypot(*(q - p))),
+        [(0, 0.75), (1, 0.85)],
+        cortex=0.15,
+        density=0.65,
+    )
     k.small_bone("coracoid", (-2.6 * s, -0.9 * s), 0.9, 1.5 * s, 0.6 * s, depth=0.7 * s, density=0.7)
     p = np.array([-0.9 * s - k.gap, -2.9 * s])
     q = np.array([mid + 1.8 * s, (r.uniform(-2.5, 0.5)) * s])
     wave = r.uniform(0.4, 0.9)
-    knots = [(0, 0.75, 0), (0.1, 0.62, -0.5 * wave), (0.3, 0.55, -0.7 * wave), (0.5, 0.55, 0), (0.75, 0.6, 0.8 * wave), (0.92, 0.8, 0.6 * wave), (1, 1.0, 0.4 * wave)]
-    k.long_bone("clavicle", p, float(np.arctan2(-(q - p)[0], (q - p)[1])), float(np.hypot(*(q - p))), knots, cortex=0.25, round1=0.5)
+    knots = [
+        (0, 0.75, 0),
+        (0.1, 0.62, -0.5 * wave),
+        (0.3, 0.55, -0.7 * wave),
+        (0.5, 0.55, 0),
+        (0.75, 0.6, 0.8 * wave),
+        (0.92, 0.8, 0.6 * wave),
+        (1, 1.0, 0.4 * wave),
+    ]
+    k.long_bone(
+        "clavicle",
+        p,
+        float(np.arctan2(-(q - p)[0], (q - p)[1])),
+        float(np.hypot(*(q - p))),
+        knots,
+        cortex=0.25,
+        round1=0.5,
+    )
     spine(k, mid, -11 * s, 34 * s)
     ribs(k, mid, -3.0 * s + r.uniform(-1, 1))
     if r.random() < 0.5:
-        k.small_bone("mandible", (mid + 2 * s, -12.5 * s), r.uniform(0.8, 1.5), 5.5 * s, 2.4 * s, depth=2.0 * s, shell=0.25, fill=0.1)
+        k.small_bone(
+            "mandible",
+            (mid + 2 * s, -12.5 * s),
+            r.uniform(0.8, 1.5),
+            5.5 * s,
+            2.4 * s,
+            depth=2.0 * s,
+            shell=0.25,
+            fill=0.1,
+        )
         k.small_bone("skull", (mid, -19 * s), 0.0, 8.5 * s, 7.2 * s, depth=2.0 * s, shell=0.1, fill=0.12)
     # soft tissue: neck, chest, abdomen; lungs are air
     wide = 11.0
     k.flesh((mid, -20 * s), (mid, -6 * s), 6.3, 7.0, 1.0)
-    for q in (-1, 1):
-        k.flesh((mid + q * 6 * s, 6 * s), (mid + q * 7 * s, 22 * s), 9.0, wide * 0.9, 1.05)
+    for sign in (-1, 1):
+        k.flesh((mid + sign * 6 * s, 6 * s), (mid + sign * 7 * s, 22 * s), 9.0, wide * 0.9, 1.05)
     k.flesh((mid, 26 * s), (mid, 60 * s), 15.5, 15.5, 0.85)
     k.flesh((mid, -4 * s), (-3 * s, -0.5 * s), 5.5, 5.2, 1.2)
     k.flesh((-5 * s, 3 * s), (-4.5 * s, 14 * s), 5.0, 4.0, 1.3)
-    for q in (-1, 1):
-        k.air.append((np.array([mid + q * 6.2 * s, 2.5 * s]), np.array([mid + q * 7.3 * s, 17.5 * s]), 3.6 * s, 5.6 * s, 1.25))
+    for sign in (-1, 1):
+        k.air.append(
+            (
+                np.array([mid + sign * 6.2 * s, 2.5 * s]),
+                np.array([mid + sign * 7.3 * s, 17.5 * s]),
+                3.6 * s,
+                5.6 * s,
+                1.25,
+            )
+        )
     if whole_arm:
         k.focus.extend([np.array([-4.0, -4.0]) * s, elbow])
         return
@@ -108,23 +205,81 @@ def pelvis(k: Skeleton) -> None:
 
     def bar(name, x0, y0, x1, y1, knots, **options):
         d = np.array([x1 - x0, y1 - y0]) * s
-        half.long_bone(name, np.array([x0, y0]) * s, float(np.arctan2(-d[0], d[1])), float(np.hypot(*d)), knots, **options)
+        half.long_bone(
+            name, np.array([x0, y0]) * s, float(np.arctan2(-d[0], d[1])), float(np.hypot(*d)), knots, **options
+        )
 
-    half.small_bone("ilium", (9.0 * s, -6.6 * s), -0.45, 7.6 * s, 5.2 * s, depth=0.42 * s, flat=True, fill=0.5, shell=0.13, wobble=0.12, power=2.2)
+    half.small_bone(
+        "ilium",
+        (9.0 * s, -6.6 * s),
+        -0.45,
+        7.6 * s,
+        5.2 * s,
+        depth=0.42 * s,
+        flat=True,
+        fill=0.5,
+        shell=0.13,
+        wobble=0.12,
+        power=2.2,
+    )
     bar("iliac crest", 3.6, -8.8, 13.6, -10.2, [(0, 0.5), (0.5, 0.6), (1, 0.5)], bow=2.1, cortex=0.2, density=0.7)
     bar("pelvic brim", 4.4, -6.0, 6.0, 1.8, [(0, 0.45), (1, 0.6)], bow=-1.0, cortex=0.25, density=0.8)
-    bar("ilium column", 5.5, -4.5, 9.0, 0.5, [(0, 1.3), (0.5, 1.7), (1, 2.6)], cortex=0.2, end_fill=0.2, fill=0.2, density=0.75)
-    bar("superior pubic ramus", 7.6, 1.9, 1.0, 4.6, [(0, 1.7), (0.3, 0.95), (0.7, 0.85), (1, 1.5)], cortex=0.25, end_fill=0.22, density=0.85)
+    bar(
+        "ilium column",
+        5.5,
+        -4.5,
+        9.0,
+        0.5,
+        [(0, 1.3), (0.5, 1.7), (1, 2.6)],
+        cortex=0.2,
+        end_fill=0.2,
+        fill=0.2,
+        density=0.75,
+    )
+    bar(
+        "superior pubic ramus",
+        7.6,
+        1.9,
+        1.0,
+        4.6,
+        [(0, 1.7), (0.3, 0.95), (0.7, 0.85), (1, 1.5)],
+        cortex=0.25,
+        end_fill=0.22,
+        density=0.85,
+    )
     bar("inferior pubic ramus", 1.2, 5.4, 4.3, 9.4, [(0, 1.2), (0.4, 0.65), (1, 0.9)], cortex=0.25, density=0.8)
-    bar("ischium", 8.3, 2.0, 5.4, 9.6, [(0, 2.0), (0.4, 1.25), (0.8, 1.5), (1, 1.2)], cortex=0.25, end_fill=0.2, fill=0.15, density=0.8, bow=0.4)
-    half.small_bone("acetabulum", (9.0 * s, 0.2 * s), 0.3, 3.2 * s, 3.2 * s, depth=1.0 * s, shell=0.2, fill=0.1, density=0.7)
+    bar(
+        "ischium",
+        8.3,
+        2.0,
+        5.4,
+        9.6,
+        [(0, 2.0), (0.4, 1.25), (0.8, 1.5), (1, 1.2)],
+        cortex=0.25,
+        end_fill=0.2,
+        fill=0.15,
+        density=0.8,
+        bow=0.4,
+    )
+    half.small_bone(
+        "acetabulum", (9.0 * s, 0.2 * s), 0.3, 3.2 * s, 3.2 * s, depth=1.0 * s, shell=0.2, fill=0.1, density=0.7
+    )
     lean = r.uniform(-0.02, 0.14)
     femur(half, np.array([half_width, 0.2 * s]), lean, "ap")
     k.bones.extend(half.bones)
     k.soft.extend(half.soft)
     mirror(half, k, np.zeros(2))
     for n in range(5):
-        k.small_bone(f"sacrum {n + 1}", (0.0, (-8.6 + 1.75 * n) * s), 0.0, 1.0 * s, (4.4 - 0.85 * n) * s, depth=1.1 * s, power=3.0, density=0.55)
+        k.small_bone(
+            f"sacrum {n + 1}",
+            (0.0, (-8.6 + 1.75 * n) * s),
+            0.0,
+            1.0 * s,
+            (4.4 - 0.85 * n) * s,
+            depth=1.1 * s,
+            power=3.0,
+            density=0.55,
+        )
     spine(k, 0.0, -26.5 * s, -11.0 * s, step=3.5, half=2.4)
     k.flesh((0, -30 * s), (0, -12 * s), 14.5, 15.5, 0.8)
     for q in (-1, 1):

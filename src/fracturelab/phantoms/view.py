@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil, cos, floor, sin
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -11,17 +10,9 @@ from scipy.ndimage import gaussian_filter
 from fracturelab.phantoms.anatomy import PLATE_CM, build, sites
 from fracturelab.phantoms.chance import grain, noise, stream
 from fracturelab.phantoms.confounders import add_capsule, add_hardware, cast_map, ring
-from fracturelab.phantoms.fractures import Fracture, broken, choose_site, draw_fracture, zone_mask
-from fracturelab.phantoms.radiograph import (
-    Exposure,
-    Plate,
-    develop,
-    draw_exposure,
-    enlarge,
-    margin,
-    prepare_plate,
-    slow,
-)
+from fracturelab.phantoms.fractures import choose_site
+from fracturelab.phantoms.projection import bone_box, frame, pixel_of
+from fracturelab.phantoms.radiograph import Plate, draw_exposure, enlarge, prepare_plate
 from fracturelab.phantoms.shapes import Bone, thickness
 from fracturelab.phantoms.skeleton import Skeleton, turn
 from fracturelab.phantoms.sources import Source
@@ -32,7 +23,6 @@ MIN_SHARE = 0.031
 # Kinds that change little need a wider bone.
 MIN_SHARES = {"hairline": 0.045, "avulsion": 0.042, "longitudinal": 0.04, "greenstick": 0.036}
 _TRUNK = ("shoulder", "pelvis")
-_PAIRED = ("oblique", "spiral", "comminuted", "greenstick", "impacted")
 
 
 @dataclass(frozen=True)
@@ -73,45 +63,10 @@ class View:
 
     def pixel(self, p) -> np.ndarray:
         """Place in pixels (x, y) of a place in cm."""
-        return _pixel(p, self.matrix, self.centre, self.scale, self.shape)
+        return pixel_of(p, self.matrix, self.centre, self.scale, self.shape)
 
 
-def _pixel(p, matrix, centre, scale, shape) -> np.ndarray:
-    x, y = float(p[0]) - float(centre[0]), float(p[1]) - float(centre[1])
-    (m00, m01), (m10, m11) = matrix.tolist()
-    return np.array([(m00 * x + m01 * y) * scale + shape[1] / 2, (m10 * x + m11 * y) * scale + shape[0] / 2])
-
-
-def frame(bone: Bone, box, *, matrix, centre, scale, shape):
-    """Coordinates (a, v) in cm in the frame of a bone for the pixels of a box."""
-    x0, y0, x1, y1 = box
-    along, across = bone.axes()
-    d, n = matrix @ along / scale, matrix @ across / scale
-    o = _pixel(bone.origin, matrix, centre, scale, shape)
-    x = np.arange(x0, x1, dtype=F) + F(0.5 - o[0])
-    y = (np.arange(y0, y1, dtype=F) + F(0.5 - o[1]))[:, None]
-    return x * F(d[0]) + y * F(d[1]), x * F(n[0]) + y * F(n[1])
-
-
-def bone_box(bone: Bone, *, matrix, centre, scale, shape, grow: float = 0.0):
-    """Pixel box (x0, y0, x1, y1) of a bone, or None when it lies outside; `grow` in cm."""
-    a0, a1, v0, v1 = bone.extent()
-    (m00, m01), (m10, m11) = matrix.tolist()
-    c, s = cos(bone.angle), sin(bone.angle)
-    ax, ay = (-m00 * s + m01 * c) * scale, (-m10 * s + m11 * c) * scale
-    vx, vy = (m00 * c + m01 * s) * bone.side * scale, (m10 * c + m11 * s) * bone.side * scale
-    dx, dy = bone.origin[0] - float(centre[0]), bone.origin[1] - float(centre[1])
-    am, vm = (a0 + a1) / 2, (v0 + v1) / 2
-    ah, vh = (a1 - a0) / 2 + grow, (v1 - v0) / 2 + grow
-    h, w = shape
-    x = (m00 * dx + m01 * dy) * scale + w / 2 + ax * am + vx * vm
-    y = (m10 * dx + m11 * dy) * scale + h / 2 + ay * am + vy * vm
-    hx, hy = abs(ax) * ah + abs(vx) * vh + 1, abs(ay) * ah + abs(vy) * vh + 1
-    x0, y0, x1, y1 = max(floor(x - hx), 0), max(floor(y - hy), 0), min(ceil(x + hx) + 1, w), min(ceil(y + hy) + 1, h)
-    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
-
-
-def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape, zoom, least):
+def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape, zoom, least: float):
     """Chooses rotation, mirror, scale and centre of a view."""
     r = rng
     h, w = shape
@@ -119,7 +74,7 @@ def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape,
     lo, hi = focus.min(0), focus.max(0)
     middle = (lo + hi) / 2
     jitter = r.normal(0, 0.10)
-    base = r.choice([0.0, np.pi, np.pi / 2, -np.pi / 2], p=[0.84, 0.06, 0.05, 0.05])
+    base = float(r.choice([0.0, np.pi, np.pi / 2, -np.pi / 2], p=[0.84, 0.06, 0.05, 0.05]))
     lying = r.random() < 0.7
     span = hi - lo
     if region in _TRUNK:
@@ -134,15 +89,11 @@ def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape,
     matrix = np.array([[c, -s], [s, c]]) @ np.diag([sign, 1.0])
     span = np.abs(matrix) @ span + 4.0 * k.scale
     need = max(span[1], span[0] * h / w) if h >= w else max(span[0], span[1] * w / h)
-    low, high = PLATE_CM[region]
-    whole = max(need * 1.05, float(r.uniform(low, high)) * k.scale**0.6)
+    whole = max(need * 1.05, float(r.uniform(*PLATE_CM[region])) * k.scale**0.6)
     bands = np.array([b[2] for b in source.zooms])
     band = source.zooms[int(r.choice(len(bands), p=bands / bands.sum()))]
     pick = r.random()
-    if zoom is None:
-        low, high = band[0], band[1]
-    else:
-        low, high = zoom
+    low, high = (band[0], band[1]) if zoom is None else zoom
     extent = whole / (low * (high / low) ** pick)
     extent = float(np.clip(extent, 5.0 * k.scale, max(2 * half / least, 5.0 * k.scale)))
     share = np.clip((whole / extent - 1.0) / 1.0, 0, 1)
@@ -153,7 +104,7 @@ def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape,
     where = matrix @ (site_point - centre) * scale
     room = np.array([w, h]) * (0.5 - r.uniform(0.10, 0.3))
     centre = centre + matrix.T @ (where - np.clip(where, -room, room)) / scale
-    return matrix, centre, scale, angle, sign
+    return matrix, centre, scale, angle
 
 
 def _soft_tissue(k: Skeleton, shape, place, scale, swelling):
@@ -209,14 +160,14 @@ def make_view(
     point = bone.point(a)
     half = max(bone.section(a)[1], 0.15)
     least = MIN_SHARES.get(kind, MIN_SHARE) * closer
-    matrix, centre, scale, angle, sign = _aim(rng("view"), source, k, region, point, half, shape, zoom, least)
+    matrix, centre, scale, angle = _aim(rng("view"), source, k, region, point, half, shape, zoom, least)
     if like is not None and np.sign(np.linalg.det(like.matrix)) != np.sign(np.linalg.det(matrix)):
         matrix = matrix @ np.diag([-1.0, 1.0])
         centre = point + np.diag([1.0, 1.0]) @ (centre - point)
         where = matrix @ (point - centre) * scale
         room = np.array([w, h]) * 0.35
         centre = centre + matrix.T @ (where - np.clip(where, -room, room)) / scale
-    place = lambda p: _pixel(p, matrix, centre, scale, shape)  # noqa: E731
+    place = lambda p: pixel_of(p, matrix, centre, scale, shape)  # noqa: E731
     overlap = False
     if flags["overlap"] and region not in _TRUNK:
         overlap = _add_hand(rng("overlap"), k, source, matrix, centre, scale, shape)
@@ -238,8 +189,13 @@ def make_view(
     hardware: tuple[str, ...] = ()
     if flags["hardware"]:
         hardware = add_hardware(
-            rng("hardware"), metal, p0=place(bone.point(0)), p1=place(bone.point(bone.length)), site=a / bone.length, half=half * scale
-        )  # fmt: skip
+            rng("hardware"),
+            metal,
+            p0=place(bone.point(0)),
+            p1=place(bone.point(bone.length)),
+            site=a / bone.length,
+            half=half * scale,
+        )
     has_ring = False
     if flags["ring"]:
         has_ring = _ring(rng("ring"), metal, k, place, scale)
@@ -256,7 +212,22 @@ def make_view(
         at, across = frame(b, box, **geometry)
         thick[y0:y1, x0:x1] += thickness(b, at, across, texture[y0:y1, x0:x1])
     plate = prepare_plate(rng("noise"), exposure, other, thick)
-    return View(k, (index, a), scale, matrix, centre, shape, texture, thick, plate, hardware, has_cast, has_ring, overlap, float(angle))
+    return View(
+        k,
+        (index, a),
+        scale,
+        matrix,
+        centre,
+        shape,
+        texture,
+        thick,
+        plate,
+        hardware,
+        has_cast,
+        has_ring,
+        overlap,
+        float(angle),
+    )
 
 
 def _site(rng, kind: str, region: str, k: Skeleton, like: View | None):
@@ -309,7 +280,14 @@ def _ring(rng, metal, k: Skeleton, place, scale: float) -> bool:
     x, y = place(p)
     _, across = b.axes()
     axis = place(p + across) - place(p)
-    ring(metal, (x, y), wide, wide * drawn[2], float(np.arctan2(axis[1], axis[0])) + drawn[4], max(drawn[3] * 0.6 * scale, 0.4))
+    ring(
+        metal,
+        (x, y),
+        wide,
+        wide * drawn[2],
+        float(np.arctan2(axis[1], axis[0])) + drawn[4],
+        max(drawn[3] * 0.6 * scale, 0.4),
+    )
     return bool(0 <= x < metal.shape[1] and 0 <= y < metal.shape[0])
 
 
@@ -334,71 +312,3 @@ def _add_hand(rng, k: Skeleton, source: Source, matrix, centre, scale, shape) ->
     for p, q, r0, r1, depth in other.soft:
         k.soft.append((move(p), move(q), r0, r1, depth))
     return True
-
-
-def break_view(seed: int, source: Source, view: View, *, part: str, kind: str, severity: float, attempt: int):
-    """Draws the fracture of a view.
-
-    Args:
-        seed: Seed of the phantom.
-        source: Settings.
-        view: The view without it.
-        part: Name of the view.
-        kind: Kind of fracture.
-        severity: 0 subtle to 1 gross, more when earlier attempts did not show.
-        attempt: Number of the attempt.
-
-    Returns:
-        (box, grey, thickness, mask): the part of the picture that changes as (x0, y0, x1, y1), its developed grey, its
-        bone thickness, and the mask of the fracture; None when the bone lies outside the picture.
-    """
-    rng = stream(seed, source.name, part, "fracture", str(attempt))
-    k = view.skeleton
-    index, a = view.site
-    bone = k.bones[index]
-    pixel = 1.0 / view.scale
-    todo: list[tuple[Fracture, Bone]] = []
-    shifted = a + (rng.normal(0, 0.25) * bone.section(a)[1] if attempt else 0.0)
-    todo.append((draw_fracture(rng, kind, bone, index, shifted, severity=severity, pixel=pixel), bone))
-    beside = [i for i, b in enumerate(k.bones) if b.name == bone.pair]
-    if beside and kind in _PAIRED and rng.random() < 0.35:
-        other = k.bones[beside[0]]
-        along, _ = other.axes()
-        at = float((bone.point(a) - np.asarray(other.origin)) @ along) + rng.normal(0, 0.6)
-        if 0.12 * other.length < at < 0.9 * other.length:
-            todo.append((draw_fracture(rng, kind, other, beside[0], at, severity=severity * 0.8, pixel=pixel), other))
-    geometry = {"matrix": view.matrix, "centre": view.centre, "scale": view.scale, "shape": view.shape}
-    boxes = [bone_box(b, grow=0.3 + 2.2 * f.half, **geometry) for f, b in todo]
-    boxes = [b for b in boxes if b]
-    if not boxes:
-        return None
-    edge = margin(view.plate)
-    h, w = view.shape
-    n = np.array(boxes)
-    x0, y0 = max(int(n[:, 0].min()) - edge, 0), max(int(n[:, 1].min()) - edge, 0)
-    x1, y1 = min(int(n[:, 2].max()) + edge, w), min(int(n[:, 3].max()) + edge, h)
-    thick = view.bone[y0:y1, x0:x1].copy()
-    mask = np.zeros(thick.shape, bool)
-    for f, b in todo:
-        box = bone_box(b, grow=0.3 + 2.2 * f.half, **geometry)
-        if box is None:
-            continue
-        bx0, by0, bx1, by1 = box
-        at, across = frame(b, box, **geometry)
-        tex = view.texture[by0:by1, bx0:bx1]
-        change = broken(f, b, at, across, tex, pixel=pixel) - thickness(b, at, across, tex)
-        part_ = np.s_[by0 - y0 : by1 - y0, bx0 - x0 : bx1 - x0]
-        thick[part_] += change
-        mask[part_] |= zone_mask(f, at, across) & (np.abs(change) > 0.03 + 0.04 * f.half)
-    np.maximum(thick, 0, out=thick)
-    # develop with a margin, so that what lies beyond the box stays as it was
-    y = develop(view.plate, thick, (x0, y0, x1, y1))
-    cut = np.s_[
-        edge if y0 else 0 : (-edge if y1 < h else None),
-        edge if x0 else 0 : (-edge if x1 < w else None),
-    ]
-    inner = (x0 + (edge if x0 else 0), y0 + (edge if y0 else 0), x1 - (edge if x1 < w else 0), y1 - (edge if y1 < h else 0))
-    return inner, y[cut], thick[cut], mask[cut]
-
-
-__all__ = ["Exposure", "View", "break_view", "make_view", "slow"]

@@ -19,9 +19,27 @@ from fracturelab.phantoms.render import Phantom, render
 from fracturelab.phantoms.sources import GENERATOR_VERSION, settings
 
 COLUMNS = (
-    "path", "label", "group", "kind", "source", "region", "bone", "side", "age", "cast", "hardware", "marker", "ring",
-    "two_views", "swelling", "x0", "y0", "x1", "y1", "seed",
-)  # fmt: skip
+    "path",
+    "label",
+    "group",
+    "kind",
+    "source",
+    "region",
+    "bone",
+    "side",
+    "age",
+    "cast",
+    "hardware",
+    "marker",
+    "ring",
+    "two_views",
+    "swelling",
+    "x0",
+    "y0",
+    "x1",
+    "y1",
+    "seed",
+)
 MANIFEST = "phantoms.json"
 # Seeds of written sets start here, so that small seeds rendered for pretraining never meet them.
 FIRST_SEED = 1_000_000_000
@@ -40,12 +58,27 @@ side, age, what else is in the picture, the box x0,y0,x1,y1 around the fracture 
 def _row(path: str, p: Phantom) -> dict:
     box = p.box or ("", "", "", "")
     return {
-        "path": path, "label": p.label, "group": f"{p.source}-{p.seed}", "kind": p.kind or "", "source": p.source,
-        "region": p.region, "bone": p.bone or "", "side": p.side, "age": p.age, "cast": int(p.nuisances["cast"]),
-        "hardware": "+".join(p.nuisances["hardware"]), "marker": int(p.nuisances["marker"]), "ring": int(p.nuisances["ring"]),
-        "two_views": int(p.nuisances["two_views"]), "swelling": int(p.nuisances["swelling"]), "x0": box[0], "y0": box[1],
-        "x1": box[2], "y1": box[3], "seed": p.seed,
-    }  # fmt: skip
+        "path": path,
+        "label": p.label,
+        "group": f"{p.source}-{p.seed}",
+        "kind": p.kind or "",
+        "source": p.source,
+        "region": p.region,
+        "bone": p.bone or "",
+        "side": p.side,
+        "age": p.age,
+        "cast": int(p.nuisances["cast"]),
+        "hardware": "+".join(p.nuisances["hardware"]),
+        "marker": int(p.nuisances["marker"]),
+        "ring": int(p.nuisances["ring"]),
+        "two_views": int(p.nuisances["two_views"]),
+        "swelling": int(p.nuisances["swelling"]),
+        "x0": box[0],
+        "y0": box[1],
+        "x1": box[2],
+        "y1": box[3],
+        "seed": p.seed,
+    }
 
 
 def _plan(n: int | None, seed: int, source: str, kinds, per_kind) -> list[tuple[int, bool, str | None]]:
@@ -108,22 +141,33 @@ def write_set(
         raise FracturelabError(f"expected seed between 0 and 999999. Received: {seed!r}")
     plan = _plan(n, int(seed), source, kinds, per_kind)
     recipe = {
-        "generator": GENERATOR_VERSION, "source": source, "seed": int(seed), "n": len(plan),
-        "size": list(size) if isinstance(size, tuple | list) else int(size), "kinds": list(kinds) if kinds else None,
-        "per_kind": per_kind, "correlate": dict(correlate) if correlate else None, "difficulty": difficulty, "zoom": zoom,
-    }  # fmt: skip
+        "generator": GENERATOR_VERSION,
+        "source": source,
+        "seed": int(seed),
+        "n": len(plan),
+        "size": list(size) if isinstance(size, tuple | list) else int(size),
+        "kinds": list(kinds) if kinds else None,
+        "per_kind": per_kind,
+        "correlate": dict(correlate) if correlate else None,
+        "difficulty": difficulty,
+        "zoom": zoom,
+    }
     recipe = json.loads(json.dumps(recipe))
     if folder.exists() and not folder.is_dir():
         raise FracturelabError(f"expected a folder to write phantoms into. Received: {folder}, which is a file")
     if folder.is_dir() and any(folder.iterdir()):
         if _recipe(folder) == recipe:
             return folder
-        raise FracturelabError(f"expected an empty or new folder. Received: {folder}, which holds something else; choose another")
+        raise FracturelabError(
+            f"expected an empty or new folder. Received: {folder}, which holds something else; choose another"
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
-        raise FracturelabError(f"cannot write phantoms to {folder}: {error.strerror}; choose a folder you can write to") from error
+        raise FracturelabError(
+            f"cannot write phantoms to {folder}: {error.strerror}; choose a folder you can write to"
+        ) from error
     try:
         _fill(temporary, plan, source, size, correlate, difficulty, zoom, per_kind is not None, progress)
         (temporary / "README.txt").write_text(_NOTE.format(version=GENERATOR_VERSION), encoding="utf-8")
@@ -161,9 +205,16 @@ def _fill(folder: Path, plan, source, size, correlate, difficulty, zoom, by_kind
         table.writeheader()
         for i, (seed, fractured, kind) in enumerate(steps):
             p = render(
-                seed, source=source, size=size, fractured=fractured, kind=kind, correlate=correlate, difficulty=difficulty,
-                zoom=zoom, letterbox=False,
-            )  # fmt: skip
+                seed,
+                source=source,
+                size=size,
+                fractured=fractured,
+                kind=kind,
+                correlate=correlate,
+                difficulty=difficulty,
+                zoom=zoom,
+                letterbox=False,
+            )
             name = f"{source}_{i:05d}.png"
             at = f"images/{p.kind}/{name}" if by_kind else f"images/{name}"
             (folder / at).parent.mkdir(exist_ok=True)
@@ -172,7 +223,9 @@ def _fill(folder: Path, plan, source, size, correlate, difficulty, zoom, by_kind
 
 
 def default_data(source: str = "clinic", *, folder: str | Path | None = None, progress: bool = False) -> Path:
-    """The embedded default set of a source, written on first use: 420 images of `clinic`, 160 of `field`, half fractured.
+    """The embedded default set of a source, written on first use: 420 images of `clinic` or 160 of `field`.
+
+    Half of them are fractured.
 
     Args:
         source: "clinic" or "field".
