@@ -381,6 +381,17 @@ def test_command_line_python_and_reloaded_model_agree(trained, capsys):
     assert said.std() > 0
 
 
+def test_predicting_in_a_process_of_its_own_says_the_answer_and_nothing_else(trained):
+    image = str(next((trained["outside"] / "normal").iterdir()))
+    command = [sys.executable, "-m", "fracturelab", "predict", str(trained["model"]), image]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    head, row, last = done.stdout.splitlines()
+    assert head.split() == ["P(fractured)", "file"]
+    assert row.endswith(image)
+    assert last == "Not for clinical use."
+
+
 def test_v2_trains_from_random_weights_and_says_so(trained, in_empty_folder, capsys):
     argv = ["train", "v2", "--data", trained["data"], "--out", "v2.keras", "--backbone", "MobileNetV2", "--json"]
     argv += ["--backbone-option", "alpha=0.35", "--weights", "none", "--size", "64", "--epochs", "0"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fracturelab.cli.data import read_folder, reading_options
 from fracturelab.cli.output import NOT_CLINICAL, columns, common, confusion_table, count, metrics_table, number, say
 from fracturelab.errors import FracturelabError
+from fracturelab.quiet import load_tensorflow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,6 +93,7 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
         from fracturelab.models.weights import resolve
 
         options = backbone_options(arguments.backbone_option)
+        load_tensorflow()
         info = resolve(arguments.backbone, arguments.weights, options)
         say(info.sentence)
         size = arguments.size or default_input_size(arguments.backbone, info)
@@ -99,6 +101,7 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     elif arguments.backbone_option or arguments.backbone != "ResNet50" or arguments.weights != "auto":
         raise FracturelabError("expected --backbone, --backbone-option and --weights with v2 only. Received: v1")
 
+    load_tensorflow()
     from fracturelab import training
     from fracturelab.training import saving
 
@@ -151,12 +154,15 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Score a model on labelled X-rays."""
     from fracturelab.evaluation import evaluate, verdict
     from fracturelab.images import load_readable_images
+    from fracturelab.models.files import check_model_file
     from fracturelab.prediction import load_predictor
     from fracturelab.records import default_folder, write_record
 
     began = time.perf_counter()
     results = check_writable(arguments.results or default_folder())
     table = read_folder(arguments)
+    check_model_file(arguments.model)
+    load_tensorflow()
     predictor = load_predictor(arguments.model)
     threshold = predictor.threshold if arguments.threshold is None else arguments.threshold
     if threshold is None or not 0 <= threshold <= 1:
@@ -216,9 +222,12 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Answer for each file."""
+    from fracturelab.models.files import check_model_file
     from fracturelab.prediction import load_predictor
 
     paths = expand(arguments.files)
+    check_model_file(arguments.model)
+    load_tensorflow()
     predictor = load_predictor(arguments.model)
     answers = predictor.predict_files(paths)
     rows = [["P(fractured)", "", "file"]]
