@@ -4,9 +4,20 @@ TensorFlow is imported when something is trained, not when this package is.
 """
 
 from fracturelab.training.fitting import Fit, set_seed
-from fracturelab.training.outside import Outside, inside_and_outside
+from fracturelab.training.outside import Outside, inside_and_outside, score
 from fracturelab.training.prepare import Prepared, at_size, prepare
 from fracturelab.training.v1 import train_v1
 from fracturelab.training.v2 import train_v2
 
-__all__ = ["Fit", "Outside", "Prepared", "at_size", "inside_and_outside", "prepare", "set_seed", "train_v1", "train_v2"]
+__all__ = [
+    "Fit",
+    "Outside",
+    "Prepared",
+    "at_size",
+    "inside_and_outside",
+    "prepare",
+    "score",
+    "set_seed",
+    "train_v1",
+    "train_v2",
+]

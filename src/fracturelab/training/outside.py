@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.training.prepare import Prepared, prepare
+
+if TYPE_CHECKING:
+    from fracturelab.evaluation import Evaluation
+    from fracturelab.training.fitting import Fit
 
 
 @dataclass(frozen=True)
@@ -60,3 +65,24 @@ def inside_and_outside(folder: str | Path | None = None, *, size: int, seed: int
     images = np.asarray(load_images(paths, size))
     labels, groups = field["label"].to_numpy(np.int64), field["group"].to_numpy(str)
     return prepared, Outside("another source (synthetic)", images, labels, groups, paths)
+
+
+def score(
+    fit: Fit, images: NDArray[np.uint8], labels: NDArray[np.int64], groups: NDArray[np.str_] | None = None
+) -> tuple[NDArray[np.float32], Evaluation]:
+    """Ask a fitted model about images, at the fit's own threshold.
+
+    Args:
+        fit: The fit; its model is the reloaded checkpoint.
+        images: uint8 (n, size, size, 1), size as the model was trained.
+        labels: (n,) 0 normal, 1 fractured.
+        groups: (n,) patient or set of near-duplicates; None for every image its own.
+
+    Returns:
+        P(fractured) of each image, and its evaluation with intervals.
+    """
+    from fracturelab.evaluation import evaluate
+    from fracturelab.training.fitting import predict
+
+    probabilities = predict(fit.model, images)
+    return probabilities, evaluate(labels, probabilities, threshold=fit.threshold, groups=groups)
