@@ -362,7 +362,7 @@ def facts(**changes) -> Facts:
         (
             {"leaked": 1, "cross_split": {"test->train": {"of": 300, "identical": 0, "near": 1}}},
             "A score on test can be believed only without these images: 1 of its 300 image",
-            [],
+            ["(less than 1%)"],
         ),
         ({"torn_groups": ("p1",)}, "A score on test cannot be believed, because 1 patient has images", []),
         (

@@ -21,6 +21,7 @@ SURELY = 0.60
 
 _FOLDS = 5
 _MOST = 10_000  # images looked at: an AUC is then known to about 0.01
+_PIECE = 2048  # pictures in memory as floats at once
 _EDGE = 2  # pixels of the 64 x 64 thumbnail
 _CORNER = 12
 
@@ -36,25 +37,17 @@ def shortcut_features(readings: Readings, rows: np.ndarray) -> dict[str, np.ndar
         float32 (rows, features) for `file_size`, `image_size` (width, height), `aspect`, `mean_brightness`, `border`
         (mean and deviation of each edge) and `corners` (mean, deviation and maximum of each corner).
     """
-    pictures = readings.thumbnails[rows].astype(np.float32)
+    parts = [
+        _content_features(readings.thumbnails[rows[start : start + _PIECE]].astype(np.float32))
+        for start in range(0, max(len(rows), 1), _PIECE)
+    ]
     width, height = readings.widths[rows].astype(np.float32), readings.heights[rows].astype(np.float32)
-    edges = (
-        pictures[:, :_EDGE],
-        pictures[:, -_EDGE:],
-        pictures[:, :, :_EDGE],
-        pictures[:, :, -_EDGE:],
-    )
-    near, far = slice(0, _CORNER), slice(-_CORNER, None)
-    corners = [pictures[:, down, across] for down in (near, far) for across in (near, far)]
-    columns = {
-        "file_size": [readings.file_bytes[rows]],
-        "image_size": [width, height],
-        "aspect": [width / height],
-        "mean_brightness": [pictures.mean(axis=(1, 2))],
-        "border": [statistic(edge, axis=(1, 2)) for edge in edges for statistic in (np.mean, np.std)],
-        "corners": [statistic(corner, axis=(1, 2)) for corner in corners for statistic in (np.mean, np.std, np.max)],
+    outside = {
+        "file_size": np.stack([readings.file_bytes[rows].astype(np.float32)], axis=1),
+        "image_size": np.stack([width, height], axis=1),
+        "aspect": np.stack([width / height], axis=1),
     }
-    return {name: np.column_stack(values).astype(np.float32) for name, values in columns.items()}
+    return outside | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def shortcut_scores(
@@ -133,6 +126,18 @@ def auc_margin(auc: float, positives: int, negatives: int) -> float:
 def is_strong(auc: float | None, positives: int, negatives: int) -> bool:
     """Whether an AUC from a shortcut is high, and surely so with that many images."""
     return auc is not None and auc >= STRONG and auc - auc_margin(auc, positives, negatives) > SURELY
+
+
+def _content_features(pictures: np.ndarray) -> dict[str, np.ndarray]:
+    edges = (pictures[:, :_EDGE], pictures[:, -_EDGE:], pictures[:, :, :_EDGE], pictures[:, :, -_EDGE:])
+    near, far = slice(0, _CORNER), slice(-_CORNER, None)
+    corners = [pictures[:, down, across] for down in (near, far) for across in (near, far)]
+    columns = {
+        "mean_brightness": [pictures.mean(axis=(1, 2))],
+        "border": [statistic(edge, axis=(1, 2)) for edge in edges for statistic in (np.mean, np.std)],
+        "corners": [statistic(corner, axis=(1, 2)) for corner in corners for statistic in (np.mean, np.std, np.max)],
+    }
+    return {name: np.stack(values, axis=1) for name, values in columns.items()}
 
 
 def _has_both(labels: np.ndarray) -> bool:

@@ -141,7 +141,9 @@ def _leaks(facts: Facts) -> list[str]:
         where = _other_sides(facts, side)
         exactly = f", {facts.leaked_identical} of them byte-identical" if facts.leaked_identical else ""
         noun = "image has a copy" if facts.leaked == 1 else "images have a copy"
-        reasons.append(f"{facts.leaked} of its {size} {noun} in {where} ({100 * facts.leaked / size:.0f}%{exactly})")
+        share = 100 * facts.leaked / size
+        percent = f"{share:.0f}%" if share >= 1 else "less than 1%"
+        reasons.append(f"{facts.leaked} of its {size} {noun} in {where} ({percent}{exactly})")
     if facts.torn_groups:
         count = len(facts.torn_groups)
         reasons.append(f"{count} patient{'s have' if count > 1 else ' has'} images on more than one side")
