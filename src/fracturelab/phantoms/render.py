@@ -93,8 +93,21 @@ def _choice(value, allowed, name: str):
     return value
 
 
-def _flags(seed: int, s: Source, label: int, correlate: Mapping | None, nuisances: Mapping | None) -> dict[str, bool]:
-    """Decides which nuisances are present: independent of the label unless a correlation is asked for."""
+def draw_nuisances(
+    seed: int, s: Source, label: int, correlate: Mapping | None, nuisances: Mapping | None
+) -> dict[str, bool]:
+    """Decides which nuisances are present: independent of the label unless a correlation is asked for.
+
+    Args:
+        seed: Seed of the phantom.
+        s: Settings of the source.
+        label: 1 fractured, 0 normal; matters only for nuisances in `correlate`.
+        correlate: Nuisance to P(nuisance | fractured), which is also 1 - P(nuisance | normal).
+        nuisances: Nuisances to force on or off.
+
+    Returns:
+        Name to presence, for every one of `NUISANCES`.
+    """
     correlate, nuisances = dict(correlate or {}), dict(nuisances or {})
     for name in [*correlate, *nuisances]:
         _choice(name, NUISANCES, "the name of a nuisance")
@@ -187,7 +200,7 @@ def render(
     shape, canvas = _plate_shape(chances[4], chances[5], s, size)
     if not letterbox:
         canvas = shape
-    flags = _flags(seed, s, label, correlate, nuisances)
+    flags = draw_nuisances(seed, s, label, correlate, nuisances)
     flags["two_views"] = flags["two_views"] and where not in _TRUNK
     for number in range(view, view + 8):
         done = _render_view(
@@ -206,8 +219,8 @@ def render(
         if done.visibility is None or done.visibility.visible:
             return done
     raise FracturelabError(
-        f"seed {seed}: no fracture of this kind shows in this picture. Ask for a larger size than {size}, a larger zoom, "
-        "or fewer nuisances"
+        f"seed {seed}: no fracture of this kind shows in this picture. Ask for a size larger than {size}, "
+        "a larger zoom, or fewer nuisances"
     )
 
 
