@@ -67,7 +67,7 @@ class Predictor:
         return probabilities
 
     def label(self, probability: float) -> str:
-        """ "fractured" from the threshold on, else "normal"."""
+        """The class of a probability: "fractured" from the threshold on, else "normal"."""
         return LABELS[int(probability >= self.threshold)]
 
     def predict_files(self, paths: Sequence[str | os.PathLike[str]], *, batch_size: int = 32) -> list[dict[str, Any]]:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import keras
 
 FILTERS = (32, 64, 128, 256)
+NORM_MOMENTUM = 0.9
+"""Of batch norm's moving averages. A few hundred X-rays make some ten steps an epoch: at Keras's 0.99 the averages lag
+behind the weights for hundreds of steps, and validation sees a network that training never had."""
 
 
 def build_cnn(*, input_size: int = 128, classes: int = 2, dropout: float = 0.4) -> keras.Model:
@@ -34,7 +37,7 @@ def build_cnn(*, input_size: int = 128, classes: int = 2, dropout: float = 0.4) 
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(inputs)
     for number, filters in enumerate(FILTERS, start=1):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"block{number}_conv")(x)
-        x = layers.BatchNormalization(name=f"block{number}_norm")(x)
+        x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"block{number}_norm")(x)
         x = layers.Activation("relu", name=f"block{number}_relu")(x)
         x = layers.MaxPooling2D(name=f"block{number}_pool")(x)
     x = layers.GlobalAveragePooling2D(name="average")(x)

@@ -85,7 +85,7 @@ def build_transfer_model(
         for place, name in zip(("fine", "coarse"), feature_layers(base), strict=True)
     ]
     x = layers.Concatenate(name=FEATURES)(averages)
-    x = layers.BatchNormalization(center=False, scale=False, epsilon=1e-6, trainable=False, name=STANDARDISE)(x)
+    x = layers.BatchNormalization(center=False, scale=False, epsilon=1e-9, trainable=False, name=STANDARDISE)(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     name = re.sub(r"[^A-Za-z0-9_]+", "_", backbone).lower()
     return keras.Model(base.input, output_layer(classes)(x), name=f"transfer_{name}")

@@ -1,0 +1,314 @@
+import json
+import os
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from fracturelab.errors import FracturelabError
+from fracturelab.models.cnn import build_cnn
+from fracturelab.models.files import load_model
+from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, split_at
+from fracturelab.pipeline import augment, image_seeds
+from fracturelab.training import Prepared, features, fitting, set_seed, train_v1, train_v2, v2
+
+SMALL = {"backbone": "MobileNet", "backbone_options": {"alpha": 0.25}, "weights": None, "progress": False}
+
+
+def made_up(n=60, size=32, seed=0):
+    """Grey noise with a bright bar where fractured: learnable, and small."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    images = rng.integers(20, 120, (n, size, size, 1)).astype(np.uint8)
+    for index in np.flatnonzero(labels):
+        row = rng.integers(size // 4, size // 2)
+        images[index, row : row + 6] = 250
+    split = np.array(["train"] * (n // 2) + ["val"] * (n // 4) + ["test"] * (n - n // 2 - n // 4))
+    table = pd.DataFrame({"path": [f"{i}.png" for i in range(n)], "label": pd.array(labels, dtype="Int64"),
+                          "group": pd.array([str(i) for i in range(n)], dtype="string"),
+                          "split": pd.array(split, dtype="string"), "source": "made up"})  # fmt: skip
+    hashes = np.array([f"{seed}-{i:060d}" for i in range(n)])
+    return Prepared(table, images, hashes, pd.DataFrame({"path": [], "reason": []}))
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    return made_up()
+
+
+def quiet(train, *arguments, **keywords):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="RANDOM WEIGHTS")
+        return train(*arguments, **keywords)
+
+
+@pytest.fixture(scope="module")
+def fitted(prepared, tmp_path_factory):
+    return quiet(train_v2, prepared, views=3, fine_tune_epochs=2, learning_rate=1e-3,
+                 store_dir=tmp_path_factory.mktemp("stores"), **SMALL)  # fmt: skip
+
+
+def test_parts_of_prepared(prepared):
+    images, labels, groups = prepared.part("val")
+    assert (len(images), len(labels), len(groups)) == (15, 15, 15)
+    assert prepared.paths("val")[0] == "30.png"
+    assert prepared.size == 32
+    np.testing.assert_array_equal(images, prepared.images[30:45])
+
+
+def test_v1_learns_and_repeats_itself(prepared):
+    first = train_v1(prepared, epochs=2, seed=1, progress=False)
+    second = train_v1(prepared, epochs=2, seed=1, progress=False)
+    other = train_v1(prepared, epochs=2, seed=2, progress=False)
+    pd.testing.assert_frame_equal(first.history, second.history)
+    assert first.threshold == second.threshold
+    assert first.history["loss"].tolist() != other.history["loss"].tolist()
+    assert first.history["loss"].iloc[1] < first.history["loss"].iloc[0]
+    assert 0 <= first.threshold <= 1
+    assert first.weights is None
+
+
+@pytest.mark.parametrize("balance", ["batches", "weights", "none"])
+def test_v1_balances_as_asked(balance, monkeypatch):
+    seen = {}
+
+    def spy(model, epoch_data, validate, **arguments):
+        seen["labels"] = np.concatenate([labels for _, labels in epoch_data(0).as_numpy_iterator()])
+        seen["weight"] = arguments["class_weight"]
+        return []
+
+    monkeypatch.setattr("fracturelab.training.v1.run_epochs", spy)
+    uneven = made_up()
+    table = uneven.table.copy()
+    table.loc[:20, "label"] = 0
+    train_v1(Prepared(table, uneven.images, uneven.hashes, uneven.unreadable), balance=balance, progress=False)
+    fractured = int(table["label"][:30].sum())
+    assert seen["labels"].sum() == (15 if balance == "batches" else fractured)
+    expected = {0: 30 / (2 * (30 - fractured)), 1: 30 / (2 * fractured)} if balance == "weights" else None
+    assert seen["weight"] == (pytest.approx(expected) if expected else None)
+
+
+def test_v2_is_never_worse_than_its_probe(fitted):
+    scores = {name: found["val_auc"] for name, found in fitted.candidates.items()}
+    assert set(scores) == {"probe", "fine-tuned"}
+    assert scores[fitted.chosen] == max(scores.values())
+    assert fitted.history["stage"].tolist() == ["probe", "fine-tuned", "fine-tuned"]
+    assert fitted.weights.kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("probe", "tuned", "chosen"),
+    [
+        (0.8, 0.9, "fine-tuned"),
+        (0.9, 0.8, "probe"),
+        (0.8, 0.8, "probe"),
+        (None, None, "probe"),
+        (None, 0.6, "fine-tuned"),
+    ],
+)
+def test_the_better_candidate_wins(probe, tuned, chosen):
+    assert v2._better({"probe": {"val_auc": probe}, "fine-tuned": {"val_auc": tuned}}) == chosen
+
+
+def test_v2_repeats_itself(prepared, fitted, tmp_path):
+    again = quiet(train_v2, prepared, views=3, fine_tune_epochs=2, learning_rate=1e-3, store_dir=tmp_path, **SMALL)
+    assert again.candidates == fitted.candidates
+    pd.testing.assert_frame_equal(again.history, fitted.history)
+    for ours, theirs in zip(again.model.get_weights(), fitted.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_random_weights_are_said_loudly(prepared, tmp_path):
+    with pytest.warns(UserWarning, match="RANDOM WEIGHTS"):
+        fit = train_v2(prepared, fine_tune_epochs=0, store_dir=tmp_path, **SMALL)
+    assert fit.chosen == "probe"
+    assert set(fit.candidates) == {"probe"}
+
+
+def test_fitted_model_predicts_the_same_after_saving(prepared, fitted, tmp_path):
+    from fracturelab.models.files import save_model
+
+    expected = fitting.predict(fitted.model, prepared.images)
+    path = save_model(fitted.model, tmp_path / "v2.keras", {})
+    np.testing.assert_array_equal(fitting.predict(load_model(path), prepared.images), expected)
+    np.testing.assert_allclose(fitting.predict(fitted.model, prepared.images, batch_size=7), expected, atol=1e-6)
+
+
+def transfer_model():
+    set_seed(0)
+    return quiet(build_transfer_model, "MobileNet", weights=None, input_size=32, backbone_options={"alpha": 0.25})
+
+
+def test_stored_features_are_the_whole_models(prepared, tmp_path):
+    model = transfer_model()
+    trunk, top = split_at(model, freeze_line(model))
+    rows = prepared.rows("train")
+    parts = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output), "line": trunk}
+    found = features.compute(parts, prepared, rows=rows, views=3, seed=5, dtypes={"line": "float16"}, folder=tmp_path,
+                             progress=False)  # fmt: skip
+    images = prepared.images[rows].astype(np.float32)
+    random = augment(images, seeds=image_seeds(seed=5, epoch=2, images=rows), augmentation=None)
+    for view, pixels in enumerate([images, images[:, :, ::-1], np.asarray(random)]):
+        np.testing.assert_allclose(found[FEATURES][view], parts[FEATURES](pixels, training=False), atol=1e-4)
+        answers = top(found["line"][view].astype(np.float32), training=False)
+        np.testing.assert_allclose(answers, model(pixels, training=False), atol=2e-3)
+    assert found["line"][0].dtype == np.float16
+
+
+def test_stores_are_reused_and_never_mistaken(prepared, tmp_path, monkeypatch):
+    model = transfer_model()
+    parts = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output)}
+    arguments = {"rows": prepared.rows("train"), "views": 2, "folder": tmp_path, "progress": False}
+    first = features.compute(parts, prepared, **arguments)[FEATURES]
+    made = sorted(os.listdir(tmp_path))
+    assert len(made) == 2
+
+    def never(*_, **__):
+        raise AssertionError("computed again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "view_of", never)
+        np.testing.assert_array_equal(features.compute(parts, prepared, **arguments)[FEATURES][1], first[1])
+        for change in ({"rows": prepared.rows("val")}, {"views": 3}):
+            with pytest.raises(AssertionError, match="computed again"):
+                features.compute(parts, prepared, **{**arguments, **change})
+        other = transfer_model()
+        other.set_weights([array * 1.01 for array in other.get_weights()])
+        with pytest.raises(AssertionError, match="computed again"):
+            features.compute(
+                {FEATURES: keras.Model(other.input, other.get_layer(FEATURES).output)}, prepared, **arguments
+            )
+        with pytest.raises(AssertionError, match="computed again"):
+            features.compute(parts, made_up(seed=1), **arguments)
+    assert sorted(os.listdir(tmp_path)) == made
+    damaged = tmp_path / made[0]
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    for found, expected in zip(features.compute(parts, prepared, **arguments)[FEATURES], first, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_stores_are_refused_where_there_is_no_room(prepared, tmp_path, monkeypatch):
+    model = transfer_model()
+    parts = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output)}
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(FracturelabError, match="need 0 MB, the disk has 0 MB"):
+        features.compute(parts, prepared, rows=prepared.rows("train"), views=1, folder=tmp_path, progress=False)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_cap_on_activations_is_kept(prepared, tmp_path, monkeypatch):
+    sizes = []
+    remove = features.remove
+
+    def spy(stores):
+        sizes.append(sum(Path(store.filename).stat().st_size for store in stores))
+        remove(stores)
+
+    monkeypatch.setattr(features, "remove", spy)
+    line = 2 * 2 * 128 * 2 * 45  # bytes of one view of 30 + 15 images in half precision
+    for limit, kept in ((line * 2, 2), (int(line * 1.5), 1), (line // 2, 0)):
+        fit = quiet(train_v2, prepared, fine_tune_epochs=1, store_limit=limit, store_dir=tmp_path, **SMALL)
+        assert fit.recipe["views_kept_for_fine_tuning"] == kept
+        assert "fine-tuned" in fit.candidates
+    assert len(sizes) == 2
+    assert sizes[1] < sizes[0] < line * 2.1
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+def test_a_stopped_run_goes_on_and_ends_the_same(prepared, tmp_path, monkeypatch):
+    arguments = {"epochs": 4, "seed": 3, "patience": 9, "plateau": 1, "progress": False}
+    whole = train_v1(prepared, **arguments)
+    real, calls = fitting.validation_scores, []
+
+    def stops(*found):
+        calls.append(1)
+        if len(calls) == 3:
+            raise Stopped
+        return real(*found)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fracturelab.training.v1.validation_scores", stops)
+        with pytest.raises(Stopped):
+            train_v1(prepared, work_dir=tmp_path, **arguments)
+    assert json.loads((tmp_path / "v1" / "state.json").read_text())["next"] == 2
+    calls.clear()
+    trained = []
+    fit = keras.Model.fit
+    monkeypatch.setattr(keras.Model, "fit", lambda self, *a, **k: trained.append(1) or fit(self, *a, **k))
+    resumed = train_v1(prepared, work_dir=tmp_path, **arguments)
+    assert len(trained) == 2
+    pd.testing.assert_frame_equal(resumed.history, whole.history)
+    for ours, theirs in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def scripted(losses, tmp_path, **arguments):
+    """Run epochs whose validation losses are given."""
+    set_seed(0)
+    model = build_cnn(input_size=32)
+    fitting.compile_model(model, learning_rate=1e-3)
+    images, labels = made_up().images[:8].astype(np.float32), made_up().labels[:8].astype(np.float32)
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
+    answers = iter(losses)
+    snapshots = []
+
+    def validate():
+        snapshots.append(model.get_weights())
+        return next(answers), 0.5
+
+    history = fitting.run_epochs(
+        model, lambda _: data, validate, stage="s", epochs=len(losses), seed=0, folder=tmp_path, progress=False,
+        **{"patience": 3, "plateau": 2, **arguments},
+    )  # fmt: skip
+    return model, history, snapshots
+
+
+def test_best_epoch_is_what_remains(tmp_path):
+    model, history, snapshots = scripted([0.7, 0.5, 0.6, 0.9, 0.8, 0.1], tmp_path)
+    assert [row["val_loss"] for row in history] == [0.7, 0.5, 0.6, 0.9, 0.8]
+    np.testing.assert_allclose([row["learning_rate"] for row in history], [1e-3] * 4 + [3e-4], rtol=1e-5)
+    for weight, best in zip(model.get_weights(), snapshots[1], strict=True):
+        np.testing.assert_array_equal(weight, best)
+    assert len(list(tmp_path.glob("*.weights.h5"))) == 2
+
+
+def test_a_loss_that_is_not_finite_stops_training(tmp_path):
+    with pytest.warns(UserWarning, match="not finite"):
+        model, history, snapshots = scripted([0.7, 0.6, float("nan"), 0.1], tmp_path)
+    assert len(history) == 2
+    for weight, best in zip(model.get_weights(), snapshots[1], strict=True):
+        np.testing.assert_array_equal(weight, best)
+    with pytest.raises(FracturelabError, match="from the first epoch"):
+        scripted([float("inf")], tmp_path / "other")
+
+
+def test_a_missing_class_is_refused(prepared):
+    table = prepared.table.copy()
+    table.loc[table["split"] == "val", "label"] = 0
+    one = Prepared(table, prepared.images, prepared.hashes, prepared.unreadable)
+    for train in (train_v1, train_v2):
+        with pytest.raises(FracturelabError, match="validation images. Received: 15, none of class 1"):
+            train(one, progress=False)
+
+
+def test_scores_of_validation_are_scikit_learns():
+    from sklearn.metrics import log_loss, roc_auc_score
+
+    labels, probabilities = np.array([0, 1, 1, 0, 0, 0]), np.array([0.1, 0.8, 0.4, 0.5, 0.2, 0.3])
+    loss, auc = fitting.validation_scores(labels, probabilities)
+    weights = np.where(labels == 1, 2.0, 1.0)
+    assert loss == pytest.approx(log_loss(labels, probabilities, sample_weight=weights))
+    assert auc == pytest.approx(roc_auc_score(labels, probabilities))
+    assert fitting.validation_scores([1, 1], np.array([0.5, 0.6]))[1] is None
+    table = np.eye(3)[[0, 1, 2, 0]] * 0.7 + 0.1
+    assert fitting.validation_scores([0, 1, 2, 0], table)[1] == 1.0
+    assert np.isnan(fitting.validation_scores([0, 1], np.array([0.5, np.nan]))[0])
