@@ -150,7 +150,8 @@ def test_without_training_a_run_takes_the_models_of_the_last_one_over_the_same_d
     data = xrays(tmp_path / "ward")
     earlier = project / "reports" / "runs" / "ward-20260101-120000" / "models"
     earlier.mkdir(parents=True)
-    (earlier / "v1.keras").write_bytes(b"a model")
+    (earlier / "local").mkdir()
+    (earlier / "local" / "v1.keras").write_bytes(b"a model")
     other = project / "reports" / "runs" / "ward-two-20270101-120000" / "models"
     other.mkdir(parents=True)
     (other / "v1.keras").write_bytes(b"a model of other data")
