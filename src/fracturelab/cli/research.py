@@ -1,4 +1,4 @@
-"""Commands that make and measure weights: pretrain, evidence. They take from minutes to hours."""
+"""Commands that take from minutes to hours: pretrain, evidence, leak."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 from fracturelab.cli.output import NOT_CLINICAL, common, say
 from fracturelab.errors import FracturelabError
+
+LEAK = {"size": 128, "copies": 2000, "flawed_epochs": 4, "epochs": 16, "batch_size": 16}
+"""Settings of notebook 02."""
 
 
 def add_commands(commands: Any) -> None:
@@ -47,6 +50,20 @@ def add_commands(commands: Any) -> None:
     evidence.add_argument("--fine-tune", action="store_true", help="also train and test v2 on all images")
     evidence.add_argument("--name", help="name of the weights in tables")
     evidence.set_defaults(command=run_evidence)
+
+    leak = commands.add_parser(
+        "leak",
+        parents=[common()],
+        help="repeat notebook 02 over seeds: how far is a validation score from the score outside?",
+        description="Train v1 the flawed way (augment, then split) and by group, over seeds. Writes a record.",
+    )
+    leak.add_argument("--data", dest="folder", metavar="DIR", help="folder of X-rays (default: the embedded default)")
+    leak.add_argument("--seeds", type=int, default=3, help="how many, counted from --seed (default 3)")
+    for name, value in LEAK.items():
+        leak.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=value, help=f"default {value}, as notebook 02"
+        )
+    leak.set_defaults(command=run_leak)
 
 
 def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
@@ -109,6 +126,28 @@ def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
     document = {"record": str(path), "curve": curve.summary(), "strength": curve.strength}
     records = [record for record in read_records(path.parent) if record["name"] == f"evidence-{name}"]
     return document, f"{evidence_table(records)}\n\nRecord: {path}. {NOT_CLINICAL}", 0
+
+
+def run_leak(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Repeat both ways of validating v1 over seeds."""
+    from fracturelab.cli.output import columns
+    from fracturelab.evaluation import summary_over_seeds
+    from fracturelab.records import read_record
+    from fracturelab.training.both_ways import FLAWED, HONEST, over_seeds
+
+    settings = {name: getattr(arguments, name) for name in LEAK}
+    for name, value in {"seeds": arguments.seeds, **settings}.items():
+        if value < 1:
+            raise FracturelabError(f"expected --{name.replace('_', '-')} of at least 1. Received: {value}")
+    seeds = [arguments.seed + number for number in range(arguments.seeds)]
+    path = over_seeds(seeds, arguments.folder, settings=settings, progress=not arguments.json)
+    runs = read_record(path)["results"]["runs"]
+    rows = [["way", "ROC AUC on validation", "outside"]]
+    for way in (FLAWED, HONEST):
+        rows.append(
+            [way, *(str(summary_over_seeds(run[way][part]["value"] for run in runs)) for part in ("val", "outside"))]
+        )
+    return {"record": str(path), "runs": runs}, f"{columns(rows, align='lll')}\n\nRecord: {path}. {NOT_CLINICAL}", 0
 
 
 def _fine_tuned(prepared: Any, weights: Any, *, seed: int) -> dict[str, Any]:
