@@ -32,7 +32,7 @@ KIND_WEIGHTS = np.array([0.10, 0.13, 0.06, 0.09, 0.13, 0.09, 0.07, 0.16, 0.07, 0
 
 _AT_ENDS = ("avulsion", "fracture dislocation")
 _NEAR_ENDS = ("impacted",)
-JAG = 128
+JAG = 512
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Fracture:
         depth: How much of the bone the cut takes away, 0 to 1.
         sense: +1 or -1, the side that breaks or opens.
         reach: Length of a longitudinal cut, or of the lesion.
-        jag: (128,) raggedness of the cut.
+        jag: (512,) raggedness of the cut.
         chips: Loose fragments as (a, v, half axis, half axis, tilt).
     """
 
@@ -137,8 +137,8 @@ def draw_fracture(
     sense = int(r.choice([-1, 1]))
     u = lambda lo, hi: float(r.uniform(lo, hi))  # noqa: E731
     jag = r.standard_normal(JAG)
-    kernel = np.exp(-0.5 * (np.arange(-12, 13) / u(1.0, 4.0)) ** 2)
-    jag = np.convolve(np.pad(jag, 12, mode="wrap"), kernel / np.sqrt((kernel**2).sum()), "valid") * half * u(0.05, 0.22)
+    kernel = np.exp(-0.5 * (np.arange(-48, 49) / u(4.0, 16.0)) ** 2)
+    jag = np.convolve(np.pad(jag, 48, mode="wrap"), kernel / np.sqrt((kernel**2).sum()), "valid") * half * u(0.05, 0.22)
     line = max(u(0.02, 0.06) + 0.10 * s * half, pixel * u(0.7, 1.0) * (0.8 + 0.7 * s))
     over = max(s - 1.0, 0.0)
     line *= 1 + 0.9 * over

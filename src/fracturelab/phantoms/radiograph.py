@@ -6,7 +6,7 @@ image with and without it agree everywhere else, bit for bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -15,6 +15,8 @@ from fracturelab.phantoms.chance import noise
 from fracturelab.phantoms.sources import Source
 
 F = np.float32
+# The least share of the beam that the detector still tells apart.
+FLOOR = 3e-4
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,20 @@ def draw_exposure(rng: np.random.Generator, source: Source, h: int, w: int, *, g
     )
 
 
+def for_thickness(exposure: Exposure, thickest: float) -> Exposure:
+    """Automatic exposure: thick parts are taken with a harder beam, which both tissue and bone attenuate less.
+
+    Args:
+        exposure: The exposure of a limb.
+        thickest: The thickest soft tissue on the plate in cm.
+    """
+    peak = exposure.soft * thickest
+    if peak <= 2.6:
+        return exposure
+    factor = float((2.6 / peak) ** 0.75)
+    return replace(exposure, soft=exposure.soft * factor, bone=exposure.bone * factor**0.6)
+
+
 def enlarge(z: np.ndarray, h: int, w: int) -> np.ndarray:
     """Bilinear enlargement of a small map to (h, w), float32, separable."""
 
@@ -141,9 +157,9 @@ def prepare_plate(rng: np.random.Generator, exposure: Exposure, other: np.ndarra
     beam = np.exp(-attenuation)
     stray = slow(beam, 24, 2.2) * F(e.scatter) if e.scatter > 0.01 else None
     log = (
-        -np.log(np.maximum((beam + stray) / F(1 + e.scatter), F(2e-3)))
+        -np.log(np.maximum((beam + stray) / F(1 + e.scatter), F(FLOOR)))
         if stray is not None
-        else np.minimum(attenuation, F(6.2))
+        else np.minimum(attenuation, F(-np.log(FLOOR)))
     )
     base = slow(log, 28, 2.0) * F(e.compress) if e.compress > 0.02 else None
     if base is not None:
@@ -179,7 +195,7 @@ def develop(plate: Plate, bone: np.ndarray, box=None) -> np.ndarray:
     if e.blur > 0.25:
         z = gaussian_filter(z, e.blur, truncate=3.0)
     z += F(e.noise) * np.sqrt(np.maximum(z, 0)) * plate.white[part]
-    np.maximum(z, F(2e-3), out=z)
+    np.maximum(z, F(FLOOR), out=z)
     np.log(z, out=z)
     np.negative(z, out=z)
     if plate.base is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fracturelab.errors import FracturelabError
 
 # Changes whenever a seed gives another image; part of the name of every cached set.
-GENERATOR_VERSION = "3"
+GENERATOR_VERSION = "4"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fracturelab.phantoms.chance import grain, noise, stream
 from fracturelab.phantoms.confounders import add_capsule, add_hardware, cast_map, ring
 from fracturelab.phantoms.fractures import choose_site
 from fracturelab.phantoms.projection import bone_box, frame, pixel_of
-from fracturelab.phantoms.radiograph import Plate, draw_exposure, enlarge, prepare_plate
+from fracturelab.phantoms.radiograph import Plate, draw_exposure, enlarge, for_thickness, prepare_plate
 from fracturelab.phantoms.shapes import Bone, thickness
 from fracturelab.phantoms.skeleton import Skeleton, turn
 from fracturelab.phantoms.sources import Source
@@ -181,6 +181,7 @@ def make_view(
     exposure = draw_exposure(rng("exposure"), source, h, w, grid=flags["grid"])
     soft = _soft_tissue(k, shape, place, scale, extra)
     soft = soft * (1 + F(0.025) * noise(rng("muscle"), h, w, size=8.0))
+    exposure = for_thickness(exposure, float(soft.max()))
     other = soft * F(exposure.soft)
     has_cast = bool(flags["cast"] and region not in _TRUNK)
     if has_cast:
