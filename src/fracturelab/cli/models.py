@@ -113,15 +113,16 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     if "weights" in settings:
         settings["weights"] = settings["weights"].to_dict()
     recipe = training.train_v1 if arguments.recipe == "v1" else training.train_v2
-    fit = recipe(prepared, work_dir=work, progress=show, **fitted)
-    if arguments.calibrate:
-        from fracturelab.training.calibration import calibrated
-
-        fit = calibrated(fit, prepared)
-    evaluations = saving.evaluate_parts(fit, prepared)
     name = arguments.out.stem
-    card = saving.card_of(fit, prepared, name=name, evaluations=evaluations)
-    saving.save_fit(fit, arguments.out, card)
+    with saving.work_folder(reports_folder(), prepared, settings) as work:
+        fit = recipe(prepared, work_dir=work, progress=show, **fitted)
+        if arguments.calibrate:
+            from fracturelab.training.calibration import calibrated
+
+            fit = calibrated(fit, prepared)
+        evaluations = saving.evaluate_parts(fit, prepared)
+        card = saving.card_of(fit, prepared, name=name, evaluations=evaluations)
+        saving.save_fit(fit, arguments.out, card)
     record = saving.record_fit(
         f"training-{plain_name(name)}", fit, prepared, evaluations=evaluations, folder=results
     )  # fmt: skip
