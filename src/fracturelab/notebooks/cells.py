@@ -98,10 +98,13 @@ def smaller_png(encoded: str, *, colours: int = 64) -> str:
         colours: Size of the palette.
 
     Returns:
-        The picture in base64; the one given if it is as small.
+        The picture in base64; the one given if it is as small, or no picture.
     """
-    with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
-        few = picture.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+            few = picture.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    except (OSError, ValueError):
+        return encoded
     target = io.BytesIO()
     few.save(target, "PNG", optimize=True)
     smaller = base64.b64encode(target.getvalue()).decode("ascii")
