@@ -77,4 +77,3 @@ def lime_maps(
             weights[piece] = weight
         result[number] = weights[pieces]
     return result if signed else np.maximum(result, 0)
-
