@@ -156,6 +156,7 @@ def test_table_and_sheet_can_be_taken_home(reader):
 def test_words_say_less_the_nearer_the_threshold():
     assert "toss-up" in in_words(0.41, 0.4)
     assert "Leaning towards fractured" in in_words(0.6, 0.4)
+    assert "Leaning towards fractured" in in_words(0.64, 0.2)  # far above a low threshold, and yet 1 in 3 is normal
     assert "Clearly fractured" in in_words(0.99, 0.4)
     assert "Clearly normal" in in_words(0.01, 0.4)
     assert "Clearly" in in_words(1.0, 0.0)

@@ -68,5 +68,5 @@ def blend(image: NDArray[np.uint8], heat: NDArray, *, opacity: float) -> NDArray
     warm = np.clip(np.nan_to_num(heat.astype(np.float32)), 0, 1)
     place = np.linspace(0, 1, len(_WARM))
     colour = np.stack([np.interp(warm, place, channel) for channel in _WARM.T], axis=-1)
-    share = (opacity * np.sqrt(warm))[..., np.newaxis]
+    share = (opacity * warm)[..., np.newaxis]
     return np.rint(grey[..., np.newaxis] * (1 - share) + colour * share).astype(np.uint8)

@@ -10,10 +10,11 @@ import numpy as np
 NOT_CLINICAL = "Not for clinical use"
 CLOSE = 0.5
 CLEAR = 1.5
+SURE = 0.8
 
 
 def in_words(probability: float, threshold: float) -> str:
-    """How sure an answer is, by its distance from the model's threshold in log odds.
+    """How sure an answer is, by its distance from the model's threshold in log odds, and by the probability itself.
 
     Args:
         probability: P(fractured).
@@ -21,7 +22,8 @@ def in_words(probability: float, threshold: float) -> str:
 
     Returns:
         A sentence. Within 0.5 of the threshold the answer is called a toss-up: another picture of the same bone could
-        well fall on its other side; from 1.5 on it is called clear for this model, which can still be wrong.
+        well fall on its other side. From 1.5 on it is called clear for this model, which can still be wrong, if the
+        probability of what it is called is 0.8 or more: a low threshold alone makes nothing clear.
     """
     limits = np.clip([probability, threshold], 1e-4, 1 - 1e-4)
     own, line = np.log(limits / (1 - limits))
@@ -29,9 +31,10 @@ def in_words(probability: float, threshold: float) -> str:
     side = "fractured" if probability >= threshold else "normal"
     if distance < CLOSE:
         return "A toss-up: the answer lies at the model's threshold and says next to nothing."
-    if distance < CLEAR:
+    own_side = probability if side == "fractured" else 1 - probability
+    if distance < CLEAR or own_side < SURE:
         return f"Leaning towards {side}, but not sure: a slightly different picture could change the answer."
-    return f"Clearly {side} to this model. It is wrong at times even when it is sure; see how often below."
+    return f"Clearly {side} to this model. It is wrong at times even when it is sure; its test results say how often."
 
 
 def model_facts(card: Mapping[str, Any]) -> list[str]:
