@@ -67,7 +67,9 @@ def trained(tmp_path_factory):
     data = dataset(home / "xrays")
     model = home / "models" / "small.keras"
     argv = ["train", "v1", "--data", str(data), "--out", str(model), "--size", "32", "--epochs", "3", "--seed", "4"]
-    assert cli.main([*argv, "--results", str(home / "results"), "--json"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)  # checkpoints go to reports/ of the working folder
+        assert cli.main([*argv, "--results", str(home / "results"), "--json"]) == 0
     return {"home": home, "data": data, "model": model, "outside": dataset(home / "outside", n=20, first=1000)}
 
 

@@ -146,6 +146,34 @@ def test_own_data_go_to_a_run_of_their_own_and_leave_the_tracked_notebooks_alone
     assert str(run.relative_to(project)) in capfd.readouterr().out
 
 
+def test_real_images_of_ones_own_never_end_up_in_a_tracked_notebook(project, capfd):
+    (project / "realimages" / "examples").mkdir(parents=True)
+    Image.new("L", (40, 30), 90).save(project / "realimages" / "examples" / "a.png")
+    where = "from fracturelab.places import reports_folder, models_folder\nprint(reports_folder(), models_folder())"
+    path = written(project / "notebooks" / "04_real.ipynb", where, parameters="DATA = None")
+    assert main(["--only", "04"]) == 0
+    assert f"{project / 'reports'} {project / 'models'}" in printed(path)
+
+    Image.new("L", (40, 30), 90).save(project / "realimages" / "mine.png")
+    before = path.read_bytes()
+    assert main([]) == 0
+    assert path.read_bytes() == before
+    assert printed(project / "notebooks" / "01_first.ipynb")  # the others are run in place
+    [copy] = (project / "reports" / "runs").glob("realimages-*/04_real.ipynb")
+    assert f"{copy.parent} {project / 'models'}" in printed(copy)
+    said = capfd.readouterr().out
+    assert "realimages/ holds X-rays of your own" in said
+    assert str(copy.relative_to(project)) in said
+
+
+def test_figures_are_kept_whatever_backend_the_terminal_uses(project, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    path = written(project / "notebooks" / "01_first.ipynb", "import matplotlib.pyplot as plt; plt.plot([1]);")
+    assert main(["--only", "01"]) == 0
+    outputs = nbformat.read(path, as_version=4).cells[-1].outputs
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
 def test_without_training_a_run_takes_the_models_of_the_last_one_over_the_same_data(project, tmp_path):
     data = xrays(tmp_path / "ward")
     earlier = project / "reports" / "runs" / "ward-20260101-120000" / "models"

@@ -167,9 +167,10 @@ def run_realimages(arguments: argparse.Namespace) -> tuple[object, str, int]:
     left = ", ".join(f"{number_} {reason}" for reason, number_ in filled.left_out.items() if number_) or "none"
     text = (
         f"{len(filled.table)} X-rays ({fractured} fractured) are in {filled.folder}; labels.csv has the details.\n"
-        f"Source: {filled.source}. Licence: {filled.licence}.\nLeft out: {left}.\n"
-        "Next: make notebooks ONLY=04"
+        f"Source: {filled.source}. Licence: {filled.licence}.\nLeft out: {left}."
     )
+    if arguments.out is None:
+        text += "\nNext: make notebooks ONLY=04"
     return document, text, 0
 
 

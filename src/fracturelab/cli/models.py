@@ -6,7 +6,6 @@ import argparse
 import ast
 import os
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -42,6 +41,7 @@ def add_commands(commands: Any) -> None:
     train.add_argument("--weights", default="auto", help="v2: auto (default), imagenet, bundled, none or a file")
     train.add_argument("--size", type=int, metavar="PX", help="side of the input (v1: 128; v2: what suits the weights)")
     train.add_argument("--epochs", type=int, help="most epochs (v2: of fine-tuning; 0 keeps the frozen probe)")
+    train.add_argument("--calibrate", action="store_true", help="scale the answers to the validation images' share")
     train.add_argument("--results", type=Path, metavar="DIR", help="where the record goes (default reports/results)")
     train.set_defaults(command=run_train)
 
@@ -112,17 +112,20 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     settings = {**fitted, "recipe": arguments.recipe}
     if "weights" in settings:
         settings["weights"] = settings["weights"].to_dict()
-    work = saving.work_folder(reports_folder(), prepared, settings)
     recipe = training.train_v1 if arguments.recipe == "v1" else training.train_v2
-    fit = recipe(prepared, work_dir=work, progress=show, **fitted)
-    evaluations = saving.evaluate_parts(fit, prepared)
     name = arguments.out.stem
-    card = saving.card_of(fit, prepared, name=name, evaluations=evaluations)
-    saving.save_fit(fit, arguments.out, card)
+    with saving.work_folder(reports_folder(), prepared, settings) as work:
+        fit = recipe(prepared, work_dir=work, progress=show, **fitted)
+        if arguments.calibrate:
+            from fracturelab.training.calibration import calibrated
+
+            fit = calibrated(fit, prepared)
+        evaluations = saving.evaluate_parts(fit, prepared)
+        card = saving.card_of(fit, prepared, name=name, evaluations=evaluations)
+        saving.save_fit(fit, arguments.out, card)
     record = saving.record_fit(
         f"training-{plain_name(name)}", fit, prepared, evaluations=evaluations, folder=results
     )  # fmt: skip
-    shutil.rmtree(work, ignore_errors=True)
 
     document = {
         "model": str(arguments.out),

@@ -145,6 +145,7 @@ def build_backbone(
         from fracturelab.models.weights import load_into
 
         load_into(model, weights_path)
+    model = keras.Model(inputs, model.output, name=model.name)  # one input, where the builder made a list of one
     model.trainable = trainable
     return model
 

@@ -16,6 +16,7 @@ from fracturelab.models.weights import WeightsInfo, load_into, resolve
 
 if TYPE_CHECKING:
     import keras
+    from numpy.typing import NDArray
 
 FEATURES = "features"
 STANDARDISE = "standardise"
@@ -89,6 +90,32 @@ def build_transfer_model(
     x = layers.Dropout(dropout, name="dropout")(x)
     name = re.sub(r"[^A-Za-z0-9_]+", "_", backbone).lower()
     return keras.Model(base.input, output_layer(classes)(x), name=f"transfer_{name}")
+
+
+def settle_norms(model: keras.Model, images: NDArray) -> None:
+    """Set the moments of a random backbone's batch norms to those of some images, in one pass.
+
+    Born with mean 0 and variance 1, they let the signal of a deep random network fade (MobileNet: to 1e-20) or grow; a
+    control on random weights would then be unable to answer at all. Pretrained weights bring their own moments.
+
+    Args:
+        model: From `build_transfer_model`; only its batch norms change, and they stay frozen.
+        images: (n, size, size, 1), grey levels 0..255; some thirty suffice.
+    """
+    import keras
+    import numpy as np
+
+    norms = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.name != STANDARDISE
+    ]
+    before = [(layer.trainable, layer.momentum) for layer in norms]
+    for layer in norms:
+        layer.trainable, layer.momentum = True, 0.0
+    model(np.asarray(images, np.float32), training=True)
+    for layer, (trainable, momentum) in zip(norms, before, strict=True):
+        layer.trainable, layer.momentum = trainable, momentum
 
 
 def freeze_line(model: keras.Model) -> str:

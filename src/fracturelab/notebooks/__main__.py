@@ -15,10 +15,11 @@ from typing import Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.notebooks.running import Failure, find_notebooks, run_notebook
-from fracturelab.places import MODELS, REPORTS, models_folder, project_folder, reports_folder
+from fracturelab.places import MODELS, REPORTS, models_folder, project_folder, realimages_folder, reports_folder
 
 LARGEST = 1_000_000
 TRAINING = ("02", "03")
+REAL_IMAGES = "04"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,25 +52,39 @@ def run_all(arguments: argparse.Namespace) -> int:
     paths = find_notebooks(folder, only=re.findall(r"[\w-]+", arguments.only), everything=arguments.all)
     parameters = _parameters(arguments)
     environment: dict[str, str] = {}
-    reports = reports_folder()
+    reports = run = reports_folder()
+    apart: list[Path] = []  # notebooks that are run as copies, because what they show must not end up in a commit
     if parameters:
-        reports = _run_folder(arguments.data)
-        environment = {REPORTS: str(reports), MODELS: str(_models(reports, paths))}
-        print(f"A run of its own: notebooks, figures and results go to {_short(reports)}")
+        apart, run = paths, _run_folder(arguments.data)
+        environment = {REPORTS: str(run), MODELS: str(_models(run, paths))}
+        print(f"A run of its own: notebooks, figures and results go to {_short(run)}")
     else:
         print("The embedded default: synthetic X-rays, no download. Notebooks are run in place.")
+        apart = [path for path in paths if path.name.startswith(REAL_IMAGES)] if _own_real_images() else []
+        if apart:
+            run = _run_folder(realimages_folder())
+            environment = {REPORTS: str(run)}
+            print(f"realimages/ holds X-rays of your own: what shows them goes to {_short(run)}")
     began, clock = datetime.now(UTC), time.perf_counter()
+    outs: list[Path] = []
     for number, path in enumerate(paths, 1):
-        out = reports / path.name if parameters else path
-        failure = _with_progress(path, out, f"[{number}/{len(paths)}]", parameters, environment, arguments)
+        out, extra = (run / path.name, environment) if path in apart else (path, {})
+        outs.append(out)
+        failure = _with_progress(path, out, f"[{number}/{len(paths)}]", parameters, extra, arguments)
         if failure is not None:
             _explain(failure, path, None if out == path else out)
             return 2 if failure.mendable else 1
         if out.stat().st_size > LARGEST:
             print(f"      {out.name} is over 1 MB ({out.stat().st_size / 1e6:.1f} MB)")
-    _summarise(reports, paths if not parameters else [reports / path.name for path in paths], began)
+    _summarise([reports] * (len(apart) < len(paths)) + [run] * bool(apart), outs, began)
     print(f"\n{time.perf_counter() - clock:.0f} s in all. Not for clinical use.")
     return 0
+
+
+def _own_real_images() -> bool:
+    from fracturelab.realimages import has_own_images
+
+    return realimages_folder().is_dir() and has_own_images(realimages_folder())
 
 
 def _parameters(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -156,13 +171,13 @@ def _explain(failure: Failure, path: Path, copy: Path | None) -> None:
         print(f"The notebook up to there: {_short(copy)}", file=sys.stderr)
 
 
-def _summarise(reports: Path, notebooks: Sequence[Path], began: datetime) -> None:
+def _summarise(reports: Sequence[Path], notebooks: Sequence[Path], began: datetime) -> None:
     """Say where to look, and the main numbers of the records that this run wrote."""
     from fracturelab.cli.output import columns
     from fracturelab.records import read_records
 
     rows = [["model", "tested on", "images", "ROC AUC", "95% interval"]]
-    for record in read_records(reports / "results"):
+    for record in [record for place in reports for record in read_records(place / "results")]:
         if datetime.fromisoformat(record["created"]) < began.replace(microsecond=0):
             continue
         results = record["results"]
@@ -178,9 +193,10 @@ def _summarise(reports: Path, notebooks: Sequence[Path], began: datetime) -> Non
     print("\nWhere to look:")
     for notebook in notebooks:
         print(f"  {_short(notebook)}")
-    for name, what in (("figures", "figures"), ("results", "run records")):
-        if (reports / name).is_dir():
-            print(f"  {_short(reports / name)}  ({what})")
+    for place in reports:
+        for name, what in (("figures", "figures"), ("results", "run records")):
+            if (place / name).is_dir():
+                print(f"  {_short(place / name)}  ({what})")
 
 
 def _short(path: Path) -> str:

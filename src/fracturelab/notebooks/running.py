@@ -143,6 +143,7 @@ def _clean(ipython: str) -> dict[str, str]:
         "IPYTHONDIR": ipython,
         "PYTHONHASHSEED": "0",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
         "TQDM_DISABLE": "1",
     }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from fracturelab.errors import FracturelabError
 from fracturelab.models.files import save_model
 from fracturelab.records import package_versions, plain, write_record
 from fracturelab.training.fitting import Fit, predict
@@ -169,15 +173,50 @@ def record_fit(
     )
 
 
-def work_folder(reports: str | Path, prepared: Prepared, settings: Mapping[str, Any]) -> Path:
-    """Name the folder for checkpoints of one run: the same data, split and settings find it again, others never do.
+@contextlib.contextmanager
+def work_folder(reports: str | Path, prepared: Prepared, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Lend the folder for checkpoints of one run: the same data, split and settings find it again, others never do.
+
+    A run that was stopped goes on there. The folder is removed when the run is done, and kept when it fails. While
+    another process works on the very same run, this one gets a folder of its own.
 
     Args:
         reports: The reports folder.
         prepared: The data.
         settings: All that the fit follows from.
+
+    Yields:
+        The folder.
+
+    Raises:
+        FracturelabError: It cannot be made.
     """
     split = prepared.table["split"].fillna("").tolist()
     content = [prepared.hashes.tolist(), prepared.labels.tolist(), split, prepared.size, package_versions()]
     key = hashlib.sha256(json.dumps([content, plain(dict(settings))], sort_keys=True).encode()).hexdigest()
-    return Path(reports) / "checkpoints" / key[:16]
+    folder = Path(reports) / "checkpoints" / key[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "lock", "ab")  # noqa: SIM115 - held open while the run lasts
+    except OSError as error:
+        raise FracturelabError(f"{folder}: checkpoints cannot be written ({error.strerror or error})") from error
+    with lock:
+        if _locked(lock):
+            yield folder
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            with tempfile.TemporaryDirectory(prefix=f"{key[:16]}-", dir=folder.parent) as own:
+                yield Path(own)
+
+
+def _locked(file: IO[bytes]) -> bool:
+    """Lock an open file for as long as it is open, unless another process has; without locks, take it as locked."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

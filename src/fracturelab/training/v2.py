@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, split_at, unfreeze
+from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, settle_norms, split_at, unfreeze
 from fracturelab.models.weights import WeightsInfo, resolve
 from fracturelab.pipeline import Augmentation, batches, epoch_order
 from fracturelab.training import features
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+SETTLING = 32  # training images that a random backbone's batch norms are set by
 VIEWS = Augmentation(rotation=10.0, shift=0.04, zoom=0.08, contrast=0.15, brightness=0.05)
 
 
@@ -101,6 +102,8 @@ def train_v2(
     )  # fmt: skip
     if progress and info.kind != "none":
         print(info.sentence)
+    if info.kind == "none":
+        settle_norms(model, prepared.images[train[:SETTLING]])
     line = freeze_line(model)
     trunk, top = split_at(model, line)
     kept = _views_that_fit(trunk, rows=len(train) + len(val), views=views, limit=store_limit) if fine_tune_epochs else 0

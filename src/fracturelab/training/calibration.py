@@ -1,0 +1,100 @@
+"""Probabilities that mean what they say: Platt scaling on validation images, folded into the last layer.
+
+A head that was trained with both classes weighing the same answers as if half of all X-rays were fractured. Platt's
+scaling (*Probabilistic outputs for support vector machines*, 1999) fits `sigmoid(slope * logit + shift)` to validation
+labels; for a positive slope it changes no ranking and no AUC, and since it is linear it becomes part of the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fracturelab.errors import FracturelabError
+from fracturelab.training.fitting import Fit, predict
+from fracturelab.training.prepare import Prepared
+
+if TYPE_CHECKING:
+    import keras
+
+_EPSILON = 1e-7
+
+
+@dataclass(frozen=True)
+class PlattScaling:
+    """A straight line from logit to logit.
+
+    Attributes:
+        slope: Below 1: the answers were too sure.
+        shift: Below 0: fractures are rarer than the answers took them to be.
+    """
+
+    slope: float
+    shift: float
+
+    def __call__(self, probabilities: ArrayLike) -> np.ndarray:
+        """Calibrated probabilities, of the shape given."""
+        return 1 / (1 + np.exp(-(self.slope * _logit(probabilities) + self.shift)))
+
+
+def _logit(probabilities: ArrayLike) -> np.ndarray:
+    p = np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON)
+    return np.log(p / (1 - p))
+
+
+def fit_platt(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
+    """Fit the two numbers on images that trained nothing.
+
+    Args:
+        labels: (n,) 0 or 1, both present.
+        probabilities: (n,) P(fractured).
+
+    Returns:
+        The scaling.
+
+    Raises:
+        FracturelabError: One class only, or answers that rank the fractured images below the normal ones.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    labels = np.asarray(labels, np.int64)
+    if len(np.unique(labels)) < 2:
+        raise FracturelabError("expected validation images of both classes to calibrate on. Received: one class")
+    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(_logit(probabilities)[:, None], labels)
+    slope, shift = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    if slope <= 0:
+        raise FracturelabError("expected a model that ranks fractured X-rays higher. Received: one to be turned around")
+    return PlattScaling(slope, shift)
+
+
+def fold_in(model: keras.Model, scaling: PlattScaling) -> None:
+    """Make a scaling part of a binary model's last layer.
+
+    Raises:
+        FracturelabError: The last layer is not a dense layer with one sigmoid.
+    """
+    dense = model.layers[-1]
+    if getattr(dense, "units", None) != 1 or getattr(dense.activation, "__name__", "") != "sigmoid":
+        raise FracturelabError(f"expected a last layer with one sigmoid. Received: {dense.name}")
+    kernel, bias = dense.get_weights()
+    dense.set_weights([kernel * scaling.slope, bias * scaling.slope + scaling.shift])
+
+
+def calibrated(fit: Fit, prepared: Prepared) -> Fit:
+    """Calibrate a fit on its validation images; the model changes in place, the threshold moves along.
+
+    Args:
+        fit: The fit.
+        prepared: Its data.
+
+    Returns:
+        The fit with its new threshold, and `calibration` in its recipe.
+    """
+    rows = prepared.rows("val")
+    scaling = fit_platt(prepared.labels[rows], predict(fit.model, prepared.images, rows=rows))
+    fold_in(fit.model, scaling)
+    recipe = {**fit.recipe, "calibration": {"slope": scaling.slope, "shift": scaling.shift, "images": len(rows)}}
+    return replace(fit, threshold=float(scaling(fit.threshold)), recipe=recipe)

@@ -1,0 +1,147 @@
+"""The notebooks themselves, executed on small settings given through their parameters cell."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from fracturelab.datasets import file_hashes, read_dataset
+from fracturelab.evaluation import evaluate
+from fracturelab.models.cnn import build_cnn
+from fracturelab.models.files import save_model
+from fracturelab.notebooks import run_notebook
+from fracturelab.phantoms import write_set
+from fracturelab.places import MODELS, REPORTS
+from fracturelab.prediction import load_predictor
+from fracturelab.records import read_record
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+
+
+@pytest.fixture(scope="module")
+def xrays(tmp_path_factory) -> Path:
+    """Forty small synthetic X-rays, half of them fractured; one file is cut off."""
+    folder = write_set(tmp_path_factory.mktemp("data") / "some x-rays", n=41, seed=5, size=72)
+    path = sorted((folder / "images").iterdir())[7]
+    path.write_bytes(path.read_bytes()[:900])
+    return folder
+
+
+def run(number: str, folder: Path, **parameters: object):
+    """Execute a notebook on these settings; what it failed with, its cells' printed text, and its reports folder."""
+    [path] = FOLDER.glob(f"{number}_*.ipynb")
+    reports = folder / "reports"
+    environment = {REPORTS: str(reports), MODELS: str(folder / "models")}
+    before = path.read_bytes()
+    failure = run_notebook(path, folder / path.name, parameters=parameters, environment=environment, timeout=500)
+    assert path.read_bytes() == before  # a run over other data leaves the tracked notebook alone
+    outputs = [
+        output for cell in nbformat.read(folder / path.name, as_version=4).cells for output in cell.get("outputs", [])
+    ]
+    said = [output.get("text", "") + "".join(output.get("data", {}).get("text/markdown", "")) for output in outputs]
+    return failure, "\n".join(said), reports
+
+
+def test_01_shows_measures_and_records(tmp_path, xrays):
+    before = {path: path.read_bytes() for path in sorted(xrays.rglob("*")) if path.is_file()}
+    failure, said, reports = run("01", tmp_path, DATA=str(xrays), SIZE=64, SHOWN=4, COPIES=160, ORIGINALS=40)
+    assert failure is None
+    assert "41 files, 1 of them unreadable; 40 are readable and labelled" in said
+    assert {path: path.read_bytes() for path in sorted(xrays.rglob("*")) if path.is_file()} == before
+    results = read_record(reports / "results" / "01-audit.json")["results"]
+    assert (results["normal"] + results["fractured"], results["unreadable"]) == (40, 1)
+    traps = results["traps"]
+    assert traps["augment_first"]["share"] > 0.9  # four copies of each original: nearly all have a sibling in training
+    assert f"({traps['augment_first']['share']:.0%}) have a near copy in training" in said
+    assert traps["four_images"]["low"] == pytest.approx(0.51, abs=0.005)
+    gaps = traps["resizing"]
+    assert gaps["image_dataset_from_directory against load_img"]["largest"] > 5
+    assert gaps["ours in training against ours elsewhere"] == {"largest": 0.0, "mean": 0.0}
+    remembered = {name: found["metrics"]["accuracy"] for name, found in traps["remembering"].items()}
+    assert remembered["split by image"]["low"] > remembered["split by group"]["value"]
+    figures = sorted(path.name for path in (reports / "figures").glob("01-*.png"))
+    assert {"01-normal.png", "01-fractured.png", "01-shortcuts.png", "01-trap-split.png"} <= set(figures)
+    assert str(xrays.parent) not in (tmp_path / "01_explore_the_data.ipynb").read_text().replace(repr(str(xrays)), "")
+
+
+def saved_model(path: Path, *, seed: int, trained_on: list[str]) -> None:
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    metrics = {"validation": {"metrics": {"roc_auc": {"value": 0.9, "low": 0.8, "high": 0.95}}}}
+    card = {"name": path.stem, "threshold": 0.5, "train_hashes": trained_on, "val_hashes": [], "metrics": metrics}
+    save_model(build_cnn(input_size=32), path, card)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, xrays) -> Path:
+    """Three untrained models; by their cards they were trained on the first twelve X-rays."""
+    folder = tmp_path_factory.mktemp("saved") / "models"
+    hashes = file_hashes(read_dataset(xrays)["path"].tolist())[:12]
+    for seed, name in enumerate(("v1-flawed", "v1", "v2")):
+        saved_model(folder / "local" / f"{name}.keras", seed=seed, trained_on=hashes)
+    return folder
+
+
+def real_images(folder: Path, kind: str, xrays: Path) -> Path:
+    table = read_dataset(xrays).dropna(subset="label")
+    table = table.drop(index=7)  # cut off
+    rows = {"labelled": table.tail(10), "one class": table[table["label"] == 1].tail(4), "unlabelled": table.tail(3)}[
+        kind
+    ]
+    for number, row in enumerate(rows.itertuples()):
+        place = folder if kind == "unlabelled" else folder / ("fractured" if row.label else "normal")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number:02d}.png").write_bytes(Path(row.path).read_bytes())
+    (folder / ("" if kind == "unlabelled" else "fractured") / "cut.png").write_bytes(Path(row.path).read_bytes()[:300])
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["labelled", "one class", "unlabelled"])
+def test_04_judges_saved_models_on_what_they_have_not_seen(tmp_path, xrays, models, kind):
+    shutil.copytree(models, tmp_path / "models")
+    if kind == "one class":
+        (tmp_path / "models" / "local" / "v1-flawed.keras").unlink()  # this one may be missing
+    real = real_images(tmp_path / "real", kind, xrays)
+    failure, said, reports = run("04", tmp_path, DATA=str(xrays), REALIMAGES=str(real), SHOWN=6, MISTAKES=3)
+    assert failure is None
+    assert "cannot be read and is left out: cut.png" in said
+    assert "11 used in training" in said  # and the one that is cut off
+    tested = read_record(reports / "results" / "04-v1.json")["results"]["evaluations"]
+    assert tested["held-out test part"]["n"] == 41 - 12
+    if kind == "unlabelled":
+        assert list(tested) == ["held-out test part"]
+        assert "have no labels" in said
+    else:
+        words = {"labelled": "too wide to conclude", "one class": "AUC is undefined with one class"}[kind]
+        assert words in said
+        assert_equal_to_python(tested["real images"], tmp_path / "models" / "local" / "v1.keras", real)
+    pairs = read_record(reports / "results" / "04-comparison.json")["results"]["comparisons"]
+    assert ("v1 flawed against v1, held-out test part" in pairs) == (kind != "one class")
+    assert pairs["v1 against v2, held-out test part"]["n"] == 29
+    assert (reports / "figures" / "04-real-images.png").is_file()
+
+
+def assert_equal_to_python(found: dict, model: Path, real: Path) -> None:
+    """Scores in the notebook's record are those of `predict_files` and `evaluate`."""
+    table = read_dataset(real)
+    rows = load_predictor(model).predict_files(table["path"].tolist())
+    kept = [number for number, row in enumerate(rows) if "error" not in row]
+    assert len(kept) == len(rows) - 1
+    probabilities = [rows[number]["p_fracture"] for number in kept]
+    expected = evaluate(table["label"].to_numpy(int)[kept], probabilities, threshold=0.5)
+    assert found["n"] == expected.n
+    assert found["confusion_matrix"] == expected.confusion_matrix
+    for name in ("roc_auc", "brier"):
+        assert found["metrics"][name]["value"] == pytest.approx(expected.metrics[name].value, abs=1e-6)
+
+
+def test_04_says_which_notebooks_come_first(tmp_path, xrays):
+    failure, _, reports = run("04", tmp_path, DATA=str(xrays))
+    assert failure is not None
+    assert failure.mendable
+    assert "run notebooks 02 and 03 first" in failure.message
+    assert not (reports / "results").exists()
