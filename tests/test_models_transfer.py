@@ -9,6 +9,7 @@ from fracturelab.models.transfer import (
     build_transfer_model,
     default_input_size,
     freeze_line,
+    settle_norms,
     split_at,
     unfreeze,
 )
@@ -76,6 +77,16 @@ def test_batch_norm_stays_in_inference_mode():
     model.fit(IMAGES, np.array([0, 1, 0]), verbose=0)
     for weight, old in zip(model.non_trainable_weights, before, strict=True):
         np.testing.assert_array_equal(weight, old)
+
+
+def test_a_random_backbone_can_answer_once_its_norms_are_settled():
+    model = random_model(backbone_options={"alpha": 0.25})
+    features = keras.Model(model.input, model.get_layer(FEATURES).output)
+    faded = np.ptp(np.asarray(features(IMAGES, training=False)), axis=0).max()
+    settle_norms(model, IMAGES)
+    settled = np.ptp(np.asarray(features(IMAGES, training=False)), axis=0).max()
+    assert faded < 1e-3 < 0.05 < settled
+    assert len(model.trainable_weights) == 2
 
 
 def test_input_size_follows_the_weights_then_the_backbone():

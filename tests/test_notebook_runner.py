@@ -240,3 +240,22 @@ def test_the_summary_shows_numbers_of_this_run_only(project, capfd):
     time.sleep(1.1)
     assert main(["--only", "01"]) == 0
     assert "v9" not in capfd.readouterr().out
+
+
+def test_pictures_get_smaller_and_look_the_same():
+    import base64
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from fracturelab.notebooks.cells import smaller_png
+
+    grey = np.random.default_rng(0).integers(0, 256, (200, 300), dtype=np.uint8)
+    target = io.BytesIO()
+    Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 255)])).save(target, "PNG")
+    before = base64.b64encode(target.getvalue()).decode()
+    after = smaller_png(before)
+    assert len(after) < 0.6 * len(before)
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(after))).convert("L"))
+    assert np.abs(shown.astype(int) - grey).max() <= 6

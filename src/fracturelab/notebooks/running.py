@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +125,8 @@ def run_notebook(
             on_cell_start=starts,
         )
         try:
-            client.execute(env={**os.environ, **_clean(ipython), **(environment or {})})
+            # What a cell prints comes back through the notebook; the process's own stderr holds TensorFlow's greetings.
+            client.execute(env={**os.environ, **_clean(ipython), **(environment or {})}, stderr=subprocess.DEVNULL)
         except CellExecutionError as error:
             message = " ".join(_COLOUR.sub("", error.evalue).split())
             source = notebook.cells[reached].source

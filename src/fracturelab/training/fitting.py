@@ -73,15 +73,12 @@ def predict(model: keras.Model, images: ArrayLike, *, rows: ArrayLike | None = N
     Returns:
         float32 (n, outputs), or (n,) where the model has one output a row.
     """
-    import tensorflow as tf
-
     images = images if isinstance(images, np.ndarray) else np.asarray(images)
     rows = np.arange(len(images)) if rows is None else np.asarray(rows, np.int64)
-    forward = _forward(model)
-    parts = []
-    for start in range(0, len(rows), batch_size):
-        batch = images[rows[start : start + batch_size]].astype(np.float32)
-        parts.append(forward(tf.constant(batch)).numpy())
+    parts = [
+        model.predict_on_batch(images[rows[start : start + batch_size]].astype(np.float32))
+        for start in range(0, len(rows), batch_size)
+    ]
     result = np.concatenate(parts) if parts else np.zeros((0, *model.output_shape[1:]), np.float32)
     return result[:, 0] if result.ndim == 2 and result.shape[1] == 1 else result
 

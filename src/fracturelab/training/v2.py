@@ -81,7 +81,7 @@ def train_v2(
             kept, and if not even one fits the whole network runs in every epoch.
         store_dir: Where features are kept; None for `features.default_store_dir()`.
         work_dir: Where checkpoints go, so that a stopped run can go on; a folder of this run alone. None keeps none.
-        progress: Show progress bars and say which weights are used.
+        progress: Show progress bars, and say which weights were chosen where `weights` left that open.
 
     Returns:
         The fit; `candidates` has the validation scores of "probe" and "fine-tuned". With few validation images the
@@ -100,7 +100,7 @@ def train_v2(
         backbone, weights=info, input_size=prepared.size, backbone_options=backbone_options, classes=classes,
         dropout=dropout,
     )  # fmt: skip
-    if progress and info.kind != "none":
+    if progress and not isinstance(weights, WeightsInfo) and info.kind != "none":
         print(info.sentence)
     if info.kind == "none":
         settle_norms(model, prepared.images[train[:SETTLING]])
