@@ -108,7 +108,7 @@ def test_batches_standardise_mirror_and_weigh(two_stores):
     images, targets, weights = student.Batches(model, first=3, steps=2, **settings)[0]
     later = student.Batches(model, first=0, steps=5, **settings)[3]
     np.testing.assert_array_equal(images, later[0])
-    assert images.shape == (8, 40, 40, 1) and 0 <= images.min() and images.max() <= 255
+    assert images.shape == (8, 40, 40, 1) and images.min() >= 0 and images.max() <= 255
     # Four phantoms, then four real views: each teaches what it knows and no more.
     np.testing.assert_array_equal(weights["teacher_pool"], [0, 0, 0, 0, 1, 1, 1, 1])
     np.testing.assert_array_equal(weights["region"], [1, 1, 1, 1, 0, 0, 0, 0])
@@ -141,7 +141,9 @@ def test_a_stopped_run_ends_like_one_that_was_not(two_stores, tmp_path, monkeypa
     monkeypatch.setattr(run, "Batches", original)
     run.pretrain(tmp_path / "stopped", **settings)
 
-    logs = [[json.loads(x) for x in (tmp_path / f / "log.jsonl").read_text().splitlines()] for f in ("whole", "stopped")]
+    logs = [
+        [json.loads(x) for x in (tmp_path / f / "log.jsonl").read_text().splitlines()] for f in ("whole", "stopped")
+    ]
     assert [(x["stage"], x["step"]) for x in logs[0]] == [(x["stage"], x["step"]) for x in logs[1]]
     models = [
         bundle.pretrained_backbone(tmp_path / f, stages(run), backbone="MobileNetV2", options={"alpha": 0.35})
@@ -158,7 +160,9 @@ def test_exported_weights_give_the_features_of_the_run(two_stores, tmp_path):
 
     options = {"alpha": 0.35}
     first = stages(run)[:1]
-    run.pretrain(tmp_path / "run", backbone="MobileNetV2", options=options, phantoms=two_stores[0], real=None, stages=first)
+    run.pretrain(
+        tmp_path / "run", backbone="MobileNetV2", options=options, phantoms=two_stores[0], real=None, stages=first
+    )
     info = bundle.export(
         tmp_path / "run", first, backbone="MobileNetV2", options=options, name="tiny", origin="a test",
         licence="Apache-2.0", into=tmp_path / "weights",

@@ -22,8 +22,8 @@ SCALING = "tf"  # pretrained networks see grey / 127.5 - 1, three times
 ORIGIN_PHANTOMS = "fracturelab: phantoms alone"
 LICENCE_PHANTOMS = "Apache-2.0"
 ORIGIN_BOTH = (
-    "fracturelab: phantoms, then features of an ImageNet MobileNet (Howard et al. 2017, Google, Apache-2.0) on training "
-    "X-rays of FracAtlas (Abedeen et al., Scientific Data 2023) and their labels"
+    "fracturelab: phantoms, then features of an ImageNet MobileNet (Howard et al. 2017, Google, Apache-2.0) on "
+    "training X-rays of FracAtlas (Abedeen et al., Scientific Data 2023) and their labels"
 )
 LICENCE_BOTH = "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023, doi:10.1038/s41597-023-02432-4)"
 
@@ -52,7 +52,9 @@ def prepare_views(
         FracturelabError: Only one of real X-rays and teacher weights was given.
     """
     if (real is None) != (teacher_weights is None):
-        raise FracturelabError("expected real X-rays and a teacher's weights together, or neither. Received: one of them")
+        raise FracturelabError(
+            "expected real X-rays and a teacher's weights together, or neither. Received: one of them"
+        )
     folder = Path(folder)
     rendered = write_phantoms(
         folder / "phantoms", count=phantoms, size=VIEW_SIZE, seed=seed * 10_000_000 + 1_000_000, difficulty=(0.0, 0.7)

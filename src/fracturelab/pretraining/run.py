@@ -136,7 +136,8 @@ def run_stage(
     while done < stage.steps:
         steps = min(block, stage.steps - done)
         batches = Batches(
-            student, phantoms=phantoms, real=real, statistics=statistics, stage=stage, first=done, steps=steps, seed=seed
+            student, phantoms=phantoms, real=real, statistics=statistics, stage=stage, first=done, steps=steps,
+            seed=seed,
         )  # fmt: skip
         begun = time.time()
         logs = student.fit(batches, epochs=1, verbose=0).history

@@ -72,7 +72,13 @@ def open_chunks(folder: Path) -> list[Arrays]:
 
 
 def write_phantoms(
-    folder: Path, *, count: int, size: int, seed: int, difficulty: tuple[float, float], teacher: keras.Model | None = None
+    folder: Path,
+    *,
+    count: int,
+    size: int,
+    seed: int,
+    difficulty: tuple[float, float],
+    teacher: keras.Model | None = None,
 ) -> Path:
     """Render phantoms of the source "clinic", with every target they know.
 
@@ -110,7 +116,13 @@ def write_phantoms(
             arrays |= teacher_targets(teacher, np.stack([_enlarge(e["image"], side) for e in examples]))
         return arrays
 
-    settings = {"size": size, "seed": seed, "difficulty": list(difficulty), "count": count, "teacher": teacher is not None}
+    settings = {
+        "size": size,
+        "seed": seed,
+        "difficulty": list(difficulty),
+        "count": count,
+        "teacher": teacher is not None,
+    }
     return write_chunks(folder, -(-count // CHUNK), make, settings=settings, label="phantoms")
 
 
@@ -140,10 +152,12 @@ def write_real_views(
 
     def make(number: int) -> Arrays:
         rows = order[number * CHUNK : (number + 1) * CHUNK]
-        large = np.stack([
-            random_view(read_image(paths[row % len(paths)]), size=side, rng=np.random.default_rng([seed, int(row)]))
-            for row in rows
-        ])
+        large = np.stack(
+            [
+                random_view(read_image(paths[row % len(paths)]), size=side, rng=np.random.default_rng([seed, int(row)]))
+                for row in rows
+            ]
+        )
         small = large.reshape(len(rows), size, factor, size, factor).mean((2, 4))
         arrays = {
             "image": (small + 0.5).astype(np.uint8),

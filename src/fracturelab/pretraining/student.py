@@ -120,7 +120,10 @@ class Batches(keras.utils.PyDataset):
         step = self.first + index
         rng = np.random.default_rng([self.seed, self.stage.number, step])
         n_real = round(self.stage.batch_size * self.stage.real_share) if self.sources[1] else 0
-        rows = [self._draw(self.sources[0], step, self.stage.batch_size - n_real), self._draw(self.sources[1], step, n_real)]
+        rows = [
+            self._draw(self.sources[0], step, self.stage.batch_size - n_real),
+            self._draw(self.sources[1], step, n_real),
+        ]
         examples = [chunk_row for drawn in rows for chunk_row in drawn]
         images = _shrink(np.stack([chunk["image"][row] for chunk, row in examples]), self.size)
         flips = rng.random(len(examples)) < 0.5
@@ -141,7 +144,9 @@ class Batches(keras.utils.PyDataset):
             drawn.append((chunks[chunk], min(int(order[row]), len(chunks[chunk]["image"]) - 1)))
         return drawn
 
-    def _target(self, name: str, examples: list[tuple[Arrays, int]], flips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _target(
+        self, name: str, examples: list[tuple[Arrays, int]], flips: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         known = np.array([name in chunk for chunk, _ in examples])
         dense = name in ("maps", "teacher_map", "teacher_pool")
         if not dense:
