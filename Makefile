@@ -6,6 +6,8 @@ DATA ?=
 ONLY ?=
 FLAGS ?=
 WORKERS ?= 2
+ADDRESS ?= localhost
+PORT ?= 8501
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
@@ -16,7 +18,7 @@ export DATA ONLY
 $(shell [ ! -e .venv/ready ] || [ "$$(cat .venv/path 2>/dev/null)" = "$$(pwd)" ] || rm -f .venv/ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup notebooks test check format lab readme pins clean distclean
+.PHONY: help setup notebooks test check format lab app readme pins clean distclean
 
 help: ## list what can be made
 	@echo "fracturelab. Not for clinical use."
@@ -45,6 +47,9 @@ format: .venv/dev ## mend what the linter and the formatter can mend
 
 lab: .venv/lab ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks
+
+app: .venv/app ## open the page for X-rays of your own, on this machine only
+	@$(PY) -m streamlit run app/app.py --server.address "$(ADDRESS)" --server.port "$(PORT)" $(FLAGS)
 
 readme: .venv/ready ## fill README's tables from the run records
 	@$(PY) -m fracturelab results --readme README.md
@@ -76,7 +81,7 @@ distclean: clean ## remove .venv as well
 		exit 1; \
 	fi; \
 	echo "Setting up .venv with $$("$$found" --version) and the pinned packages; the first time takes some minutes."; \
-	rm -f .venv/ready .venv/dev .venv/lab; \
+	rm -f .venv/ready .venv/dev .venv/lab .venv/app; \
 	"$$found" -m venv .venv
 	@$(PIP) install -q -r requirements.txt
 	@$(PIP) install -q --no-deps --no-build-isolation -e .
@@ -90,3 +95,7 @@ distclean: clean ## remove .venv as well
 .venv/lab: .venv/ready requirements-lab.txt
 	@$(PIP) install -q -r requirements-lab.txt
 	@touch .venv/lab
+
+.venv/app: .venv/ready requirements-app.txt
+	@$(PIP) install -q -r requirements-app.txt
+	@touch .venv/app

@@ -110,12 +110,15 @@ def test_every_dependency_has_a_range_a_reason_and_an_exact_pin():
     text = (ROOT / "pyproject.toml").read_text()
     project = tomllib.loads(text)["project"]
     extras = project["optional-dependencies"]
-    files = ["requirements.txt", "requirements-dev.txt", "requirements-lab.txt", "requirements-optional.txt"]
+    files = ["requirements.txt", "requirements-dev.txt", "requirements-lab.txt", "requirements-optional.txt",
+             "requirements-app.txt", "requirements-explain.txt"]  # fmt: skip
     pinned = {name: {**pins("requirements.txt"), **pins(name)} for name in files}
     wanted = {
         "requirements.txt": project["dependencies"] + extras["cpu"],
         "requirements-dev.txt": extras["dev"],
         "requirements-lab.txt": extras["lab"],
+        "requirements-app.txt": extras["app"] + extras["dicom"],
+        "requirements-explain.txt": extras["explain"],
         "requirements-optional.txt": extras["kaggle"] + extras["dicom"],
     }
     for file, dependencies in wanted.items():
@@ -182,8 +185,8 @@ def test_imports_run_one_way():
         {"images", "dicom"},
         {"datasets", "splits", "records", "phantoms", "evaluation", "plots"},
         {"audit", "pipeline", "models"},
-        {"training", "prediction", "pretraining", "realimages"},
-        {"cli", "notebooks"},
+        {"training", "prediction", "pretraining", "realimages", "explanations"},
+        {"cli", "notebooks", "viewer"},
     ]
     height = {name: i for i, names in enumerate(layers) for name in names}
     package = ROOT / "src" / "fracturelab"
@@ -232,7 +235,7 @@ def test_make_help_lists_every_target_that_people_call():
     if done.returncode == 127:
         pytest.skip("make is not installed")
     assert done.returncode == 0, done.stderr
-    for target in ("notebooks", "test", "check", "lab", "readme", "clean"):
+    for target in ("notebooks", "test", "check", "lab", "app", "readme", "clean"):
         assert f"make {target} " in done.stdout
 
 

@@ -1,0 +1,210 @@
+"""How well do maps point at the fracture, with intervals.
+
+* Pointing game (Zhang et al. 2018): does the maximum fall on the fracture, with a stated tolerance.
+* Share of heat inside the fracture's box; a map that knows nothing has about the box's share of the picture.
+* Deletion and insertion (Petsiuk et al. 2018): hide the hottest parts first and see how fast the answer falls; bring
+  them back first and see how fast it comes. They need no truth, and ask only whether the model uses what the map shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fracturelab.evaluation import Interval, wilson
+from fracturelab.evaluation.resampling import bounded_mean_interval
+from fracturelab.explanations.occlusion import Predict, blurred
+
+TOLERANCE = 0.05
+"""How far beside the fracture's box the maximum may lie, as a share of the image's side: 11 pixels of 224."""
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """Scores of one method over a set of images, each the mean with its 95% interval.
+
+    Attributes:
+        n: Images.
+        pointing: Share of maps whose maximum lies on the fracture, within the tolerance.
+        inside: Mean share of heat inside the fracture's box.
+        deletion: Mean area under the deletion curve, lower is better; None where it was not measured.
+        insertion: Mean area under the insertion curve, higher is better; None where it was not measured.
+        empty: Maps without any heat; they count as misses.
+        tolerance: As a share of the image's side.
+    """
+
+    n: int
+    pointing: Interval
+    inside: Interval
+    deletion: Interval | None
+    insertion: Interval | None
+    empty: int
+    tolerance: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as plain values, ready for JSON."""
+        values = asdict(self)
+        for name in ("pointing", "inside", "deletion", "insertion"):
+            interval = getattr(self, name)
+            values[name] = interval.to_dict() if interval is not None else None
+        return values
+
+
+def _checked(maps: NDArray, boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    found = np.asarray(boxes, np.float64).reshape(-1, 4)
+    if maps.ndim != 3 or len(found) != len(maps):
+        raise ValueError(f"expected (n, h, w) maps and a box for each. Received: {maps.shape} and {len(found)} boxes")
+    if (found[:, 2:] <= found[:, :2]).any():
+        raise ValueError("expected boxes (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
+    if not np.isfinite(maps).all() or (maps < 0).any():
+        raise ValueError("expected finite maps that are nowhere negative")
+    return found
+
+
+def pointing_hits(
+    maps: NDArray, boxes: Sequence[Sequence[float]], *, tolerance: float = TOLERANCE
+) -> NDArray[np.float64]:
+    """Does the maximum of each map fall on the fracture.
+
+    Args:
+        maps: (n, h, w), nowhere negative.
+        boxes: (x0, y0, x1, y1) of each fracture in pixels of the map, x1 and y1 outside.
+        tolerance: How far outside the box the maximum may lie, in x and in y, as a share of the longer side.
+
+    Returns:
+        (n,) 1 for a hit and 0 for a miss. Where several pixels share the maximum (superpixels), the share of them that
+        hit; a map without heat points nowhere and is a miss.
+    """
+    found = _checked(maps, boxes)
+    slack = tolerance * max(maps.shape[1:])
+    hits = np.zeros(len(maps))
+    for number, (heat, (x0, y0, x1, y1)) in enumerate(zip(maps, found, strict=True)):
+        top = heat.max()
+        if top > 0:
+            y, x = np.nonzero(heat == top)
+            on = (x >= x0 - slack) & (x <= x1 - 1 + slack) & (y >= y0 - slack) & (y <= y1 - 1 + slack)
+            hits[number] = on.mean()
+    return hits
+
+
+def heat_inside(maps: NDArray, boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Share of each map's heat inside the fracture's box; 0 for a map without heat.
+
+    Args:
+        maps: (n, h, w), nowhere negative.
+        boxes: (x0, y0, x1, y1) of each fracture in pixels of the map, x1 and y1 outside.
+
+    Returns:
+        (n,) in 0..1.
+    """
+    found = _checked(maps, boxes)
+    shares = np.zeros(len(maps))
+    for number, (heat, (x0, y0, x1, y1)) in enumerate(zip(maps, found.astype(int), strict=True)):
+        total = float(heat.sum(dtype=np.float64))
+        if total > 0:
+            shares[number] = heat[max(y0, 0) : y1, max(x0, 0) : x1].sum(dtype=np.float64) / total
+    return np.clip(shares, 0, 1)
+
+
+def _curves(predict: Predict, images: NDArray, maps: NDArray, *, steps: int, delete: bool) -> NDArray[np.float64]:
+    if maps.shape != images.shape[:3] or steps < 1:
+        raise ValueError(f"expected a map of {images.shape[1:3]} for each image. Received: {maps.shape}")
+    pixels = images.shape[1] * images.shape[2]
+    curves = np.zeros((len(images), steps + 1))
+    veils = blurred(images, share=0.08) if len(images) else images
+    cuts = np.linspace(0, pixels, steps + 1).round().astype(int)
+    for number, image in enumerate(np.asarray(images, np.float32)):
+        order = np.argsort(-maps[number].ravel(), kind="stable")
+        start, end = (image, veils[number]) if delete else (veils[number], image)
+        stages = np.repeat(start[np.newaxis], steps + 1, axis=0).reshape(steps + 1, pixels)
+        for stage, cut in zip(stages, cuts, strict=True):
+            stage[order[:cut]] = end.ravel()[order[:cut]]
+        curves[number] = predict(stages.reshape(steps + 1, *image.shape))
+    return curves
+
+
+def deletion_curves(predict: Predict, images: NDArray, maps: NDArray, *, steps: int = 16) -> NDArray[np.float64]:
+    """P(fractured) while the hottest pixels are blurred first.
+
+    Args:
+        predict: Images to P(fractured).
+        images: (n, size, size, 1), grey levels 0..255.
+        maps: (n, size, size).
+        steps: Steps from nothing hidden to all hidden.
+
+    Returns:
+        (n, steps + 1); the mean of a row, its area, is low where the map shows what the model uses.
+    """
+    return _curves(predict, images, maps, steps=steps, delete=True)
+
+
+def insertion_curves(predict: Predict, images: NDArray, maps: NDArray, *, steps: int = 16) -> NDArray[np.float64]:
+    """P(fractured) while the hottest pixels of a blurred image come back first; see `deletion_curves`."""
+    return _curves(predict, images, maps, steps=steps, delete=False)
+
+
+def areas(curves: NDArray) -> NDArray[np.float64]:
+    """Area under each curve over 0..1, by trapezoids: (n, steps + 1) to (n,)."""
+    return (curves[:, 1:] + curves[:, :-1]).mean(axis=1) / 2
+
+
+def mean_interval(values: NDArray, groups: ArrayLike | None = None, *, seed: int = 0) -> Interval:
+    """The mean of numbers in 0..1 with its interval: Wilson's for hits, a bounded bootstrap for shares and for groups.
+
+    Args:
+        values: (n,) in 0..1.
+        groups: (n,) what belongs together, such as a patient; None for images on their own.
+        seed: Of the bootstrap.
+    """
+    found = np.asarray(values, np.float64)
+    if len(found) == 0:
+        return Interval(None, None, None)
+    if groups is None and np.isin(found, (0, 1)).all():
+        return wilson(float(found.sum()), len(found))
+    codes = np.arange(len(found)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    return bounded_mean_interval(found, codes, n_resamples=2000, seed=seed)
+
+
+def score_maps(
+    maps: NDArray,
+    boxes: Sequence[Sequence[float]],
+    *,
+    predict: Predict | None = None,
+    images: NDArray | None = None,
+    tolerance: float = TOLERANCE,
+    steps: int = 16,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+) -> MapScores:
+    """Score one method's maps of images that show a fracture.
+
+    Args:
+        maps: (n, size, size), nowhere negative.
+        boxes: (x0, y0, x1, y1) of each fracture in pixels of the map.
+        predict: Images to P(fractured), for deletion and insertion; None leaves them out.
+        images: (n, size, size, 1), for deletion and insertion.
+        tolerance: Of the pointing game, as a share of the side.
+        steps: Of deletion and insertion; each costs that many predictions an image.
+        groups: (n,) what belongs together; None for images on their own.
+        seed: Of the bootstrap.
+
+    Returns:
+        The scores with intervals.
+    """
+    deletion = insertion = None
+    if predict is not None and images is not None:
+        deletion = mean_interval(areas(deletion_curves(predict, images, maps, steps=steps)), groups, seed=seed)
+        insertion = mean_interval(areas(insertion_curves(predict, images, maps, steps=steps)), groups, seed=seed)
+    return MapScores(
+        n=len(maps),
+        pointing=mean_interval(pointing_hits(maps, boxes, tolerance=tolerance), groups, seed=seed),
+        inside=mean_interval(heat_inside(maps, boxes), groups, seed=seed),
+        deletion=deletion,
+        insertion=insertion,
+        empty=int((maps.reshape(len(maps), -1).max(axis=1, initial=0) == 0).sum()),
+        tolerance=tolerance,
+    )
