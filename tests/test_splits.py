@@ -112,7 +112,7 @@ def test_a_missing_test_is_cut_where_only_train_and_val_are_published():
 
 
 def test_a_group_on_two_published_sides_keeps_the_test_whole_and_says_so():
-    split = (["test"] * 20 + ["val"] * 20 + ["train"] * 60)
+    split = ["test"] * 20 + ["val"] * 20 + ["train"] * 60
     groups = [f"g{number}" for number in range(100)]
     groups[20] = groups[41] = groups[42] = groups[0]  # one in val and two in train share the patient of a test image
     groups[43] = groups[25]  # and one in train that of a val image

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
+from fracturelab.models.norms import fuse_norms
 
 if TYPE_CHECKING:
     import keras
@@ -147,7 +148,7 @@ def build_backbone(
         load_into(model, weights_path)
     model = keras.Model(inputs, model.output, name=model.name)  # one input, where the builder made a list of one
     model.trainable = trainable
-    return model
+    return fuse_norms(model)
 
 
 def feature_layers(model: keras.Model) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.backbones import INPUT_NAME
+from fracturelab.models.norms import fuse_norms
 
 if TYPE_CHECKING:
     import keras
@@ -43,7 +44,7 @@ def build_cnn(*, input_size: int = 128, classes: int = 2, dropout: float = 0.4) 
     x = layers.GlobalAveragePooling2D(name="average")(x)
     x = layers.Dense(128, activation="relu", name="dense")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
-    return keras.Model(inputs, output_layer(classes)(x), name="cnn")
+    return fuse_norms(keras.Model(inputs, output_layer(classes)(x), name="cnn"))
 
 
 def output_layer(classes: int) -> keras.layers.Dense:

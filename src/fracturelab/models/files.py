@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
+from fracturelab.models.norms import fuse_norms
 
 if TYPE_CHECKING:
     import keras
@@ -153,7 +154,7 @@ def load_model(path: str | Path) -> keras.Model:
     import keras
 
     try:
-        return keras.saving.load_model(path, custom_objects={}, compile=False, safe_mode=True)
+        return fuse_norms(keras.saving.load_model(path, custom_objects={}, compile=False, safe_mode=True))
     except Exception as error:  # whatever Keras raises on a damaged file
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise FracturelabError(f"{path}: cannot be loaded as a Keras model: {first[:200]}") from error

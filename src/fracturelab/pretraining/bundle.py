@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 VIEW_SIZE = 160  # side of the kept views, in pixels
 TEACHER_SIZE = 320  # side of the views that the teacher sees: thin fractures need it
+PHANTOM_ZOOM = (1.1, 3.2)  # near enough that a fracture covers more than a pixel or two of a small image
 SCALING = "tf"  # pretrained networks see grey / 127.5 - 1, three times
 
 ORIGIN_PHANTOMS = "fracturelab: phantoms alone"
@@ -31,7 +32,7 @@ LICENCE_BOTH = "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023
 def prepare_views(
     folder: str | Path, *, real: str | Path | None, teacher_weights: str | Path | None,
     teacher_backbone: str = "MobileNet", teacher_options: Mapping | None = None,
-    phantoms: int = 12_000, views: int = 5, seed: int = 0,
+    phantoms: int = 16_000, views: int = 8, seed: int = 0,
 ) -> tuple[Path, Path | None]:  # fmt: skip
     """Render the phantoms and, with a teacher, the views of real X-rays; what is there already is kept.
 
@@ -57,8 +58,9 @@ def prepare_views(
         )
     folder = Path(folder)
     rendered = write_phantoms(
-        folder / "phantoms", count=phantoms, size=VIEW_SIZE, seed=seed * 10_000_000 + 1_000_000, difficulty=(0.0, 0.7)
-    )
+        folder / "phantoms", count=phantoms, size=VIEW_SIZE, seed=seed * 10_000_000 + 1_000_000,
+        difficulty=(0.0, 0.6), zoom=PHANTOM_ZOOM,
+    )  # fmt: skip
     if real is None or teacher_weights is None:
         return rendered, None
     teacher = build_teacher(

@@ -67,9 +67,9 @@ def recipe(*, scale: float = 1.0, supervision: float = 0.3) -> tuple[Stage, ...]
         The stages.
     """
     return (
-        Stage(0, "phantoms", 96, int(8_000 * scale), 1e-3),
-        Stage(1, "distil-128", 128, int(10_000 * scale), 1e-3, 0.7, True, supervision),
-        Stage(2, "distil-160", 160, int(3_000 * scale), 3e-4, 0.7, True, supervision),
+        Stage(0, "phantoms", 96, int(24_000 * scale), 1e-3),
+        Stage(1, "distil-128", 128, int(24_000 * scale), 1e-3, 0.7, True, supervision),
+        Stage(2, "distil-160", 160, int(4_000 * scale), 3e-4, 0.7, True, supervision),
     )
 
 

@@ -78,6 +78,7 @@ def write_phantoms(
     size: int,
     seed: int,
     difficulty: tuple[float, float],
+    zoom: tuple[float, float] | None = None,
     teacher: keras.Model | None = None,
 ) -> Path:
     """Render phantoms of the source "clinic", with every target they know.
@@ -88,18 +89,19 @@ def write_phantoms(
         size: Side of the images in pixels.
         seed: First seed; a phantom's seed is this plus its number.
         difficulty: From gross (0) to subtle (1): rises linearly from the first number to the second over the set.
+        zoom: Range of the magnification over the view of a whole region; the mix of the source when None.
         teacher: Adds this teacher's features of each phantom; see `build_teacher`.
 
     Returns:
         The folder.
     """
-    from fracturelab.phantoms import FRACTURE_KINDS, REGIONS, render
+    from fracturelab.phantoms import FRACTURE_KINDS, GENERATOR_VERSION, REGIONS, render
 
     def make(number: int) -> Arrays:
         examples = []
         for row in range(number * CHUNK, (number + 1) * CHUNK):
             level = difficulty[0] + (difficulty[1] - difficulty[0]) * row / max(count - 1, 1)
-            phantom = render(seed + row, source="clinic", size=size, difficulty=level)
+            phantom = render(seed + row, source="clinic", size=size, difficulty=level, zoom=zoom)
             maps = np.stack([_pool(phantom.bone_map, "mean"), _pool(phantom.mask.astype(np.float32), "max")], -1)
             examples.append({
                 "image": phantom.image,
@@ -120,6 +122,8 @@ def write_phantoms(
         "size": size,
         "seed": seed,
         "difficulty": list(difficulty),
+        "zoom": zoom and list(zoom),
+        "generator": GENERATOR_VERSION,
         "count": count,
         "teacher": teacher is not None,
     }
