@@ -112,7 +112,8 @@ def test_batches_standardise_mirror_and_weigh(two_stores):
     # Four phantoms, then four real views: each teaches what it knows and no more.
     np.testing.assert_array_equal(weights["teacher_pool"], [0, 0, 0, 0, 1, 1, 1, 1])
     np.testing.assert_array_equal(weights["region"], [1, 1, 1, 1, 0, 0, 0, 0])
-    assert (weights["maps"][:4] == 1).all() and (weights["maps"][4:] == 0).all()
+    np.testing.assert_allclose(weights["maps"][:4], 1 + student.FRACTURE_CELLS * targets["maps"][:4, ..., 1])
+    assert (weights["maps"][4:] == 0).all()
     expected = np.where(targets["fracture"][4:, 0] == 1, 2.5, 0.7) * stage.supervision
     np.testing.assert_allclose(weights["fracture"][4:], expected, rtol=1e-6)
     everything = np.concatenate([c["teacher_pool"].astype(np.float32) for c in real])
@@ -173,3 +174,43 @@ def test_exported_weights_give_the_features_of_the_run(two_stores, tmp_path):
     expected = bundle.pretrained_backbone(tmp_path / "run", first, backbone="MobileNetV2", options=options)(images)
     np.testing.assert_allclose(model(images), expected, atol=0.02)
     assert np.asarray(expected).std() > 0
+
+
+def test_a_window_shows_the_fracture_and_says_only_what_it_shows():
+    from fracturelab.pretraining import student
+
+    phantom = chunk(0)
+    maps = phantom["maps"]
+    maps[...] = 0
+    maps[:, 3:7, :, 0] = 200  # bone across the image
+    maps[0, 5, 8, 1] = 255  # row 0 is broken there
+    phantom["kind"][:2] = 4
+    cell = SIZE // stores.MAP_SIDE
+    image = phantom["image"]
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        broken = student.window(phantom, 0, side=5 * cell, rng=rng)
+        assert broken["image"].shape == (1, 5 * cell, 5 * cell) and broken["maps"].shape == (1, 10, 10, 2)
+        assert (broken["fracture"][0], broken["kind"][0]) == (1, 4)
+        assert broken["maps"][0, ..., 1].max() == 255
+        whole = student.window(phantom, 1, side=5 * cell, rng=rng)
+        assert (whole["fracture"][0], whole["kind"][0]) == (0, 0)
+        assert whole["maps"][0, ..., 0].max() == 200
+        part = whole["image"][0]
+        assert any(
+            np.array_equal(part, image[1, top : top + len(part), left : left + len(part)])
+            for top in range(0, SIZE, cell) for left in range(0, SIZE, cell)
+        )  # fmt: skip
+
+
+def test_a_stage_of_windows_weighs_cells_of_fractures_more(two_stores):
+    from fracturelab.pretraining import run, student
+
+    stage = run.Stage(0, "windows", 32, 16, 1e-3, batch_size=8, window=True)
+    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf", teacher=None)
+    phantoms = stores.open_chunks(two_stores[0])
+    batches = student.Batches(model, phantoms=phantoms, real=[], statistics=None, stage=stage, first=0, steps=1, seed=0)
+    images, targets, weights = batches[0]
+    assert images.shape == (8, 32, 32, 1)
+    np.testing.assert_allclose(weights["maps"], 1 + student.FRACTURE_CELLS * targets["maps"][..., 1])
+    assert (weights["hardware"] == 0).all() and (weights["fracture"] == 1).all()

@@ -10,7 +10,7 @@ from typing import Any
 from fracturelab.cli.output import NOT_CLINICAL, common, say
 from fracturelab.errors import FracturelabError
 
-LEAK = {"size": 128, "copies": 2000, "flawed_epochs": 4, "epochs": 16, "batch_size": 16}
+LEAK = {"copies": 2000, "flawed_epochs": 14, "epochs": 24, "batch_size": 16}
 """Settings of notebook 02."""
 
 
@@ -59,6 +59,7 @@ def add_commands(commands: Any) -> None:
     )
     leak.add_argument("--data", dest="folder", metavar="DIR", help="folder of X-rays (default: the embedded default)")
     leak.add_argument("--seeds", type=int, default=3, help="how many, counted from --seed (default 3)")
+    leak.add_argument("--size", type=int, metavar="PX", help="side of the images (default as notebook 02: 64, or 128)")
     for name, value in LEAK.items():
         leak.add_argument(
             f"--{name.replace('_', '-')}", type=int, default=value, help=f"default {value}, as notebook 02"
@@ -133,9 +134,10 @@ def run_leak(arguments: argparse.Namespace) -> tuple[object, str, int]:
     from fracturelab.cli.output import columns
     from fracturelab.evaluation import summary_over_seeds
     from fracturelab.records import read_record
-    from fracturelab.training.both_ways import FLAWED, HONEST, over_seeds
+    from fracturelab.training.both_ways import FLAWED, HONEST, default_size, over_seeds
 
-    settings = {name: getattr(arguments, name) for name in LEAK}
+    size = arguments.size if arguments.size is not None else default_size(arguments.folder)
+    settings = {"size": size, **{name: getattr(arguments, name) for name in LEAK}}
     for name, value in {"seeds": arguments.seeds, **settings}.items():
         if value < 1:
             raise FracturelabError(f"expected --{name.replace('_', '-')} of at least 1. Received: {value}")

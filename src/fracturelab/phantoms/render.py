@@ -158,7 +158,7 @@ def render(
 
     With `fractured` False and True the same seed gives twins that differ only in the fracture. A fracture must show:
     see `fracture_visibility`; where it does not, it is drawn again and coarser, and where metal or overexposure hides
-    its place altogether (about 1 in 500), the view is drawn anew and numbered in `Phantom.view`.
+    its place altogether (some per cent of fractured images), the view is drawn anew and numbered in `Phantom.view`.
 
     Args:
         seed: Integer from 0 up.

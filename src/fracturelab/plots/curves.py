@@ -47,7 +47,7 @@ def roc(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> Axes:
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (1, 2)), label="guessing: 0.50")
     ax.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_aspect("equal")
-    ax.legend(loc="lower right")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.12))  # curves may run anywhere
     return ax
 
 
@@ -72,7 +72,7 @@ def precision_recall(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> 
         ax.axhline(share, color=GREY, linewidth=1, linestyle=(0, (1, 2)), label=f"guessing: {share:.2f}")
     ax.set(xlabel="sensitivity (recall)", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_aspect("equal")
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.12))  # curves may run anywhere
     return ax
 
 
@@ -115,5 +115,5 @@ def calibration(curves: Mapping[str, Calibration], *, ax: Axes | None = None) ->
         )
     ax.set(xlabel="P(fractured)", ylabel="share of fractured images", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_aspect("equal")
-    ax.legend(loc="upper left")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.12))  # curves may run anywhere
     return ax

@@ -38,6 +38,8 @@ class Stage:
         teacher: Whether the teacher's features are targets.
         supervision: Weight of the label of a real view, against 1 for a phantom's.
         batch_size: Views a step.
+        window: Whether phantoms come as windows of their full resolution, around the fracture where there is one, and
+            not as whole images shrunk to `size`. A fracture then fills a good part of what is seen.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Stage:
     teacher: bool = False
     supervision: float = 0.0
     batch_size: int = 32
+    window: bool = False
 
     @property
     def steps(self) -> int:
@@ -57,7 +60,7 @@ class Stage:
 
 
 def recipe(*, scale: float = 1.0, supervision: float = 0.3) -> tuple[Stage, ...]:
-    """Phantoms alone first, small; then phantoms and the teacher's view of real X-rays, larger.
+    """Windows of phantoms first; then whole phantoms and the teacher's view of real X-rays, larger.
 
     Args:
         scale: Multiplies the number of images of every stage.
@@ -67,9 +70,9 @@ def recipe(*, scale: float = 1.0, supervision: float = 0.3) -> tuple[Stage, ...]
         The stages.
     """
     return (
-        Stage(0, "phantoms", 96, int(24_000 * scale), 1e-3),
-        Stage(1, "distil-128", 128, int(24_000 * scale), 1e-3, 0.7, True, supervision),
-        Stage(2, "distil-160", 160, int(4_000 * scale), 3e-4, 0.7, True, supervision),
+        Stage(0, "phantoms", 80, int(20_000 * scale), 1e-3, window=True),
+        Stage(1, "distil-112", 112, int(16_000 * scale), 1e-3, 0.7, True, supervision),
+        Stage(2, "distil-160", 160, int(2_400 * scale), 3e-4, 0.7, True, supervision),
     )
 
 

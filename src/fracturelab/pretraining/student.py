@@ -22,6 +22,7 @@ LOSS_WEIGHTS = {
     "fracture": 1.0, "kind": 0.5, "region": 0.3, "hardware": 0.2, "cast": 0.2, "maps": 2.0,
     "teacher_pool": 1.5, "teacher_map": 1.0,
 }  # fmt: skip
+FRACTURE_CELLS = 4.0  # how much more a cell of the dense maps counts that a fracture passes through; they are few
 _LOSSES = {
     "fracture": "binary_crossentropy", "hardware": "binary_crossentropy", "cast": "binary_crossentropy",
     "kind": "sparse_categorical_crossentropy", "region": "sparse_categorical_crossentropy",
@@ -125,6 +126,8 @@ class Batches(keras.utils.PyDataset):
             self._draw(self.sources[1], step, n_real),
         ]
         examples = [chunk_row for drawn in rows for chunk_row in drawn]
+        if self.stage.window:
+            examples = [(window(chunk, row, side=self.size, rng=rng), 0) for chunk, row in examples]
         images = _shrink(np.stack([chunk["image"][row] for chunk, row in examples]), self.size)
         flips = rng.random(len(examples)) < 0.5
         images[flips] = images[flips, :, ::-1]
@@ -169,7 +172,47 @@ class Batches(keras.utils.PyDataset):
         if values.ndim == 4:
             values[flips] = values[flips, :, ::-1]
         weight = known.astype(np.float32)
-        return values, (weight[:, None, None] * np.ones(values.shape[:3], np.float32) if values.ndim == 4 else weight)
+        if values.ndim == 4:
+            weight = weight[:, None, None] * np.ones(values.shape[:3], np.float32)
+        if name == "maps":
+            weight *= 1 + FRACTURE_CELLS * values[..., 1]
+        return values, weight
+
+
+def window(phantom: Arrays, row: int, *, side: int, rng: np.random.Generator) -> Arrays:
+    """A square part of one phantom at full resolution, as a chunk of one row with the targets that hold for the part.
+
+    Args:
+        phantom: A chunk.
+        row: Row in it.
+        side: Side of the part in pixels, a multiple of the side of a cell of the dense maps.
+        rng: Where the part lies: around a cell of the fracture, or else around a cell of bone.
+
+    Returns:
+        `image` (1, side, side) and every target; "fracture" and "kind" say what can be seen in the part.
+    """
+    image, maps = phantom["image"][row], phantom["maps"][row]
+    cell = len(image) // MAP_SIDE
+    span = side // cell
+    candidates = np.argwhere(maps[..., 1] > 127)
+    if not len(candidates):
+        candidates = np.argwhere(maps[..., 0] >= min(64, int(maps[..., 0].max())))
+    centre = candidates[rng.integers(len(candidates))]
+    inside = rng.integers(1, span - 1, 2) if span > 2 else rng.integers(0, span, 2)  # not on the rim
+    top, left = np.clip(centre - inside, 0, MAP_SIDE - span)
+    part = maps[top : top + span, left : left + span]
+    rows, columns = (np.arange(MAP_SIDE) * span // MAP_SIDE,) * 2
+    seen = int(part[..., 1].max() > 127)
+    return {
+        "image": image[None, top * cell : top * cell + side, left * cell : left * cell + side],
+        "maps": part[rows][:, columns][None],
+        "fracture": np.array([seen]),
+        "kind": np.array([phantom["kind"][row] * seen]),
+        "region": np.array([phantom["region"][row]]),
+        # Hardware and casts may lie outside of the part.
+        "hardware": np.array([UNKNOWN]),
+        "cast": np.array([UNKNOWN]),
+    }
 
 
 def teacher_statistics(chunks: Sequence[Arrays]) -> Arrays:
