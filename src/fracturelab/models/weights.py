@@ -273,7 +273,7 @@ def save_bundled(
     origin: str,
     licence: str,
     input_size: int,
-    scaling: Mapping[str, Any],
+    scaling: str | Mapping[str, Any],
     options: Mapping[str, Any] | None = None,
     recipe: str = "",
     **further: Any,

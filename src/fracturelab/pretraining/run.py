@@ -173,7 +173,7 @@ def _load_by_name(student: keras.Model, path: Path) -> None:
 def _save_weights(student: keras.Model, path: Path) -> None:
     """All weights by layer name (for the next stage) and, last, the student's own weights file."""
     arrays = {f"{layer.name}/{i}": np.asarray(w) for layer in student.layers for i, w in enumerate(layer.weights)}
-    np.savez(path.with_suffix(".npz"), **arrays)
+    np.savez(path.with_suffix(".npz"), allow_pickle=False, **arrays)
     part = path.with_name(f"part-{os.getpid()}.weights.h5")
     student.save_weights(part)
     os.replace(part, path)

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -98,7 +98,7 @@ def write_phantoms(
     from fracturelab.phantoms import FRACTURE_KINDS, GENERATOR_VERSION, REGIONS, render
 
     def make(number: int) -> Arrays:
-        examples = []
+        examples: list[dict[str, Any]] = []
         for row in range(number * CHUNK, (number + 1) * CHUNK):
             level = difficulty[0] + (difficulty[1] - difficulty[0]) * row / max(count - 1, 1)
             phantom = render(seed + row, source="clinic", size=size, difficulty=level, zoom=zoom)

@@ -161,22 +161,22 @@ class Batches(keras.utils.PyDataset):
                 weight[real] *= self.stage.supervision * np.where(values[real] == 1, 2.5, 0.7)
             values = np.maximum(values, 0)
             return (values if name in ("kind", "region") else values.astype(np.float32)[:, None]), weight
-        values = np.zeros((len(examples), *self.shapes[name]), np.float32)
+        maps = np.zeros((len(examples), *self.shapes[name]), np.float32)
         for i, (chunk, row) in enumerate(examples):
             if known[i]:
-                values[i] = chunk[name][row]
+                maps[i] = chunk[name][row]
         if name == "maps":
-            values /= 255
+            maps /= 255
         elif self.statistics is not None:
-            values = (values - self.statistics[f"{name}_mean"]) / self.statistics[f"{name}_std"]
-        if values.ndim == 4:
-            values[flips] = values[flips, :, ::-1]
+            maps = ((maps - self.statistics[f"{name}_mean"]) / self.statistics[f"{name}_std"]).astype(np.float32)
+        if maps.ndim == 4:
+            maps[flips] = maps[flips, :, ::-1]
         weight = known.astype(np.float32)
-        if values.ndim == 4:
-            weight = weight[:, None, None] * np.ones(values.shape[:3], np.float32)
+        if maps.ndim == 4:
+            weight = weight[:, None, None] * np.ones(maps.shape[:3], np.float32)
         if name == "maps":
-            weight *= 1 + FRACTURE_CELLS * values[..., 1]
-        return values, weight
+            weight *= 1 + FRACTURE_CELLS * maps[..., 1]
+        return maps, weight
 
 
 def window(phantom: Arrays, row: int, *, side: int, rng: np.random.Generator) -> Arrays:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fracturelab.training.flawed import augment_then_split, shared_with_training
 from fracturelab.training.outside import inside_and_outside, score
+from fracturelab.training.prepare import Prepared
 from fracturelab.training.v1 import train_v1
 
 RECORD = "leak-over-seeds"
@@ -46,10 +47,11 @@ def both_ways(
     prepared, outside = inside_and_outside(folder, size=size, seed=seed)
     flawed = augment_then_split(prepared, copies=copies, seed=seed)
     result: dict[str, Any] = {"seed": seed}
-    for name, data, settings in (
+    ways: tuple[tuple[str, Prepared, dict[str, Any]], ...] = (
         (FLAWED, flawed, {"epochs": flawed_epochs, "augment": False}),
         (HONEST, prepared, {"epochs": epochs}),
-    ):
+    )
+    for name, data, settings in ways:
         fit = train_v1(data, seed=seed, batch_size=batch_size, progress=progress, **settings)
         inside = score(fit, *data.part("val"))[1]
         beyond = score(fit, outside.images, outside.labels, outside.groups)[1]
