@@ -10,7 +10,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.images import load_images
 from fracturelab.models.cnn import build_cnn
 from fracturelab.models.files import save_model
-from fracturelab.prediction import RUNTIMES, load_predictor
+from fracturelab.prediction import RUNTIMES, Opened, load_predictor
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +120,9 @@ def test_answers_that_are_no_probabilities_are_refused(tmp_path):
 
 
 def test_unknown_runtimes_are_refused_and_others_may_be_added(folder, monkeypatch):
-    with pytest.raises(FracturelabError, match="runtime out of keras"):
+    with pytest.raises(FracturelabError, match="runtime out of auto, keras"):
         load_predictor(folder / "m.keras", runtime="abacus")
-    monkeypatch.setitem(RUNTIMES, "half", lambda path: (lambda images: np.full(len(images), 0.5, np.float32), 16))
+    monkeypatch.setitem(RUNTIMES, "half", lambda path: Opened(lambda images: np.full(len(images), 0.5, np.float32), 16))
     predictor = load_predictor(folder / "m.keras", runtime="half")
     assert predictor.predict_files(paths(folder)[:1])[0]["p_fracture"] == 0.5
 

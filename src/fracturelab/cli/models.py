@@ -20,6 +20,7 @@ from fracturelab.quiet import load_tensorflow
 if TYPE_CHECKING:
     import pandas as pd
 
+MEASURED_ON, CALIBRATED_ON = 600, 200  # images that exported networks are measured on, and int8 ranges are taken from
 SPLITS = ("train", "val", "test", "all", "unseen")
 
 
@@ -70,7 +71,21 @@ def add_commands(commands: Any) -> None:
     )
     predict.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
     predict.add_argument("files", nargs="+", metavar="FILES", help="X-rays; of a folder every image in it")
+    predict.add_argument("--runtime", choices=("auto", "keras", "float32", "fast"), default="auto", help="what runs it: "
+                         "auto (the model's export where there is one, else keras), float32, fast")  # fmt: skip
     predict.set_defaults(command=run_predict)
+
+    export = commands.add_parser(
+        "export",
+        parents=[common(), reading_options()],
+        help="export a model to OpenVINO, so that it answers sooner and without TensorFlow",
+        description="Write the export of a model beside it. With --data, faster networks are measured on labelled X-rays "
+        "and the fastest one whose answers stay close is kept as the runtime `fast`.",
+    )
+    export.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
+    export.add_argument("--data", dest="folder", metavar="DIR", help="labelled X-rays, at least 400, with those it was "
+                        "trained on for the ranges of int8")  # fmt: skip
+    export.set_defaults(command=run_export)
 
 
 def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
@@ -226,12 +241,14 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
 def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Answer for each file."""
     from fracturelab.models.files import check_model_file
-    from fracturelab.prediction import load_predictor
+    from fracturelab.prediction import choose_runtime, load_predictor
 
     paths = expand(arguments.files)
     check_model_file(arguments.model)
-    load_tensorflow()
-    predictor = load_predictor(arguments.model)
+    runtime = choose_runtime(arguments.model, arguments.runtime)
+    if runtime == "keras":
+        load_tensorflow()
+    predictor = load_predictor(arguments.model, runtime=runtime)
     answers = predictor.predict_files(paths)
     rows = [["P(fractured)", "", "file"]]
     for answer in answers:
@@ -245,6 +262,44 @@ def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
         say(f"fracturelab: error: none of {count(len(answers), 'file')} can be read as an image; see the rows' reasons")
     text = columns(rows, align="rll") + f"\n{NOT_CLINICAL}"
     return answers, text, 0 if answered else 2
+
+
+def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Export a model, and measure faster networks where there are X-rays to measure them on."""
+    import numpy as np
+
+    from fracturelab.exporting import export_model
+    from fracturelab.images import load_images
+    from fracturelab.models.files import check_model_file, read_card
+    from fracturelab.splits import fracatlas_test_hashes
+
+    check_model_file(arguments.model)
+    card = read_card(arguments.model)
+    load_tensorflow()
+    measured: dict[str, Any] = {}
+    if arguments.folder is not None:
+        rows, hashes, _, _ = choose_rows(read_folder(arguments), "all", card)
+        pixels = load_images(rows["path"].tolist(), card["input_size"], progress=not arguments.json)
+        trained = np.isin(hashes, list(card.get("train_hashes") or ()))
+        test = np.isin(hashes, list(fracatlas_test_hashes()))
+        order = np.random.default_rng(arguments.seed).permutation(len(hashes))
+        # What it was not trained on comes first; the fixed test part stays out of every choice.
+        order = np.concatenate([order[~trained[order] & ~test[order]], order[trained[order]]])
+        measure, rest = order[:MEASURED_ON], order[MEASURED_ON:]
+        own = rest[trained[rest]][:CALIBRATED_ON]
+        measured = {
+            "images": np.asarray(pixels[measure]), "labels": rows["label"].to_numpy(int)[measure],
+            "calibration": np.asarray(pixels[own]) if len(own) else None,
+        }  # fmt: skip
+    export = export_model(arguments.model, **measured)
+    table = [["runtime", "precision", "threshold", "furthest from float32", "times as fast"]]
+    for name, one in export.networks.items():
+        apart = one["max_difference"] if name != "float32" else 0.0
+        table.append(
+            [name, one["precision"], number(one["threshold"]), f"{apart:.4f}", f"{one.get('times_float32', 1.0):.1f}"]
+        )
+    document = {"folder": str(export.folder), "networks": export.networks}
+    return document, f"{columns(table, align='llrrr')}\nExport: {export.folder}.\n{NOT_CLINICAL}", 0
 
 
 def choose_rows(
