@@ -12,12 +12,13 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+BASE = ["cpu", "fast"]
 EXTRAS = {
     "requirements-dev.txt": (("dev",), "What `make test` and `make check` add to requirements.txt."),
     "requirements-app.txt": (("app", "dicom"), "What `make app` adds to requirements.txt."),
     "requirements-explain.txt": (("explain",), "What LIME and SHAP maps need as well."),
     "requirements-lab.txt": (("lab",), "What `make lab` adds to requirements.txt."),
-    "requirements-optional.txt": (("kaggle", "dicom"), "What Kaggle downloads and DICOM files need as well."),
+    "requirements-optional.txt": (("kaggle", "dicom", "export"), "What Kaggle downloads, DICOM files and int8 need as well."),
 }
 HEADER = "# Written by `make pins` from the ranges in pyproject.toml. "
 
@@ -43,15 +44,15 @@ def name(line: str) -> str:
 
 def main() -> None:
     """Resolve everything once, then write one file for each purpose."""
-    together = resolve(["cpu", *(extra for extras, _ in EXTRAS.values() for extra in extras)])
+    together = resolve([*BASE, *(extra for extras, _ in EXTRAS.values() for extra in extras)])
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder, "together.txt")
         constraints.write_text("\n".join(together) + "\n")
-        base = resolve(["cpu"], constraints)
+        base = resolve(BASE, constraints)
         known = {name(line) for line in base}
         write("requirements.txt", HEADER + "Python 3.11-3.13, CPU TensorFlow; GPU: see runitlocally.md.", base)
         for file, (extras, purpose) in EXTRAS.items():
-            added = [line for line in resolve(["cpu", *extras], constraints) if name(line) not in known]
+            added = [line for line in resolve([*BASE, *extras], constraints) if name(line) not in known]
             write(file, HEADER + purpose, ["-r requirements.txt", *added])
 
 
