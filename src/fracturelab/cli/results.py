@@ -1,4 +1,4 @@
-"""Commands about run records: results."""
+"""Commands about run records: results, compare, presentation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from fracturelab.cli.output import columns, common, count, number
+from fracturelab.cli.output import NOT_CLINICAL, columns, common, count, number
 from fracturelab.errors import FracturelabError
 
-_PLACE = re.compile(r"<!-- begin: (results (\S+)) -->")
+_PLACE = re.compile(r"<!-- begin: ((results|compare) (\S+)) -->")
+NO_RECORDS = "No run records in {} yet; make notebooks, fracturelab train and evaluate write them."
 
 
 def add_commands(commands: Any) -> None:
@@ -26,6 +27,17 @@ def add_commands(commands: Any) -> None:
     results.add_argument("--folder", type=Path, metavar="DIR", help="where the records lie (default reports/results)")
     results.add_argument("--readme", type=Path, metavar="FILE", help="Markdown file to fill")
     results.set_defaults(command=run_results)
+
+    compare = commands.add_parser(
+        "compare",
+        parents=[common(seed=False)],
+        help="put all that has been run into one table: Markdown, CSV and a figure",
+        description="One row a model: what it was trained on, its size and speed, and its scores where it was trained, "
+        "chosen, tested, and elsewhere. What no record says stays empty.",
+    )
+    compare.add_argument("--reports", type=Path, metavar="DIR", help="reports folder to read (default reports)")
+    compare.add_argument("--out", type=Path, metavar="DIR", help="where to write (default the reports folder)")
+    compare.set_defaults(command=run_compare)
 
 
 def run_results(arguments: argparse.Namespace) -> tuple[object, str, int]:
@@ -43,7 +55,7 @@ def run_results(arguments: argparse.Namespace) -> tuple[object, str, int]:
                 rows.append({"record": record["name"], "part": part, "n": result.get("n"), "metrics": metrics})
     document: dict[str, Any] = {"folder": str(folder), "records": len(records), "rows": rows}
     if not records:
-        text = f"No run records in {folder} yet; make notebooks, fracturelab train and evaluate write them."
+        text = NO_RECORDS.format(folder)
     else:
         table = [["record", "tested on", "images", "ROC AUC", "95% interval"]]
         for row in rows:
@@ -62,7 +74,7 @@ def fill_readme(path: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Fill the tables of a Markdown file from run records.
 
     A place `<!-- begin: results field-* -->` ... `<!-- end: results field-* -->` gets the table of the records whose
-    names match the pattern.
+    names match the pattern, and `<!-- begin: compare field-* -->` ... the one of everything about their models.
 
     Returns:
         The patterns that were filled.
@@ -70,15 +82,50 @@ def fill_readme(path: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
     Raises:
         FracturelabError: The file cannot be read or written.
     """
-    from fracturelab.records import fill_markdown, results_table
+    from fracturelab.records import compare_records, comparison_table, fill_markdown, results_table
 
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FracturelabError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     patterns = []
-    for marker, pattern in _PLACE.findall(text):
-        table = results_table(record for record in records if fnmatchcase(record["name"], pattern))
+    for marker, kind, pattern in _PLACE.findall(text):
+        chosen = [record for record in records if fnmatchcase(record["name"], pattern)]
+        table = results_table(chosen) if kind == "results" else comparison_table(compare_records(chosen))
         fill_markdown(path, marker, table or "No run has been recorded yet.")
         patterns.append(pattern)
     return patterns
+
+
+def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Write one table of everything, and show the main part of it."""
+    import matplotlib.pyplot as plt
+
+    from fracturelab import plots, records
+    from fracturelab.places import reports_folder
+    from fracturelab.records.comparison import GUESSING, SHOWN
+
+    reports = arguments.reports or reports_folder()
+    out = arguments.out or reports
+    rows = records.compare_records(records.read_records(reports / "results"))
+    document: dict[str, Any] = {"reports": str(reports), "models": [row.to_dict() for row in rows], "files": []}
+    if not rows:
+        return document, NO_RECORDS.format(reports / "results"), 0
+    files = [out / f"comparison.{suffix}" for suffix in ("md", "csv", "png")]
+    records.write_text(files[0], records.comparison_table(rows))
+    records.write_text(files[1], records.comparison_csv(rows))
+    plt.switch_backend("Agg")
+    figure = plots.score_forests(records.main_scores(rows), parts=SHOWN, references=GUESSING)
+    plots.save_figure(figure, files[2])
+    plt.close(figure)
+    document["files"] = [str(file) for file in files]
+    table = [["model", "trained on", "parameters", "ms", "score", *records.PARTS]]
+    for row in rows:
+        shown = [records.interval_text(found[0].metrics.get(row.score)) if found and row.score else ""
+                 for found in row.scores.values()]  # fmt: skip
+        parameters = "" if row.parameters is None else f"{row.parameters:,}"
+        speed = "" if row.ms_per_image is None else f"{row.ms_per_image:.3g}"
+        score = records.COLUMNS.get(row.score, row.score) if row.score else ""
+        table.append([row.model, row.data or "", parameters, speed, score, *shown])
+    text = columns(table, align="llrr")
+    return document, f"{text}\n\n{', '.join(map(str, files))} written. {NOT_CLINICAL}", 0

@@ -3,6 +3,7 @@
 Every function takes `ax=None` where one panel is enough, and looks the same: see `fracturelab.plots.style`.
 """
 
+from fracturelab.plots.comparison import score_forest, score_forests
 from fracturelab.plots.curves import calibration, precision_recall, roc
 from fracturelab.plots.data import class_balance, shortcuts, size_scatter
 from fracturelab.plots.images import (
@@ -47,6 +48,8 @@ __all__ = [
     "roc",
     "save_figure",
     "score_against_cost",
+    "score_forest",
+    "score_forests",
     "score_over_parts",
     "shortcuts",
     "size_scatter",

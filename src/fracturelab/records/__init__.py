@@ -4,6 +4,7 @@ Every number that a document shows comes from such a record. A record carries a 
 one edited by hand is noticed and refused. It names no person, no host and no place on a disk.
 """
 
+from fracturelab.records.comparison import Row, compare_records, comparison_csv, comparison_table, main_scores
 from fracturelab.records.context import code_version, machine, package_versions
 from fracturelab.records.files import (
     EditedRecordError,
@@ -14,20 +15,32 @@ from fracturelab.records.files import (
     write_record,
     write_text,
 )
-from fracturelab.records.tables import COLUMNS, fill_markdown, results_table
+from fracturelab.records.scores import PARTS, Score, by_model, latest, scores_of
+from fracturelab.records.tables import COLUMNS, fill_markdown, interval_text, results_table
 
 __all__ = [
     "COLUMNS",
+    "PARTS",
     "EditedRecordError",
+    "Row",
+    "Score",
+    "by_model",
     "code_version",
+    "compare_records",
+    "comparison_csv",
+    "comparison_table",
     "default_folder",
     "fill_markdown",
+    "interval_text",
+    "latest",
     "machine",
+    "main_scores",
     "package_versions",
     "plain",
     "read_record",
     "read_records",
     "results_table",
+    "scores_of",
     "write_record",
     "write_text",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.records.files import write_text
+from fracturelab.records.scores import by_model, latest, model_name
 
 COLUMNS = {
     "roc_auc": "ROC AUC",
@@ -28,48 +29,55 @@ COLUMNS = {
 def results_table(
     records: Iterable[Mapping[str, Any]],
     *,
-    metrics: Iterable[str] = ("roc_auc", "accuracy", "recall", "specificity", "f1"),
+    metrics: Iterable[str] = ("roc_auc", "accuracy", "recall", "specificity", "f1", "macro_f1"),
 ) -> str:
     """A Markdown table of the records that hold metrics, one row for each set of images that was tested on.
 
+    Where several records test one model on the same images, the newest one stands (see `scores.by_model`).
+
     Args:
         records: As `read_records` gives them.
-        metrics: Which ones to show, each as value and 95% interval.
+        metrics: Which ones to show, each as value and 95% interval; those that no record has are left out.
 
     Returns:
-        The table, in the order of the records, ending in a newline; an empty string without any row.
+        The table, models in the order of their first record, ending in a newline; an empty string without any row.
     """
-    chosen = list(metrics)
+    scores = [(model_name(group[0]), score) for group in by_model(records) for score in latest(group)]
+    chosen = [name for name in metrics if any(name in score.metrics for _, score in scores)]
     head = ["model", "weights", "tested on", "images", *(COLUMNS.get(name, name) for name in chosen)]
-    rows = []
-    for record in records:
-        for part, result in _evaluations(record):
-            cells = [
-                record["results"].get("model") or record["name"],
-                (record.get("weights") or {}).get("name") or "none",
-                part,
-                f"{result['n']:,}" if "n" in result else "",
-                *(_cell(result["metrics"].get(name)) for name in chosen),
-            ]
-            rows.append([str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells])
-    if not rows:
-        return ""
-    rule = ["---"] * 3 + ["---:"] * (len(head) - 3)
-    return "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *rows])
+    rows = [
+        [
+            model,
+            score.weights or "none",
+            score.tested_on,
+            "" if score.n is None else f"{score.n:,}",
+            *(interval_text(score.metrics.get(name)) or "–" for name in chosen),
+        ]
+        for model, score in scores
+    ]
+    return markdown_table(head, rows, text_columns=3) if rows else ""
 
 
-def _evaluations(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    results = record["results"]
-    if "evaluations" in results:
-        return [(part, result) for part, result in results["evaluations"].items() if "metrics" in result]
-    if "metrics" in results:
-        return [((record.get("data") or {}).get("source") or "", results)]
-    return []
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int) -> str:
+    """A Markdown table.
+
+    Args:
+        head: Names of the columns.
+        rows: Cells as text.
+        text_columns: How many columns, from the left, are text; the others stand to the right, as numbers do.
+
+    Returns:
+        The table, ending in a newline.
+    """
+    rule = ["---"] * text_columns + ["---:"] * (len(head) - text_columns)
+    lines = [list(head), rule, *([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cell(interval: Mapping[str, float | None] | None) -> str:
+def interval_text(interval: Mapping[str, float | None] | None) -> str:
+    """A value with its interval for people, such as "0.900 (0.87–0.93)"; empty where it is undefined."""
     if not interval or interval.get("value") is None:
-        return "–"
+        return ""
     low, high = interval.get("low"), interval.get("high")
     return f"{interval['value']:.3f}" + ("" if low is None or high is None else f" ({low:.2f}–{high:.2f})")
 

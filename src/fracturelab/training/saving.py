@@ -7,16 +7,23 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.files import save_model
 from fracturelab.records import package_versions, plain, write_record
 from fracturelab.training.fitting import Fit, predict
-from fracturelab.training.prepare import Prepared
+from fracturelab.training.prepare import CLASS_NAMES, Prepared
+
+if TYPE_CHECKING:
+    import keras
 
 NOT_CLINICAL = "For teaching and research. Not for clinical use."
 
@@ -29,15 +36,19 @@ def describe_data(prepared: Prepared, *, source: str | None = None) -> dict[str,
         source: Name of the data set; what the table says if None.
 
     Returns:
-        `source`, `fingerprint`, `n`, `unreadable`, `parts` (images and fractured ones of each part), `train_hashes`,
-        `val_hashes`.
+        `source`, `fingerprint`, `n`, `unreadable`, `parts` (images and fractured ones of each part, or those of
+        each class where the classes are others), `train_hashes`, `val_hashes`.
     """
     from fracturelab.datasets import fingerprint
 
     parts = {}
     for name in ("train", "val", "test"):
         rows = prepared.rows(name)
-        parts[name] = {"n": len(rows), "fractured": int((prepared.labels[rows] != 0).sum())}
+        counts = np.bincount(prepared.labels[rows], minlength=len(prepared.class_names)).tolist()
+        if prepared.class_names == CLASS_NAMES:
+            parts[name] = {"n": len(rows), "fractured": counts[1]}
+        else:
+            parts[name] = {"n": len(rows), "classes": dict(zip(prepared.class_names, counts, strict=True))}
     return {
         "source": source or ", ".join(sorted(set(prepared.table["source"].dropna()))),
         "fingerprint": fingerprint(prepared.table),
@@ -58,20 +69,47 @@ def evaluate_parts(fit: Fit, prepared: Prepared, *, parts: Sequence[str] = ("val
         parts: Names of parts.
 
     Returns:
-        Name of the part to its scores, as `Evaluation.to_record` gives them.
+        Name of the part to its scores, as `Evaluation.to_record` gives them; for other classes than normal and
+        fractured as `MulticlassEvaluation.to_dict` does.
     """
-    from fracturelab.evaluation import evaluate
+    from fracturelab.evaluation import evaluate, multiclass_metrics
 
     found = {}
     for name in parts:
         rows = prepared.rows(name)
         if len(rows):
             probabilities = predict(fit.model, prepared.images, rows=rows)
-            scores = evaluate(
-                prepared.labels[rows], probabilities, threshold=fit.threshold, groups=prepared.groups[rows]
-            )
-            found[name] = scores.to_record()
+            labels, groups = prepared.labels[rows], prepared.groups[rows]
+            if prepared.class_names == CLASS_NAMES:
+                found[name] = evaluate(labels, probabilities, threshold=fit.threshold, groups=groups).to_record()
+            else:
+                found[name] = multiclass_metrics(
+                    labels, probabilities, class_names=prepared.class_names, groups=groups
+                ).to_dict()
     return found
+
+
+def cost_of(model: keras.Model, images: NDArray[np.uint8], *, batch_size: int = 32, repeats: int = 3) -> dict[str, Any]:
+    """What an answer costs: the model's size, and how long it takes here.
+
+    Args:
+        model: Any of this project's models.
+        images: (n, size, size, 1) to answer for; one batch of them is used.
+        batch_size: Images a batch.
+        repeats: How often the batch is timed, after once to warm up; the fastest counts, since others may share the
+            machine.
+
+    Returns:
+        `parameters`: number of weights; `ms_per_image`: milliseconds an image in such a batch, None without images.
+    """
+    batch = np.asarray(images[:batch_size])
+    seconds = []
+    for _ in range(repeats + 1 if len(batch) else 0):
+        started = time.perf_counter()
+        predict(model, batch, batch_size=batch_size)
+        seconds.append(time.perf_counter() - started)
+    speed = round(1000 * min(seconds[1:]) / len(batch), 3) if seconds else None
+    return {"parameters": model.count_params(), "ms_per_image": speed}
 
 
 def card_of(
@@ -168,6 +206,7 @@ def record_fit(
             "candidates": fit.candidates,
             "history": fit.history.to_dict("records"),
             "evaluations": dict(evaluations),
+            **cost_of(fit.model, prepared.images),
         },
         folder=folder,
     )
