@@ -18,12 +18,12 @@ export DATA ONLY
 $(shell [ ! -e .venv/ready ] || [ "$$(cat .venv/path 2>/dev/null)" = "$$(pwd)" ] || rm -f .venv/ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup notebooks test check format lab app readme pins clean distclean
+.PHONY: help setup notebooks test check format lab app readme presentation pins clean distclean
 
 help: ## list what can be made
 	@echo "fracturelab. Not for clinical use."
 	@echo
-	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo
 	@echo "  make notebooks DATA=path/to/xrays   the same notebooks over your own folder, under reports/runs/"
 	@echo "  make notebooks ONLY=04              one notebook"
@@ -54,6 +54,9 @@ app: .venv/app ## open the page for X-rays of your own, on this machine only
 readme: .venv/ready ## fill README's tables from the run records
 	@$(PY) -m fracturelab results --readme README.md
 
+presentation: .venv/slides ## write reports/fracturelab.pptx: slides whose numbers come from the run records
+	@$(PY) -m fracturelab presentation
+
 pins: .venv/ready ## resolve requirements*.txt anew from pyproject.toml
 	@$(PIP) install -q "uv>=0.5"
 	@$(PY) scripts/update_pins.py
@@ -81,7 +84,7 @@ distclean: clean ## remove .venv as well
 		exit 1; \
 	fi; \
 	echo "Setting up .venv with $$("$$found" --version) and the pinned packages; the first time takes some minutes."; \
-	rm -f .venv/ready .venv/dev .venv/lab .venv/app; \
+	rm -f .venv/ready .venv/dev .venv/lab .venv/app .venv/slides; \
 	"$$found" -m venv .venv
 	@$(PIP) install -q -r requirements.txt
 	@$(PIP) install -q --no-deps --no-build-isolation -e .
@@ -99,3 +102,7 @@ distclean: clean ## remove .venv as well
 .venv/app: .venv/ready requirements-app.txt
 	@$(PIP) install -q -r requirements-app.txt
 	@touch .venv/app
+
+.venv/slides: .venv/ready requirements-slides.txt
+	@$(PIP) install -q -r requirements-slides.txt
+	@touch .venv/slides

@@ -17,9 +17,13 @@ EXTRAS = {
     "requirements-dev.txt": (("dev",), "What `make test` and `make check` add to requirements.txt."),
     "requirements-app.txt": (("app", "dicom"), "What `make app` adds to requirements.txt."),
     "requirements-explain.txt": (("explain",), "What LIME and SHAP maps need as well."),
+    "requirements-slides.txt": (("slides",), "What `make presentation` adds to requirements.txt."),
+    "requirements-torch.txt": (("torch",), "What the PyTorch model of notebook 05 needs as well."),
     "requirements-lab.txt": (("lab",), "What `make lab` adds to requirements.txt."),
     "requirements-optional.txt": (("kaggle", "dicom", "export"), "What Kaggle downloads, DICOM files and int8 need as well."),
 }
+# What PyTorch brings along where it is a CUDA build; its own wheel says which, and a CPU build needs none of it.
+LEFT_TO_TORCH = ("nvidia-", "cuda-", "triton")
 HEADER = "# Written by `make pins` from the ranges in pyproject.toml. "
 
 
@@ -53,6 +57,7 @@ def main() -> None:
         write("requirements.txt", HEADER + "Python 3.11-3.13, CPU TensorFlow; GPU: see runitlocally.md.", base)
         for file, (extras, purpose) in EXTRAS.items():
             added = [line for line in resolve([*BASE, *extras], constraints) if name(line) not in known]
+            added = [line for line in added if not name(line).startswith(LEFT_TO_TORCH)]
             write(file, HEADER + purpose, ["-r requirements.txt", *added])
 
 

@@ -95,6 +95,10 @@ def _remedy(package: str) -> str:
         return 'pip install -e ".[cpu]" (or ".[gpu]"; see runitlocally.md)'
     if package.split(".")[0] in ("kagglehub", "pydicom"):
         return "pip install -r requirements-optional.txt"
+    if package.split(".")[0] == "pptx":
+        return "pip install -r requirements-slides.txt"
+    if package.split(".")[0] == "torch":
+        return "pip install -r requirements-torch.txt"
     return "pip install -r requirements.txt"
 
 

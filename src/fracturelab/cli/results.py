@@ -39,6 +39,16 @@ def add_commands(commands: Any) -> None:
     compare.add_argument("--out", type=Path, metavar="DIR", help="where to write (default the reports folder)")
     compare.set_defaults(command=run_compare)
 
+    presentation = commands.add_parser(
+        "presentation",
+        parents=[common(seed=False)],
+        help="write slides about what runs have found, as a PowerPoint file",
+        description="Slides for people who were not there. Every number comes from a run record.",
+    )
+    presentation.add_argument("--reports", type=Path, metavar="DIR", help="reports folder to read (default reports)")
+    presentation.add_argument("--out", type=Path, metavar="FILE", help="default fracturelab.pptx in that folder")
+    presentation.set_defaults(command=run_presentation)
+
 
 def run_results(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Show the records, and fill a Markdown file from them."""
@@ -129,3 +139,22 @@ def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
         table.append([row.model, row.data or "", parameters, speed, score, *shown])
     text = columns(table, align="llrr")
     return document, f"{text}\n\n{', '.join(map(str, files))} written. {NOT_CLINICAL}", 0
+
+
+def run_presentation(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Write the slides."""
+    import tempfile
+
+    from fracturelab.places import reports_folder
+    from fracturelab.presentation import slides_of, write_deck
+    from fracturelab.presentation.content import TITLE
+    from fracturelab.records import read_records
+
+    reports = arguments.reports or reports_folder()
+    out = arguments.out or reports / "fracturelab.pptx"
+    records = read_records(reports / "results")
+    with tempfile.TemporaryDirectory(prefix="fracturelab-slides-") as work:
+        slides = slides_of(records, figures=reports / "figures", work=Path(work))
+        write_deck(slides, out, title=TITLE)
+    document = {"file": str(out), "records": len(records), "slides": [slide.title for slide in slides]}
+    return document, f"{out}: {count(len(slides), 'slide')} from {count(len(records), 'record')}. {NOT_CLINICAL}", 0
