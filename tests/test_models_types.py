@@ -13,7 +13,7 @@ from fracturelab.models import types_torch
 from fracturelab.models.files import load_model, save_model
 from fracturelab.models.types_cnn import build_types_cnn
 from fracturelab.training.fitting import compile_model, predict, set_seed
-from fracturelab.training.types import torch_probabilities, train_epoch
+from fracturelab.training.types_fits import torch_probabilities, train_epoch
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason=types_torch.HOW_TO_GET_IT)
 SMALL = {"input_size": 64, "classes": 4}

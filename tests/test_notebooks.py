@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import nbformat
@@ -145,3 +148,53 @@ def test_04_says_which_notebooks_come_first(tmp_path, xrays):
     assert failure.mendable
     assert "run notebooks 02 and 03 first" in failure.message
     assert not (reports / "results").exists()
+
+
+@pytest.fixture(scope="module")
+def types(tmp_path_factory) -> Path:
+    """Synthetic X-rays of all ten fracture types, in folders as the public set has them."""
+    made = write_set(tmp_path_factory.mktemp("types") / "made", per_kind=9, seed=6, size=64, zoom=4.0, difficulty=0.0)
+    folder = made.parent / "Bone Break Classification"
+    for kind, rows in read_dataset(made).groupby("kind"):
+        for number, path in enumerate(rows["path"]):
+            part = (
+                folder
+                / f"{kind.title()} fracture".replace("Fracture Dislocation f", "F")
+                / ("Test" if number < 2 else "Train")
+            )
+            part.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, part / Path(path).name)
+    return folder
+
+
+@pytest.mark.parametrize("torch", ["as it is", "missing"])
+def test_05_trains_three_models_on_fracture_types(tmp_path, types, torch, monkeypatch):
+    if torch == "missing":
+        (tmp_path / "hidden").mkdir()
+        # Python finds this first; the notebook must not try to import it.
+        (tmp_path / "hidden" / "sitecustomize.py").write_text(
+            "import importlib.util as util\nfind = util.find_spec\n"
+            "util.find_spec = lambda name, package=None: None if name == 'torch' else find(name, package)\n"
+        )
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "hidden"), *sys.path]))
+    failure, said, reports = run(
+        "05", tmp_path, DATA=str(types), SIZE=32, EPOCHS=1, BACKBONE="MobileNet", BACKBONE_OPTIONS={"alpha": 0.25},
+        WEIGHTS="none", FINE_TUNE_EPOCHS=0,
+    )  # fmt: skip
+    assert failure is None
+    assert "90 images of 10 types" in said
+    records = {path.stem: read_record(path)["results"] for path in (reports / "results").iterdir()}
+    with_torch = torch != "missing" and importlib.util.find_spec("torch") is not None
+    assert set(records) == {"05-types-keras", "05-types-transfer"} | ({"05-types-torch"} if with_torch else set())
+    assert ("pip install -r requirements-torch.txt" in said) == (not with_torch)
+    for results in records.values():
+        test = results["evaluations"]["test"]
+        assert test["n"] == 20
+        assert sum(map(sum, test["confusion_matrix"])) == 20
+        assert results["parameters"] > 0
+    if with_torch:
+        assert records["05-types-torch"]["parameters"] == records["05-types-keras"]["parameters"]
+        assert "19 of 19 layers agree" in said
+    best = records["05-types-keras"]["evaluations"]["test"]["metrics"]["accuracy"]
+    assert f"**CNN, Keras**: test accuracy {best['value']:.3f} ({best['low']:.3f} to {best['high']:.3f})" in said
+    assert (reports / "figures" / "05-confusion.png").is_file()

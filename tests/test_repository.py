@@ -111,7 +111,8 @@ def test_every_dependency_has_a_range_a_reason_and_an_exact_pin():
     project = tomllib.loads(text)["project"]
     extras = project["optional-dependencies"]
     files = ["requirements.txt", "requirements-dev.txt", "requirements-lab.txt", "requirements-optional.txt",
-             "requirements-app.txt", "requirements-explain.txt", "requirements-slides.txt", "requirements-torch.txt"]  # fmt: skip
+             "requirements-app.txt", "requirements-explain.txt", "requirements-slides.txt",
+             "requirements-torch.txt"]  # fmt: skip
     pinned = {name: {**pins("requirements.txt"), **pins(name)} for name in files}
     wanted = {
         "requirements.txt": project["dependencies"] + extras["cpu"],

@@ -16,7 +16,8 @@ from fracturelab.errors import FracturelabError
 from fracturelab.models import types_torch
 from fracturelab.training.fitting import predict
 from fracturelab.training.saving import describe_data, evaluate_parts, record_fit
-from fracturelab.training.types import prepare_types, train_types_cnn, train_types_torch
+from fracturelab.training.types import prepare_types, score_types
+from fracturelab.training.types_fits import train_types_cnn, train_types_torch
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason=types_torch.HOW_TO_GET_IT)
 KINDS = {"Oblique fracture": 20, "Spiral fracture": 100, "Hairline Fracture": 180}
@@ -90,6 +91,9 @@ def test_keras_learns_and_is_recorded(prepared, tmp_path):
     right = predict(fit.model, prepared.images, rows=rows).argmax(1) == prepared.labels[rows]
     assert found["test"]["metrics"]["accuracy"]["value"] == pytest.approx(right.mean())
     assert found["test"]["metrics"]["accuracy"]["value"] > 0.6
+    probabilities, scores = score_types(fit, prepared)["test"]
+    np.testing.assert_array_equal(probabilities.argmax(1) == prepared.labels[rows], right)
+    assert scores.to_dict() == found["test"]
     from fracturelab.records import compare_records, read_record
 
     record = read_record(record_fit("05-keras", fit, prepared, evaluations=found, folder=tmp_path))
@@ -118,7 +122,7 @@ def test_torch_learns_repeats_itself_and_its_twin_answers_the_same(prepared):
 
 @needs_torch
 def test_torch_ends_with_its_best_epoch(prepared, monkeypatch):
-    from fracturelab.training import types
+    from fracturelab.training import types_fits as types
 
     losses = iter([0.9, 0.5, 0.7, 0.8, 0.6, 0.1])
     answers: list[np.ndarray] = []
@@ -135,6 +139,6 @@ def test_torch_ends_with_its_best_epoch(prepared, monkeypatch):
 
 def test_without_torch_nothing_is_trained(prepared, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr("fracturelab.training.types.torch_is_here", lambda: False)
+    monkeypatch.setattr("fracturelab.training.types_fits.torch_is_here", lambda: False)
     with pytest.raises(FracturelabError, match=r"requirements-torch\.txt"):
         train_types_torch(prepared, **TINY)

@@ -236,12 +236,12 @@ def _falls(rows: Sequence[Row], leak: Record | None) -> Slide:
             continue
         inside, outside = row.scores["validation"][0], row.scores["real world"][0]
         a, b = (one.metrics.get("roc_auc") or {} for one in (inside, outside))
-        if a.get("value") is None or b.get("value") is None:
+        before, after = a.get("value"), b.get("value")
+        if before is None or after is None:
             continue
-        step = b["value"] - a["value"]
         points.append(
             f"{row.model}: AUC {interval_text(a)} on its validation images, {interval_text(b)} on "
-            f"{outside.tested_on}: {step:+.2f}."
+            f"{outside.tested_on}: {after - before:+.2f}."
         )
         used += [inside.record, outside.record]
     points = _some(points)

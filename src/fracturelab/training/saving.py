@@ -173,7 +173,7 @@ def save_fit(fit: Fit, path: str | Path, card: Mapping[str, Any]) -> Path:
 
 def record_fit(
     name: str, fit: Fit, prepared: Prepared, *, evaluations: Mapping[str, Any], source: str | None = None,
-    folder: str | Path | None = None,
+    model: str | None = None, folder: str | Path | None = None,
 ) -> Path:  # fmt: skip
     """Write the record of a fit.
 
@@ -183,6 +183,7 @@ def record_fit(
         prepared: Its data.
         evaluations: From `evaluate_parts`, and others.
         source: Name of the data set.
+        model: What tables call the model; its recipe if None.
         folder: Where to; the project's results if None.
 
     Returns:
@@ -200,7 +201,7 @@ def record_fit(
         seconds=fit.seconds,
         settings=fit.recipe,
         results={
-            "model": str(fit.recipe["recipe"]),
+            "model": model or str(fit.recipe["recipe"]),
             "threshold": fit.threshold,
             "chosen": fit.chosen,
             "candidates": fit.candidates,

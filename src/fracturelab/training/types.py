@@ -1,46 +1,57 @@
-"""Fracture types: prepare images of several classes, and train the small CNN in Keras or in PyTorch.
-
-Both trainings see the same batches of the same augmented images in the same order, with the same optimizer, the same
-plateau rule and the same choice of the best epoch: what differs is the framework, and the draws of weights and dropout.
-"""
+"""Fracture types: images of several classes to train and test on, and scores of a model on each part of them."""
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
-from fracturelab.models.types_cnn import build_types_cnn
-from fracturelab.models.types_torch import HOW_TO_GET_IT, build_types_torch, to_keras, torch_is_here
-from fracturelab.pipeline import Augmentation, batches
-from fracturelab.training.fitting import (
-    Fit,
-    check_parts,
-    compile_model,
-    predict,
-    reloaded,
-    run_epochs,
-    set_seed,
-    validation_scores,
-)
+from fracturelab.training.fitting import Fit, predict
 from fracturelab.training.prepare import Prepared
-from fracturelab.training.v1 import finished_fit
 
 if TYPE_CHECKING:
     import pandas as pd
-    import tensorflow as tf
-    import torch
 
-VIEWS = Augmentation(rotation=10.0, shift=0.04, zoom=0.08, contrast=0.15, brightness=0.05)
-_DECAY = 1e-4
-_PLATEAU_FACTOR = 0.3
+    from fracturelab.evaluation import MulticlassEvaluation
+
+PARTS = ("train", "val", "test")
+ZOOM, DIFFICULTY = (3.5, 4.5), (0.0, 0.1)
+"""How the synthetic images are drawn: close up, and with breaks that a human eye tells apart."""
+_SEED = 5  # of the synthetic images: other ones than in any other set
+_LONG_SIDE = 160  # pixels; shown and trained on at 128
+
+
+def types_data(folder: str | Path | None = None, *, size: int = 128, seed: int = 0, per_kind: int = 200) -> Prepared:
+    """Read what the notebook on fracture types trains and tests on.
+
+    Args:
+        folder: A folder of X-rays with known types, such as the public one of ten (`Avulsion fracture/Train/...`,
+            `.../Test/...`). None for synthetic ones, written to the cache folder on first use.
+        size: Side of the square images in pixels.
+        seed: Decides the split.
+        per_kind: Number of synthetic images of each type.
+
+    Returns:
+        The images, split by group.
+
+    Raises:
+        FracturelabError: As `datasets.read_dataset` and `prepare_types`.
+    """
+    from fracturelab.datasets import read_dataset
+
+    if folder is None:
+        from fracturelab.images import default_cache_dir
+        from fracturelab.phantoms import write_set
+        from fracturelab.phantoms.sources import GENERATOR_VERSION
+
+        name = f"phantoms-types-v{GENERATOR_VERSION}-{per_kind}"
+        folder = write_set(
+            default_cache_dir() / name, per_kind=per_kind, seed=_SEED, size=_LONG_SIDE, zoom=ZOOM, difficulty=DIFFICULTY
+        )
+    return prepare_types(read_dataset(folder), size=size, seed=seed)
 
 
 def prepare_types(
@@ -97,7 +108,7 @@ def prepare_types(
     if table["group"].isna().any():
         table = audit.with_groups(table)
     table = splits.holdout_split(table, val=val, test=test, seed=seed)
-    for part in ("train", "val", "test"):
+    for part in PARTS:
         missing = set(names) - set(table.loc[(table["split"] == part).fillna(False), "kind"])
         if missing:
             raise FracturelabError(
@@ -106,230 +117,24 @@ def prepare_types(
     return Prepared(table, pixels, hashes, unreadable, names)
 
 
-def train_types_cnn(
-    prepared: Prepared,
-    *,
-    seed: int = 0,
-    epochs: int = 30,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
-    block_dropout: float = 0.1,
-    dropout: float = 0.4,
-    patience: int = 10,
-    plateau: int = 4,
-    progress: bool = False,
-) -> Fit:
-    """Train `build_types_cnn` in Keras on TensorFlow.
+def score_types(fit: Fit, prepared: Prepared) -> dict[str, tuple[NDArray[np.float32], MulticlassEvaluation]]:
+    """Ask a model about every part of its data.
 
     Args:
+        fit: A fit on `prepared`.
         prepared: From `prepare_types`.
-        seed: Weights, order, augmentation and dropout follow from it; two runs with one seed are equal.
-        epochs: Most epochs.
-        batch_size: Images a batch.
-        learning_rate: AdamW's first learning rate; lowered on a plateau of the validation loss.
-        block_dropout: Of each block.
-        dropout: Of the dense layer.
-        patience: Epochs without a better validation loss before training stops.
-        plateau: Epochs without a better validation loss before the learning rate is lowered.
-        progress: Show a progress bar.
 
     Returns:
-        The fit; its model is the reloaded checkpoint of the best epoch.
-
-    Raises:
-        FracturelabError: A class is missing in training or validation, or the loss is not finite from the start.
+        Part ("train", "val", "test") to probabilities (n, classes) and their evaluation, with intervals over groups.
     """
-    started = time.perf_counter()
-    set_seed(seed)
-    labels, train, val = prepared.labels, prepared.rows("train"), prepared.rows("val")
-    classes = len(prepared.class_names)
-    check_parts(labels, train, val, classes)
-    model = build_types_cnn(input_size=prepared.size, classes=classes, block_dropout=block_dropout, dropout=dropout)
-    compile_model(model, learning_rate=learning_rate, weight_decay=_DECAY)
+    from fracturelab.evaluation import multiclass_metrics
 
-    def validate() -> tuple[float, float | None]:
-        return validation_scores(labels[val], predict(model, prepared.images, rows=val))
-
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
-        history = run_epochs(
-            model, lambda epoch: epoch_data(prepared, batch_size=batch_size, seed=seed, epoch=epoch), validate,
-            stage="keras", epochs=epochs, seed=seed, patience=patience, plateau=plateau, factor=_PLATEAU_FACTOR,
-            folder=Path(folder) / "keras", progress=progress,
-        )  # fmt: skip
-        model = reloaded(model, Path(folder) / "types-keras.keras")
-    return finished_fit(
-        model, prepared, history=history, candidates={}, chosen="keras", weights=None, seed=seed, started=started,
-        recipe={
-            "recipe": "types-keras", "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
-            "block_dropout": block_dropout, "dropout": dropout, "patience": patience, "plateau": plateau,
-        },
-    )  # fmt: skip
-
-
-def epoch_data(prepared: Prepared, *, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
-    """The batches of an epoch, the same for both frameworks: balanced by type, each image augmented by its own seed."""
-    return batches(
-        prepared.images, prepared.labels, rows=prepared.rows("train"), batch_size=batch_size, shuffle=True,
-        balanced=True, augmentation=VIEWS, seed=seed, epoch=epoch,
-    )  # fmt: skip
-
-
-def train_types_torch(
-    prepared: Prepared,
-    *,
-    seed: int = 0,
-    epochs: int = 30,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
-    block_dropout: float = 0.1,
-    dropout: float = 0.4,
-    patience: int = 10,
-    plateau: int = 4,
-    progress: bool = False,
-) -> Fit:
-    """Train `build_types_torch` in PyTorch, on the processor, the way `train_types_cnn` trains its twin.
-
-    Args:
-        prepared: From `prepare_types`.
-        seed: Weights, order, augmentation and dropout follow from it.
-        epochs: Most epochs.
-        batch_size: Images a batch.
-        learning_rate: AdamW's first learning rate; lowered on a plateau of the validation loss.
-        block_dropout: Of each block.
-        dropout: Of the dense layer.
-        patience: Epochs without a better validation loss before training stops.
-        plateau: Epochs without a better validation loss before the learning rate is lowered.
-        progress: Show a progress bar.
-
-    Returns:
-        The fit. Its model is the Keras twin with the weights of PyTorch's best epoch, saved and loaded again;
-        `recipe["largest_difference"]` is how far its validation probabilities are from PyTorch's own.
-
-    Raises:
-        FracturelabError: PyTorch is not installed, a class is missing in training or validation, or the loss is not
-            finite from the start.
-    """
-    started = time.perf_counter()
-    set_seed(seed)
-    labels, train, val = prepared.labels, prepared.rows("train"), prepared.rows("val")
-    classes = len(prepared.class_names)
-    check_parts(labels, train, val, classes)
-    shape: dict[str, Any] = {"input_size": prepared.size, "classes": classes}
-    with _seeded(seed):
-        model = build_types_torch(**shape, block_dropout=block_dropout, dropout=dropout)
-        history, own = _torch_epochs(
-            model, lambda epoch: epoch_data(prepared, batch_size=batch_size, seed=seed, epoch=epoch),
-            lambda: torch_probabilities(model, prepared.images, rows=val), labels[val],
-            epochs=epochs, learning_rate=learning_rate, patience=patience, plateau=plateau, progress=progress,
-        )  # fmt: skip
-    twin = to_keras(model, build_types_cnn(**shape, block_dropout=block_dropout, dropout=dropout))
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
-        twin = reloaded(twin, Path(folder) / "types-torch.keras")
-    difference = float(np.abs(predict(twin, prepared.images, rows=val) - own).max())
-    return finished_fit(
-        twin, prepared, history=history, candidates={}, chosen="torch", weights=None, seed=seed, started=started,
-        recipe={
-            "recipe": "types-torch", "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
-            "block_dropout": block_dropout, "dropout": dropout, "patience": patience, "plateau": plateau,
-            "largest_difference": difference,
-        },
-    )  # fmt: skip
-
-
-def _torch_epochs(
-    model: torch.nn.Sequential, data: Callable[[int], tf.data.Dataset], answer: Callable[[], NDArray[np.float32]],
-    labels: NDArray[np.int64], *, epochs: int, learning_rate: float, patience: int, plateau: int, progress: bool,
-) -> tuple[list[dict[str, Any]], NDArray[np.float32]]:  # fmt: skip
-    """Train epoch by epoch; the model ends with its best epoch, whose validation probabilities are returned as well."""
-    import torch
-    from tqdm.auto import tqdm
-
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, eps=1e-7, weight_decay=_DECAY)
-    history: list[dict[str, Any]] = []
-    best, since = {"val_loss": float("inf"), "state": {}, "answers": np.zeros(0)}, 0
-    for epoch in tqdm(range(epochs), desc="torch", unit="epoch", disable=not progress):
-        rate = optimizer.param_groups[0]["lr"]
-        loss = train_epoch(model, optimizer, data(epoch).as_numpy_iterator())
-        answers = answer()
-        val_loss, val_auc = validation_scores(labels, answers)
-        if not (np.isfinite(loss) and np.isfinite(val_loss)):
-            if not history:
-                raise FracturelabError("torch: the loss is not finite from the first epoch on; lower the learning rate")
-            break
-        history.append({"stage": "torch", "epoch": epoch, "loss": loss, "val_loss": val_loss, "val_auc": val_auc,
-                        "learning_rate": rate})  # fmt: skip
-        since += 1
-        if val_loss < best["val_loss"]:
-            state = {name: array.clone() for name, array in model.state_dict().items()}
-            best, since = {"val_loss": val_loss, "state": state, "answers": answers}, 0
-        elif since % plateau == 0:
-            optimizer.param_groups[0]["lr"] = rate * _PLATEAU_FACTOR
-        if since >= patience:
-            break
-    model.load_state_dict(best["state"])
-    return history, best["answers"]
-
-
-def train_epoch(
-    model: torch.nn.Sequential, optimizer: torch.optim.Optimizer, pairs: Iterator[tuple[NDArray, NDArray]]
-) -> float:
-    """One pass over batches of float32 (n, size, size, 1) images and (n,) class numbers: PyTorch's usual loop.
-
-    Returns:
-        The mean loss of the images.
-    """
-    import torch
-
-    model.train()
-    total, seen = 0.0, 0
-    for images, labels in pairs:
-        logits = model(torch.tensor(images).permute(0, 3, 1, 2))
-        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels).long())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        total, seen = total + float(loss.detach()) * len(labels), seen + len(labels)
-    return total / max(seen, 1)
-
-
-def torch_probabilities(
-    model: torch.nn.Sequential, images: NDArray[np.uint8], *, rows: NDArray[np.int64], batch_size: int = 64
-) -> NDArray[np.float32]:
-    """Ask the PyTorch network for the probabilities of some images.
-
-    Args:
-        model: From `build_types_torch`.
-        images: uint8 (n, size, size, 1); may be a memory map.
-        rows: Indices of the images to use.
-        batch_size: Images a batch.
-
-    Returns:
-        float32 (len(rows), classes).
-    """
-    import torch
-
-    model.eval()
-    parts = []
-    with torch.no_grad():
-        for start in range(0, len(rows), batch_size):
-            batch = torch.tensor(images[rows[start : start + batch_size]], dtype=torch.float32)
-            parts.append(torch.softmax(model(batch.permute(0, 3, 1, 2)), dim=1).numpy())
-    return np.concatenate(parts)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """PyTorch's random state from a seed, and its deterministic operations, for as long as the block lasts."""
-    if not torch_is_here():
-        raise FracturelabError(HOW_TO_GET_IT)
-    import torch
-
-    state, deterministic = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled()
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-        torch.use_deterministic_algorithms(deterministic)
+    found = {}
+    for part in PARTS:
+        rows = prepared.rows(part)
+        probabilities = predict(fit.model, prepared.images, rows=rows)
+        scores = multiclass_metrics(
+            prepared.labels[rows], probabilities, class_names=prepared.class_names, groups=prepared.groups[rows]
+        )
+        found[part] = (probabilities, scores)
+    return found
