@@ -57,7 +57,7 @@ def build_types_torch(
         layers[f"block{number}_norm"] = nn.BatchNorm2d(filters, eps=NORM_EPSILON, momentum=1 - NORM_MOMENTUM)
         layers[f"block{number}_relu"] = nn.LeakyReLU(SLOPE)
         layers[f"block{number}_dropout"] = nn.Dropout(block_dropout)
-    layers["cells"] = nn.AvgPool2d(input_size // 2 ** len(FILTERS) // CELLS)
+    layers["cells"] = nn.MaxPool2d(input_size // 2 ** len(FILTERS) // CELLS)
     layers["flat"] = nn.Flatten()
     layers["dense"] = nn.Linear(FILTERS[-1] * CELLS**2, UNITS)
     layers["dense_relu"] = nn.LeakyReLU(SLOPE)
