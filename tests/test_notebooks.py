@@ -157,11 +157,8 @@ def types(tmp_path_factory) -> Path:
     folder = made.parent / "Bone Break Classification"
     for kind, rows in read_dataset(made).groupby("kind"):
         for number, path in enumerate(rows["path"]):
-            part = (
-                folder
-                / f"{kind.title()} fracture".replace("Fracture Dislocation f", "F")
-                / ("Test" if number < 2 else "Train")
-            )
+            name = "Fracture Dislocation" if "dislocation" in kind else f"{kind.title()} fracture"
+            part = folder / name / ("Test" if number < 2 else "Train")
             part.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, part / Path(path).name)
     return folder

@@ -181,6 +181,14 @@ def test_an_undefined_score_is_an_empty_cell(write, tmp_path):
     assert list(main_scores(rows)["ROC AUC"]["m\nclinic (synthetic)"]) == ["test"]
 
 
+def test_records_of_another_shape_are_no_scores(write, tmp_path):
+    write("01-audit", "audit", metrics=[1, 2])
+    write("07-folds", "cross-validation", evaluations=[{"metrics": {}}])
+    write("08-maps", "explanation", evaluations={"a": 0.5, "b": {"metrics": {"roc_auc": interval(0.6), "share": 0.3}}})
+    (row,) = compare_records(read_records(tmp_path / "results"))
+    assert list(row.scores["real world"][0].metrics) == ["roc_auc"]
+
+
 def test_csv_has_every_metric_of_every_set(story):
     rows = compare_records(read_records(story))
     lines = list(csv.DictReader(io.StringIO(comparison_csv(rows))))

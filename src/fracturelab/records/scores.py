@@ -63,9 +63,10 @@ def model_key(record: Mapping[str, Any]) -> tuple[str, str]:
 def scores_of(record: Mapping[str, Any]) -> list[Score]:
     """All scores of a record; none for one that tested no model."""
     results, data = record["results"], record.get("data") or {}
-    if "evaluations" in results:
-        found = [(part, "", result) for part, result in results["evaluations"].items() if "metrics" in result]
-    elif "metrics" in results:
+    several = results.get("evaluations")
+    if isinstance(several, Mapping):
+        found = [(part, "", result) for part, result in several.items() if _has_metrics(result)]
+    elif _has_metrics(results):
         # The record is about these images alone: its data are what was tested on.
         found = [(data.get("source") or "", str(data.get("sha256") or data.get("fingerprint") or ""), results)]
     else:
@@ -76,14 +77,18 @@ def scores_of(record: Mapping[str, Any]) -> list[Score]:
             created=str(record.get("created") or ""),
             model=model_name(record),
             weights=(record.get("weights") or {}).get("name"),
-            part=_part(tested_on, data if "evaluations" not in results else {}),
+            part=_part(tested_on, {} if isinstance(several, Mapping) else data),
             tested_on=tested_on,
             n=result.get("n"),
-            metrics=result["metrics"],
+            metrics={name: one for name, one in result["metrics"].items() if isinstance(one, Mapping)},
             content=content,
         )
         for tested_on, content, result in found
     ]
+
+
+def _has_metrics(result: Any) -> bool:
+    return isinstance(result, Mapping) and isinstance(result.get("metrics"), Mapping)
 
 
 def _part(tested_on: str, data: Mapping[str, Any]) -> str:
