@@ -152,7 +152,7 @@ def test_package_imports_only_what_it_declares():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     declared = {requirement(d)[0] for group in (project["dependencies"], *extras.values()) for d in group}
-    modules = {"sklearn": "scikit-learn", "PIL": "pillow", "tensorflow": "tensorflow-cpu"}
+    modules = {"sklearn": "scikit-learn", "PIL": "pillow", "tensorflow": "tensorflow-cpu", "pptx": "python-pptx"}
     # These come with a declared package that cannot work without them.
     brought = {
         "h5py": "keras",
@@ -189,6 +189,7 @@ def test_imports_run_one_way():
         {"datasets", "splits", "records", "phantoms", "evaluation", "plots"},
         {"audit", "pipeline", "models"},
         {"training", "prediction", "pretraining", "realimages", "explanations"},
+        {"presentation"},
         {"cli", "notebooks", "viewer"},
     ]
     height = {name: i for i, names in enumerate(layers) for name in names}
@@ -238,7 +239,7 @@ def test_make_help_lists_every_target_that_people_call():
     if done.returncode == 127:
         pytest.skip("make is not installed")
     assert done.returncode == 0, done.stderr
-    for target in ("notebooks", "test", "check", "lab", "app", "readme", "clean"):
+    for target in ("notebooks", "test", "check", "lab", "app", "readme", "presentation", "clean"):
         assert f"make {target} " in done.stdout
 
 
