@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = {
     "requirements-dev.txt": (("dev",), "What `make test` and `make check` add to requirements.txt."),
     "requirements-app.txt": (("app", "dicom"), "What `make app` adds to requirements.txt."),
+    "requirements-dask.txt": (("dask",), "What `--dask` and the workers of a cluster need as well."),
     "requirements-explain.txt": (("explain",), "What LIME and SHAP maps need as well."),
     "requirements-lab.txt": (("lab",), "What `make lab` adds to requirements.txt."),
     "requirements-optional.txt": (("kaggle", "dicom"), "What Kaggle downloads and DICOM files need as well."),

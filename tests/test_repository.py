@@ -111,7 +111,7 @@ def test_every_dependency_has_a_range_a_reason_and_an_exact_pin():
     project = tomllib.loads(text)["project"]
     extras = project["optional-dependencies"]
     files = ["requirements.txt", "requirements-dev.txt", "requirements-lab.txt", "requirements-optional.txt",
-             "requirements-app.txt", "requirements-explain.txt"]  # fmt: skip
+             "requirements-app.txt", "requirements-explain.txt", "requirements-dask.txt"]  # fmt: skip
     pinned = {name: {**pins("requirements.txt"), **pins(name)} for name in files}
     wanted = {
         "requirements.txt": project["dependencies"] + extras["cpu"],
@@ -119,6 +119,7 @@ def test_every_dependency_has_a_range_a_reason_and_an_exact_pin():
         "requirements-lab.txt": extras["lab"],
         "requirements-app.txt": extras["app"] + extras["dicom"],
         "requirements-explain.txt": extras["explain"],
+        "requirements-dask.txt": extras["dask"],
         "requirements-optional.txt": extras["kaggle"] + extras["dicom"],
     }
     for file, dependencies in wanted.items():
