@@ -21,7 +21,10 @@ EXTRAS = {
     "requirements-slides.txt": (("slides",), "What `make presentation` adds to requirements.txt."),
     "requirements-torch.txt": (("torch",), "What the PyTorch model of notebook 05 needs as well."),
     "requirements-lab.txt": (("lab",), "What `make lab` adds to requirements.txt."),
-    "requirements-optional.txt": (("kaggle", "dicom", "export"), "What Kaggle downloads, DICOM files and int8 need as well."),
+    "requirements-optional.txt": (
+        ("kaggle", "dicom", "export"),
+        "What Kaggle downloads, DICOM files and int8 need as well.",
+    ),
 }
 # What PyTorch brings along where it is a CUDA build; its own wheel says which, and a CPU build needs none of it.
 LEFT_TO_TORCH = ("nvidia-", "cuda-", "triton")

@@ -216,7 +216,7 @@ def test_links_in_documents_lead_somewhere():
 def test_what_documents_tell_to_type_exists():
     from fracturelab.cli import build_parser
 
-    commands = set(re.findall(r"^    (\w+)", build_parser().format_help(), re.MULTILINE))
+    commands = set(re.findall(r"^    ([\w-]+)", build_parser().format_help(), re.MULTILINE))
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for path, text in texts().items():
         if path.suffix == ".md":

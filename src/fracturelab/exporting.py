@@ -73,8 +73,8 @@ def export_model(
         model: A `.keras` file with its card.
         images: uint8 (n, size, size, 1) to measure faster networks on, at least `LEAST_IMAGES`; None for float32 alone.
         labels: (n,) 0 normal, 1 fractured, of these images.
-        calibration: uint8 (m, size, size, 1), training images that int8 ranges are taken from; needs nncf. None tries no
-            int8.
+        calibration: uint8 (m, size, size, 1), training images that int8 ranges are taken from; needs nncf. None
+            tries no int8.
 
     Returns:
         The export; what was there before is replaced when the new one is whole.
@@ -189,7 +189,7 @@ def _fastest(
     tried: list[dict[str, Any]] = []
     for precision, path in _candidates(folder, calibration).items():
         answers, took = _answers(run(path, precision), images)
-        one = {
+        one: dict[str, Any] = {
             "file": path.name, "precision": precision, "threshold": float(choose_threshold(labels, answers)),
             "max_difference": float(np.abs(answers - exact).max()),
             "auc_difference": float(roc_auc_score(labels, answers)) - auc, "images": len(images),

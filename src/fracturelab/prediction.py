@@ -110,9 +110,9 @@ def load_predictor(path: str | Path, *, runtime: str = "auto") -> Predictor:
 
     Args:
         path: A `.keras` file as `fracturelab train` writes it.
-        runtime: A name of `RUNTIMES`: "keras"; "float32", its export to OpenVINO, which equals Keras within 1e-4; "fast",
-            the fastest exported network that stays close, with a threshold of its own. "auto" takes the export where
-            there is one and OpenVINO is installed, else Keras.
+        runtime: A name of `RUNTIMES`: "keras"; "float32", its export to OpenVINO, which equals Keras within 1e-4;
+            "fast", the fastest exported network that stays close, with a threshold of its own. "auto" takes the export
+            where there is one and OpenVINO is installed, else Keras.
 
     Raises:
         FracturelabError: An unknown runtime; no such file; a file that is not a model, holds code, is not the one its

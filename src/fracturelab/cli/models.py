@@ -66,16 +66,18 @@ def add_commands(commands: Any) -> None:
     )
     predict.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
     predict.add_argument("files", nargs="+", metavar="FILES", help="X-rays; of a folder every image in it")
-    predict.add_argument("--runtime", choices=("auto", "keras", "float32", "fast"), default="auto", help="what runs it: "
-                         "auto (the model's export where there is one, else keras), float32, fast")  # fmt: skip
+    predict.add_argument(
+        "--runtime", choices=("auto", "keras", "float32", "fast"), default="auto",
+        help="what runs it: auto (the model's export where there is one, else keras), float32, fast",
+    )  # fmt: skip
     predict.set_defaults(command=run_predict)
 
     export = commands.add_parser(
         "export",
         parents=[common(), reading_options()],
         help="export a model to OpenVINO, so that it answers sooner and without TensorFlow",
-        description="Write the export of a model beside it. With --data, faster networks are measured on labelled X-rays "
-        "and the fastest one whose answers stay close is kept as the runtime `fast`.",
+        description="Write the export of a model beside it. With --data, faster networks are measured on labelled "
+        "X-rays and the fastest one whose answers stay close is kept as the runtime `fast`.",
     )
     export.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
     export.add_argument("--data", dest="folder", metavar="DIR", help="labelled X-rays, at least 400, with those it was "
