@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from fracturelab import __version__
-from fracturelab.cli import data, models, research, results
+from fracturelab.cli import data, folds, models, research, results
 from fracturelab.cli.output import print_json, say
 from fracturelab.errors import FracturelabError
 
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="fracturelab", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"fracturelab {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for group in (data, models, results, research):
+    for group in (data, models, folds, results, research):
         group.add_commands(commands)
     return parser
 
@@ -99,6 +99,8 @@ def _remedy(package: str) -> str:
         return "pip install -r requirements-slides.txt"
     if package.split(".")[0] == "torch":
         return "pip install -r requirements-torch.txt"
+    if package.split(".")[0] in ("dask", "distributed"):
+        return "pip install -r requirements-dask.txt"
     return "pip install -r requirements.txt"
 
 

@@ -28,18 +28,13 @@ def add_commands(commands: Any) -> None:
     """Add the commands to the parser."""
     train = commands.add_parser(
         "train",
-        parents=[common(), reading_options()],
+        parents=[common(), reading_options(), backbone_arguments()],
         help="train v1 from scratch, or v2 from a pretrained backbone",
         description="Train a model on a folder of X-rays, split by group, and save it with its card and record.",
     )
     train.add_argument("recipe", choices=("v1", "v2"), help="v1: a CNN from scratch; v2: transfer learning")
     train.add_argument("--data", dest="folder", metavar="DIR", required=True, help="folder of X-rays")
     train.add_argument("--out", type=Path, metavar="FILE", required=True, help="model to write, such as models/x.keras")
-    train.add_argument("--backbone", default="ResNet50", help="v2: a name of keras.applications (default ResNet50)")
-    train.add_argument(
-        "--backbone-option", action="append", default=[], metavar="NAME=VALUE", help="v2: such as alpha=0.75"
-    )
-    train.add_argument("--weights", default="auto", help="v2: auto (default), imagenet, bundled, none or a file")
     train.add_argument("--size", type=int, metavar="PX", help="side of the input (v1: 128; v2: what suits the weights)")
     train.add_argument("--epochs", type=int, help="most epochs (v2: of fine-tuning; 0 keeps the frozen probe)")
     train.add_argument("--calibrate", action="store_true", help="scale the answers to the validation images' share")
@@ -88,6 +83,41 @@ def add_commands(commands: Any) -> None:
     export.set_defaults(command=run_export)
 
 
+def backbone_arguments() -> argparse.ArgumentParser:
+    """Return the options of v2 that say what it starts from, as a parent parser."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument("--backbone", default="ResNet50", help="v2: a name of keras.applications (default ResNet50)")
+    parent.add_argument(
+        "--backbone-option", action="append", default=[], metavar="NAME=VALUE", help="v2: such as alpha=0.75"
+    )
+    parent.add_argument("--weights", default="auto", help="v2: auto (default), imagenet, bundled, none or a file")
+    return parent
+
+
+def chosen_weights(arguments: argparse.Namespace) -> Any:
+    """Resolve what v2 starts from and say it; None for v1, which refuses the options of v2."""
+    if arguments.recipe == "v1":
+        if arguments.backbone_option or arguments.backbone != "ResNet50" or arguments.weights != "auto":
+            raise FracturelabError("expected --backbone, --backbone-option and --weights with v2 only. Received: v1")
+        return None
+    from fracturelab.models.weights import resolve
+
+    options = backbone_options(arguments.backbone_option)
+    load_tensorflow()
+    info = resolve(arguments.backbone, arguments.weights, options)
+    say(info.sentence)
+    return info
+
+
+def epochs_option(arguments: argparse.Namespace) -> dict[str, int]:
+    """Return --epochs as the keyword of its recipe; empty where it was not given."""
+    if arguments.epochs is None:
+        return {}
+    if arguments.epochs < (0 if arguments.recipe == "v2" else 1):
+        raise FracturelabError(f"expected a number of epochs above 0. Received: --epochs {arguments.epochs}")
+    return {"epochs" if arguments.recipe == "v1" else "fine_tune_epochs": arguments.epochs}
+
+
 def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Train, save and record a model."""
     from fracturelab.models.files import check_destination
@@ -97,24 +127,14 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     check_destination(arguments.out)
     results = check_writable(arguments.results or default_folder())
     table = read_folder(arguments)
-    fitted: dict[str, Any] = {"seed": arguments.seed}
-    if arguments.epochs is not None:
-        if arguments.epochs < (0 if arguments.recipe == "v2" else 1):
-            raise FracturelabError(f"expected a number of epochs above 0. Received: --epochs {arguments.epochs}")
-        fitted["epochs" if arguments.recipe == "v1" else "fine_tune_epochs"] = arguments.epochs
+    fitted: dict[str, Any] = {"seed": arguments.seed, **epochs_option(arguments)}
     size = arguments.size or 128
-    if arguments.recipe == "v2":
+    info = chosen_weights(arguments)
+    if info is not None:
         from fracturelab.models.transfer import default_input_size
-        from fracturelab.models.weights import resolve
 
-        options = backbone_options(arguments.backbone_option)
-        load_tensorflow()
-        info = resolve(arguments.backbone, arguments.weights, options)
-        say(info.sentence)
         size = arguments.size or default_input_size(arguments.backbone, info)
-        fitted |= {"backbone": arguments.backbone, "backbone_options": options, "weights": info}
-    elif arguments.backbone_option or arguments.backbone != "ResNet50" or arguments.weights != "auto":
-        raise FracturelabError("expected --backbone, --backbone-option and --weights with v2 only. Received: v1")
+        fitted |= {"backbone": arguments.backbone, "backbone_options": dict(info.options), "weights": info}
 
     load_tensorflow()
     from fracturelab import training

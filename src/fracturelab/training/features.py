@@ -8,12 +8,13 @@ name and renamed when whole.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,7 @@ def compute(
     folder: str | Path | None = None,
     progress: bool = True,
     batch_size: int = 32,
+    alone: bool = False,
 ) -> dict[str, list[np.memmap]]:
     """Run frozen parts of a network over every view of some images, reusing the stores that are there.
 
@@ -92,6 +94,7 @@ def compute(
         folder: Where stores are kept; None for `default_store_dir()`.
         progress: Show a progress bar.
         batch_size: Images a batch.
+        alone: Wait while another process computes into this folder, which may make what is wanted here.
 
     Returns:
         For each name a list of read-only arrays (len(rows), ...), one a view.
@@ -99,6 +102,12 @@ def compute(
     Raises:
         FracturelabError: The disk lacks the room, or the folder cannot be written.
     """
+    if alone:
+        with _alone(default_store_dir() if folder is None else Path(folder)):
+            return compute(
+                outputs, prepared, rows=rows, views=views, seed=seed, dtypes=dtypes, augmentation=augmentation,
+                folder=folder, progress=progress, batch_size=batch_size,
+            )  # fmt: skip
     import keras
     import tensorflow as tf
     from tqdm.auto import tqdm
@@ -167,6 +176,22 @@ def compute(
             stores[name, view] = opened
     bar.close()
     return {name: [stores[name, view] for view in range(views)] for name in names}
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, waiting for whoever has it; where there are no locks, two may do the same work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "lock", "ab")  # noqa: SIM115 - held open while the block lasts
+    except OSError as error:
+        raise FracturelabError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    with lock:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap | None:

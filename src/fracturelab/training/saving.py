@@ -241,7 +241,7 @@ def work_folder(reports: str | Path, prepared: Prepared, settings: Mapping[str, 
     except OSError as error:
         raise FracturelabError(f"{folder}: checkpoints cannot be written ({error.strerror or error})") from error
     with lock:
-        if _locked(lock):
+        if locked(lock):
             yield folder
             shutil.rmtree(folder, ignore_errors=True)
         else:
@@ -249,7 +249,7 @@ def work_folder(reports: str | Path, prepared: Prepared, settings: Mapping[str, 
                 yield Path(own)
 
 
-def _locked(file: IO[bytes]) -> bool:
+def locked(file: IO[bytes]) -> bool:
     """Lock an open file for as long as it is open, unless another process has; without locks, take it as locked."""
     try:
         import fcntl

@@ -57,8 +57,10 @@ def train_v2(
     dropout: float = 0.0,
     patience: int = 3,
     plateau: int = 2,
+    augmentation: Augmentation | None = None,
     store_limit: int = 4 * 2**30,
     store_dir: str | Path | None = None,
+    shared_stores: bool = False,
     work_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Fit:
@@ -77,9 +79,12 @@ def train_v2(
         dropout: Of the features while fine-tuning; dropout there costs accuracy.
         patience: Epochs without a better validation loss before fine-tuning stops.
         plateau: Epochs without a better validation loss before the learning rate is lowered.
+        augmentation: How far augmented views may be; None for `VIEWS`.
         store_limit: Most bytes that the activations at the freeze line may take on disk. Beyond that fewer views are
             kept, and if not even one fits the whole network runs in every epoch.
         store_dir: Where features are kept; None for `features.default_store_dir()`.
+        shared_stores: Compute features and activations of all images at once, so that fits on other splits of the same
+            images find them in `store_dir`, even while they run at the same time; whoever made the folder removes it.
         work_dir: Where checkpoints go, so that a stopped run can go on; a folder of this run alone. None keeps none.
         progress: Show progress bars, and say which weights were chosen where `weights` left that open.
 
@@ -106,23 +111,30 @@ def train_v2(
         settle_norms(model, prepared.images[train[:SETTLING]])
     line = freeze_line(model)
     trunk, top = split_at(model, line)
-    kept = _views_that_fit(trunk, rows=len(train) + len(val), views=views, limit=store_limit) if fine_tune_epochs else 0
+    how = augmentation or VIEWS
+    everything = np.arange(len(labels))
+    stored = (everything, everything) if shared_stores else (train, val)
+    own, held_rows = (train, val) if shared_stores else (np.arange(len(train)), np.arange(len(val)))
+    rows_stored = len(everything) if shared_stores else len(train) + len(val)
+    kept = _views_that_fit(trunk, rows=rows_stored, views=views, limit=store_limit) if fine_tune_epochs else 0
 
     parts = {FEATURES: _up_to(model, FEATURES)}
     both = {**parts, line: trunk}
-    settings: dict[str, Any] = {"seed": seed, "augmentation": VIEWS, "folder": store_dir, "progress": progress}
+    settings: dict[str, Any] = {
+        "seed": seed, "augmentation": how, "folder": store_dir, "progress": progress, "alone": shared_stores,
+    }  # fmt: skip
     activations: list[np.memmap] = []
     if kept:
-        stores = features.compute(both, prepared, rows=train, views=kept, dtypes={line: "float16"}, **settings)
+        stores = features.compute(both, prepared, rows=stored[0], views=kept, dtypes={line: "float16"}, **settings)
         activations = stores[line]
-        held = features.compute(both, prepared, rows=val, views=1, dtypes={line: "float16"}, **settings)[line]
-    train_features = features.compute(parts, prepared, rows=train, views=views, **settings)[FEATURES]
+        held = features.compute(both, prepared, rows=stored[1], views=1, dtypes={line: "float16"}, **settings)[line]
+    train_features = features.compute(parts, prepared, rows=stored[0], views=views, **settings)[FEATURES]
 
-    own = np.arange(len(train))
+    of_stored = labels[stored[0]]
     strength, losses = cross_validated_strength(
-        train_features, labels[train], groups[train], rows=own, seed=seed, classes=classes
+        train_features, of_stored, groups[stored[0]], rows=own, seed=seed, classes=classes
     )
-    head = solve(train_features, labels[train], rows=own, strength=strength, classes=classes)
+    head = solve(train_features, of_stored, rows=own, strength=strength, classes=classes)
     write_head(model, head)
 
     candidates: dict[str, dict[str, float | None]] = {}
@@ -147,13 +159,15 @@ def train_v2(
             def epoch_data(epoch: int) -> Any:
                 if not kept:
                     return batches(
-                        prepared.images, labels, rows=train, batch_size=batch_size, balanced=True, augmentation=VIEWS,
+                        prepared.images, labels, rows=train, batch_size=batch_size, balanced=True, augmentation=how,
                         seed=seed, epoch=epoch,
                     )  # fmt: skip
-                return activation_batches(activations, labels[train], batch_size=batch_size, seed=seed, epoch=epoch)
+                return activation_batches(
+                    activations, labels[train], rows=own, batch_size=batch_size, seed=seed, epoch=epoch
+                )
 
             def validate() -> tuple[float, float | None]:
-                answers = predict(top, held[0]) if kept else predict(model, prepared.images, rows=val)
+                answers = predict(top, held[0], rows=held_rows) if kept else predict(model, prepared.images, rows=val)
                 return validation_scores(labels[val], answers)
 
             history += run_epochs(
@@ -161,7 +175,7 @@ def train_v2(
                 patience=patience, plateau=plateau, folder=folder / "fine-tuned", progress=progress,
             )  # fmt: skip
             score("fine-tuned")
-            if kept:
+            if kept and not shared_stores:
                 features.remove([*activations, *held])
     chosen = _better(candidates)
     return finished_fit(
@@ -197,8 +211,9 @@ def _views_that_fit(trunk: keras.Model, *, rows: int, views: int, limit: int) ->
 
 
 def activation_batches(
-    stores: Sequence[NDArray], labels: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int
-) -> tf.data.Dataset:
+    stores: Sequence[NDArray], labels: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int,
+    rows: NDArray[np.int64] | None = None,
+) -> tf.data.Dataset:  # fmt: skip
     """One balanced epoch of stored activations; which view of an image comes follows from (seed, epoch, image).
 
     Args:
@@ -207,6 +222,7 @@ def activation_batches(
         batch_size: Images a batch.
         seed: Seed of the run.
         epoch: Number of the epoch.
+        rows: (n,) where each image stands in the stores; None where it stands in the labels.
 
     Returns:
         Batches of float32 (b, h, w, channels) and float32 (b,) labels.
@@ -214,6 +230,7 @@ def activation_batches(
     import tensorflow as tf
 
     order, repeats = epoch_order(labels, seed=seed, epoch=epoch, balanced=True)
+    places = np.arange(len(labels)) if rows is None else rows
     first = np.random.default_rng([seed, epoch, 1]).integers(0, len(stores), len(labels))
     view = (first[order] + repeats) % len(stores)
 
@@ -223,7 +240,7 @@ def activation_batches(
             batch = np.empty((len(index), *stores[0].shape[1:]), np.float32)
             for number, store in enumerate(stores):
                 mine = views == number
-                batch[mine] = store[index[mine]]
+                batch[mine] = store[places[index[mine]]]
             yield batch, labels[index].astype(np.float32)
 
     signature = tf.TensorSpec((None, *stores[0].shape[1:]), tf.float32), tf.TensorSpec((None,), tf.float32)

@@ -1,0 +1,139 @@
+"""The command cross-validate."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fracturelab.cli.data import read_folder, reading_options
+from fracturelab.cli.models import backbone_arguments, check_writable, chosen_weights, epochs_option, plain_name
+from fracturelab.cli.output import METRIC_NAMES, NOT_CLINICAL, columns, common, count, metrics_table, number, say
+from fracturelab.errors import FracturelabError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fracturelab.training.fold_scores import CrossValidation
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "cross-validate",
+        parents=[common(), reading_options(), backbone_arguments()],
+        help="K folds by patient, then a holdout test; goes on where it was stopped",
+        description="Fit and score K folds, stratified and by patient or near-duplicate group; then fit on all of them "
+        "and test on the holdout. Stopped at any moment and started again, it goes on with the first fold missing.",
+    )
+    parser.add_argument("folder", metavar="DIR", help="folder of X-rays")
+    parser.add_argument("--folds", type=int, default=5, help="how many (default 5)")
+    parser.add_argument("--recipe", choices=("v1", "v2"), default="v2", help="as in train (default v2)")
+    parser.add_argument("--size", type=int, metavar="PX", help="side of the input (default 224)")
+    parser.add_argument("--epochs", type=int, help="most epochs (v2: of fine-tuning; 0 keeps the frozen probe)")
+    parser.add_argument(
+        "--holdout",
+        choices=("test", "val", "none"),
+        default="test",
+        help="test (default): the published or fixed test part, else one cut by group; val: a published validation "
+        "part, as papers on MURA do; none: folds alone",
+    )
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--workers", type=int, default=1, metavar="N", help="fits at the same time here (default 1)")
+    place.add_argument("--dask", metavar="ADDRESS", help="fit on a Dask cluster, such as tcp://10.0.0.5:8786")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="of each fit (default 2); the same number gives the same scores"
+    )
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep finished folds there, for this run and later")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="where the record goes (default reports/results)")
+    parser.set_defaults(command=run_cross_validate)
+
+
+def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Cross-validate a recipe on a folder, and record it."""
+    for name in ("folds", "workers", "threads"):
+        least, given = 2 if name == "folds" else 1, getattr(arguments, name)
+        if given is not None and given < least:
+            raise FracturelabError(f"expected --{name} of at least {least}. Received: {given}")
+    from fracturelab.records import default_folder
+
+    results = check_writable(arguments.results or default_folder())
+    options = epochs_option(arguments)
+    table = with_holdout(read_folder(arguments), arguments.holdout)
+    weights = chosen_weights(arguments)
+
+    from fracturelab.training import prepare
+    from fracturelab.training.fold_scores import record_folds
+    from fracturelab.training.folds import SIZE, THREADS, cross_validate
+
+    prepared = prepare(
+        table, size=arguments.size or SIZE, seed=arguments.seed, val=0.0,
+        test=0.0 if arguments.holdout == "none" else 0.15, progress=not arguments.json,
+    )  # fmt: skip
+    for row in prepared.unreadable.itertuples():
+        say(f"left out: {row.path}: {row.reason}")
+    found = cross_validate(
+        prepared, folds=arguments.folds, recipe=arguments.recipe, options=options, weights=weights,
+        seed=arguments.seed, threads=arguments.threads or THREADS, holdout=arguments.holdout != "none",
+        workers=arguments.workers, dask=arguments.dask, work_dir=arguments.work, said=say,
+    )  # fmt: skip
+    name = plain_name(f"cross-validation-{arguments.recipe}-{Path(arguments.folder).absolute().name}")
+    record = record_folds(name, found, folder=results)
+    for warning in found.warnings:
+        say(f"warning: {warning}")
+    document = {
+        "data": str(arguments.folder),
+        "record": str(record),
+        "recipe": arguments.recipe,
+        "input_size": prepared.size,
+        "weights": weights.to_dict() if weights is not None else None,
+        "groups": int(prepared.table["group"].nunique()),
+        "unreadable": prepared.unreadable.to_dict("records"),
+        **found.to_results(),
+        "seed": arguments.seed,
+        "threads": found.settings["threads"],
+        "seconds": found.seconds,
+    }
+    return document, "\n".join([*_lines(found), f"Record: {record}. {NOT_CLINICAL}"]), 0
+
+
+def with_holdout(table: pd.DataFrame, holdout: str) -> pd.DataFrame:
+    """Choose what is held out: nothing, the test part, or a published validation part.
+
+    Args:
+        table: The data set's table.
+        holdout: "test", "val" or "none".
+
+    Returns:
+        The table; what is held out has the split "test".
+
+    Raises:
+        FracturelabError: "val" without a published validation part.
+    """
+    split = table["split"]
+    if holdout == "none":
+        return table.assign(split=split.mask(split == "test"))
+    if holdout == "test":
+        return table
+    if not (split == "val").any():
+        raise FracturelabError("expected a published validation part for --holdout val. Received: none in this folder")
+    return table.assign(split=split.mask(split == "test").mask(split == "val", "test"))
+
+
+def _lines(found: CrossValidation) -> list[str]:
+    lines = [f"{found.settings['recipe']}, {count(len(found.folds), 'fold')}, {found.seconds:.0f} s of fitting."]
+    for level in found.levels:
+        table, spread = found.scores(level), found.spread(level)
+        names = list(spread)
+        rows = [["", "n", *(METRIC_NAMES.get(name, name) for name in names)]]
+        rows += [[fold, f"{int(row['n'])}", *(number(row[name]) for name in names)] for fold, row in table.iterrows()]
+        rows += [["mean", "", *(number(spread[name].mean) for name in names)]]
+        rows += [["sd", "", *(number(spread[name].sd) for name in names)]]
+        lines += ["", level, columns(rows, align="l" + "r" * (len(names) + 1))]
+    if found.holdout is not None:
+        for level, one in (("image", found.holdout.images), ("studie", found.holdout.studies)):
+            if one is not None:
+                scores = {key: value.to_dict() for key, value in one.metrics.items()}
+                title = "holdout, fitted on all folds" + (", studies" if level == "studie" else "")
+                lines += ["", f"{title} ({one.n} {level}s)", metrics_table(scores)]
+    return lines
