@@ -146,18 +146,24 @@ def fold_splits(prepared: Prepared, *, folds: int, seed: int, holdout: bool = Tr
     if holdout and not len(held):
         raise FracturelabError("expected a test part to hold out. Received: none")
 
-    def sides(rest: NDArray[np.int64], test: NDArray[np.int64]) -> list[str]:
+    def sides(name: str, rest: NDArray[np.int64], test: NDArray[np.int64]) -> list[str]:
         found = np.full(len(split), "", object)
         found[test] = "test"
         inner = assign_groups(prepared.labels[rest], prepared.groups[rest], [1 - INNER, INNER], seed=seed)
         found[rest] = np.array(["train", "val"], object)[inner]
+        for side, what in enumerate(("learn from", "choose by")):
+            if len(set(prepared.labels[rest[inner == side]])) < 2:
+                raise FracturelabError(
+                    f"{name}: expected both classes among the {int((inner == side).sum())} images to {what}. Received: "
+                    "one; there are too few patients or groups for this"
+                )
         return found.tolist()
 
     dealt = kfold(prepared.table.iloc[inside].reset_index(drop=True), folds=folds, seed=seed)
-    result = {f"fold {n}": sides(inside[rest], inside[test]) for n, (rest, test) in enumerate(dealt, 1)}
+    parts = {f"fold {n}": (inside[rest], inside[test]) for n, (rest, test) in enumerate(dealt, 1)}
     if holdout:
-        result[HOLDOUT] = sides(inside, held)
-    return result
+        parts[HOLDOUT] = (inside, held)
+    return {name: sides(name, rest, test) for name, (rest, test) in parts.items()}
 
 
 def _settings(
