@@ -247,7 +247,7 @@ def job_of(prepared, **changes) -> dict:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"code": "another"}, "fold 1: this worker has another version of fracturelab"),
+        ({"code": "another"}, "fold 1: fracturelab's code is another one where this fit runs"),
         ({"paths": ["/nowhere/1.png"]}, "fold 1: this worker does not see .*1.png"),
         ({"hashes": ["0" * 64]}, "fold 1: the images changed, or are others on this worker"),
         ({}, "fold 1: .*cannot be read|not an image"),  # these files are no images

@@ -159,7 +159,9 @@ def _fit(job: dict[str, Any]) -> dict[str, Any]:
     from fracturelab.training.fitting import predict
 
     if job["code"] != code_digest():
-        raise FracturelabError("this worker has another version of fracturelab; install the same one everywhere")
+        raise FracturelabError(
+            "fracturelab's code is another one where this fit runs, or was changed meanwhile; have the same everywhere"
+        )
     prepared = _prepared(job)
     import tensorflow as tf
 
