@@ -12,8 +12,6 @@ from fracturelab.cli.output import METRIC_NAMES, NOT_CLINICAL, columns, common, 
 from fracturelab.errors import FracturelabError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from fracturelab.training.fold_scores import CrossValidation
 
 
@@ -59,9 +57,11 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
 
     results = check_writable(arguments.results or default_folder())
     options = epochs_option(arguments)
-    table = with_holdout(read_folder(arguments), arguments.holdout)
-    weights = chosen_weights(arguments)
+    table = read_folder(arguments)
+    from fracturelab.training.holdout import with_holdout
 
+    table = with_holdout(table, arguments.holdout)
+    weights = chosen_weights(arguments)
     from fracturelab.training import prepare
     from fracturelab.training.fold_scores import record_folds
     from fracturelab.training.folds import SIZE, THREADS, cross_validate
@@ -95,29 +95,6 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
         "seconds": found.seconds,
     }
     return document, "\n".join([*_lines(found), f"Record: {record}. {NOT_CLINICAL}"]), 0
-
-
-def with_holdout(table: pd.DataFrame, holdout: str) -> pd.DataFrame:
-    """Choose what is held out: nothing, the test part, or a published validation part.
-
-    Args:
-        table: The data set's table.
-        holdout: "test", "val" or "none".
-
-    Returns:
-        The table; what is held out has the split "test".
-
-    Raises:
-        FracturelabError: "val" without a published validation part.
-    """
-    split = table["split"]
-    if holdout == "none":
-        return table.assign(split=split.mask(split == "test"))
-    if holdout == "test":
-        return table
-    if not (split == "val").any():
-        raise FracturelabError("expected a published validation part for --holdout val. Received: none in this folder")
-    return table.assign(split=split.mask(split == "test").mask(split == "val", "test"))
 
 
 def _lines(found: CrossValidation) -> list[str]:
