@@ -16,6 +16,7 @@ BASE = ["cpu", "fast"]
 EXTRAS = {
     "requirements-dev.txt": (("dev",), "What `make test` and `make check` add to requirements.txt."),
     "requirements-app.txt": (("app", "dicom"), "What `make app` adds to requirements.txt."),
+    "requirements-dask.txt": (("dask",), "What `--dask` and the workers of a cluster need as well."),
     "requirements-explain.txt": (("explain",), "What LIME and SHAP maps need as well."),
     "requirements-slides.txt": (("slides",), "What `make presentation` adds to requirements.txt."),
     "requirements-torch.txt": (("torch",), "What the PyTorch model of notebook 05 needs as well."),

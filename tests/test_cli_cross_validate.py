@@ -161,6 +161,17 @@ def test_when_a_dask_worker_dies_another_does_its_fold(home, alone, dask):
     assert finished(home, "dead") == finished(home, "alone")
 
 
+def test_an_audit_on_the_cluster_is_the_audit_here(home, dask):
+    address, _ = dask
+    found = [
+        json.loads(subprocess.run([sys.executable, "-m", "fracturelab", "audit", str(home / "xrays"), "--json", *more],
+                                  capture_output=True, text=True, check=True).stdout)
+        for more in ([], ["--workers", "1"], ["--workers", "2"], ["--dask", address])
+    ]  # fmt: skip
+    assert found[0]["images"] == 40
+    assert all(one == found[0] for one in found)
+
+
 def refused(capsys, *argv: str) -> str:
     assert cli.main([str(word) for word in argv]) == 2
     said = capsys.readouterr()

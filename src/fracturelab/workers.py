@@ -62,26 +62,21 @@ def connected(address: str) -> Iterator[distributed.Client]:
 
 
 @contextlib.contextmanager
-def everything(*, workers: int | None = None, dask: str | None = None) -> Iterator[None]:
-    """Let all that goes through joblib in this block be done by so many workers, or on a Dask cluster.
+def on_cluster(address: str | None) -> Iterator[None]:
+    """Let all that goes through joblib in this block be done on a Dask cluster; here, where there is no address.
 
     Args:
-        workers: Processes on this machine; None for what each piece of code thinks best.
-        dask: Address of a Dask scheduler, instead of them.
+        address: Of the scheduler, or None.
 
     Raises:
-        FracturelabError: Fewer than one worker, or a cluster that cannot be used.
+        FracturelabError: The cluster cannot be used, or its workers died.
     """
     import joblib
 
-    _check(workers)
-    if dask is not None:
-        with connected(dask) as client, joblib.parallel_config(backend="dask", client=client):
-            yield
-    elif workers is not None:
-        with joblib.parallel_config(backend="loky", n_jobs=workers):
-            yield
-    else:
+    if address is None:
+        yield
+        return
+    with connected(address) as client, joblib.parallel_config(backend="dask", client=client), _in_words():
         yield
 
 
@@ -113,14 +108,16 @@ def unordered(
     """
     import joblib
 
-    _check(workers)
+    if workers < 1:
+        raise FracturelabError(f"expected at least one worker. Received: {workers}")
     numbered = [joblib.delayed(_numbered)(number, function, job) for number, job in enumerate(jobs)]
     several: dict[str, Any] = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "all"}
     with contextlib.ExitStack() as stack:
         if dask is not None:
             client = stack.enter_context(connected(dask))
             if sum(client.ncores().values()) == 1:  # joblib would do everything here
-                yield from _explaining(_one_by_one(client, numbered))
+                with _in_words():
+                    yield from _one_by_one(client, numbered)
                 return
             with joblib.parallel_config(backend="dask", client=client):
                 parallel = joblib.Parallel(n_jobs=-1, **several)
@@ -129,12 +126,8 @@ def unordered(
             return
         else:
             parallel = joblib.Parallel(n_jobs=workers, backend=local, **several)
-        yield from _explaining(parallel(numbered))
-
-
-def _check(workers: int | None) -> None:
-    if workers is not None and workers < 1:
-        raise FracturelabError(f"expected at least one worker. Received: {workers}")
+        with _in_words():
+            yield from parallel(numbered)
 
 
 def _one_by_one(client: distributed.Client, calls: list[tuple[Callable, tuple, dict]]) -> Iterator[Any]:
@@ -142,14 +135,15 @@ def _one_by_one(client: distributed.Client, calls: list[tuple[Callable, tuple, d
     import distributed
 
     futures = [client.submit(function, *args, pure=False, **named) for function, args, named in calls]
-    for future in distributed.as_completed(futures):
+    for future in distributed.as_completed(futures, loop=client.loop):
         yield future.result()
 
 
-def _explaining(results: Iterable[Any]) -> Iterator[Any]:
-    """The results; what a dead worker or a bare machine raises becomes words."""
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """Say in words what a dead worker or a bare machine raises; anything else goes on as it is."""
     try:
-        yield from results
+        yield
     except ModuleNotFoundError as error:
         raise FracturelabError(
             f"a worker lacks the package {error.name}; install fracturelab and its requirements where the workers run"

@@ -27,6 +27,9 @@ def add_commands(commands: Any) -> None:
         description="Look through a data set for what makes a score untrue. It only reads.",
     )
     audit.add_argument("folder", metavar="DIR", help="folder of X-rays, in any usual layout")
+    place = audit.add_mutually_exclusive_group()
+    place.add_argument("--workers", type=int, metavar="N", help="processes that read files (default: one a core)")
+    place.add_argument("--dask", metavar="ADDRESS", help="read on a Dask cluster, such as tcp://10.0.0.5:8786")
     audit.set_defaults(command=run_audit)
 
     real = commands.add_parser(
@@ -102,11 +105,17 @@ def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Audit a data set."""
     from fracturelab.audit import audit
     from fracturelab.datasets import list_other_files
+    from fracturelab.workers import on_cluster
 
+    if arguments.workers is not None and arguments.workers < 1:
+        raise FracturelabError(f"expected --workers of at least 1. Received: {arguments.workers}")
     table = read_folder(arguments)
     others = [name for name in list_other_files(arguments.folder) if Path(name).name.lower() not in _TABLES]
     others = [os.path.join(os.path.abspath(arguments.folder), name) for name in others]
-    report = audit(table, others=others, progress=not arguments.json, seed=arguments.seed)
+    with on_cluster(arguments.dask):
+        report = audit(
+            table, others=others, progress=not arguments.json, seed=arguments.seed, workers=arguments.workers
+        )
     document = report.to_dict()
     lines = [f"{arguments.folder}: {count(document['images'], 'image')}", ""]
     bad = document["unreadable"]
