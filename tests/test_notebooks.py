@@ -20,6 +20,7 @@ from fracturelab.phantoms import write_set
 from fracturelab.places import MODELS, REPORTS
 from fracturelab.prediction import load_predictor
 from fracturelab.records import read_record
+from fracturelab.training.studies import write_studies
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -195,3 +196,33 @@ def test_05_trains_three_models_on_fracture_types(tmp_path, types, torch, monkey
     best = records["05-types-keras"]["evaluations"]["test"]["metrics"]["accuracy"]
     assert f"**CNN, Keras**: test accuracy {best['value']:.3f} ({best['low']:.3f} to {best['high']:.3f})" in said
     assert (reports / "figures" / "05-confusion.png").is_file()
+
+
+def two_views(tmp_path_factory) -> Path:
+    """Thirty synthetic patients, most with a study of two views."""
+    return write_studies(tmp_path_factory.mktemp("views") / "studies", patients=30, size=(60, 100))
+
+
+def test_07_cross_validates_images_and_studies(tmp_path, two_views):
+    failure, said, reports = run(
+        "07", tmp_path, DATA=str(two_views), RECIPE="v1", FOLDS=2, SIZE=32, EPOCHS=1, WORKERS=2, SHOWN=3
+    )
+    assert failure is None
+    record = read_record(reports / "results" / "07-cross-validation.json")
+    results = record["results"]
+    assert [fold["name"] for fold in results["folds"]] == ["fold 1", "fold 2"]
+    tested = sum(fold["images"]["n"] for fold in results["folds"])
+    held = results["evaluations"]["holdout"]["n"]
+    assert (tested + held, tested, held) == (
+        record["data"]["n"],
+        record["data"]["in_folds"],
+        record["data"]["held_out"],
+    )
+    assert set(results["spread"]) == {"images", "studies"}
+    claims = [fold["images"]["metrics"]["roc_auc"]["value"] for fold in results["folds"]]
+    assert f"anything from {min(claims):.2f} (" in said
+    assert f"ROC AUC of images {results['spread']['images']['roc_auc']['mean']:.3f} on average" in said
+    assert "folds by patient: 0%" in said
+    assert "fold 2: ROC AUC" in said and "holdout: ROC AUC" not in said  # it is opened at the end
+    figures = {path.name for path in (reports / "figures").glob("07-*.png")}
+    assert {"07-studies.png", "07-one-split.png", "07-studies-against-images.png", "07-holdout.png"} <= figures

@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score, roc_auc_score
 
-from fracturelab.datasets import file_hashes, make_table
+from fracturelab.datasets import file_hashes, make_table, read_dataset
 from fracturelab.errors import FracturelabError
 from fracturelab.models.weights import WeightsInfo, resolve
 from fracturelab.pipeline import Augmentation
 from fracturelab.training import Prepared, apart, folds, train_v2
 from fracturelab.training.fold_scores import SCORES, mixed_studies, record_folds, score_part
+from fracturelab.training.holdout import with_holdout
+from fracturelab.training.studies import write_studies
 
 SIZE = 32
 
@@ -307,3 +309,27 @@ def test_a_part_is_scored_at_the_fits_own_threshold(prepared):
     part = score_part(prepared, "fold 1", split, {**answer_of(job), "threshold": 0.0})
     assert part.images.metrics["recall"].value == 1.0
     assert part.images.metrics["specificity"].value == 0.0
+
+
+def test_synthetic_studies_are_two_views_of_one_label_and_written_once(tmp_path):
+    folder = write_studies(tmp_path / "set", patients=8, size=(60, 100))
+    table = read_dataset(folder)
+    assert table["group"].nunique() == 8
+    assert table.groupby("group")["label"].nunique().max() == 1
+    assert set(table.groupby("group").size()) == {1, 2}
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert write_studies(folder, patients=8, size=(60, 100)) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    with pytest.raises(FracturelabError, match="holds something else"):
+        write_studies(folder, patients=9, size=(60, 100))
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_what_is_held_out_is_said(prepared):
+    table = prepared.table
+    assert with_holdout(table, "test")["split"].value_counts()["test"] == 8
+    assert set(with_holdout(table, "none")["split"].dropna()) == {"train", "val"}
+    published = with_holdout(table, "val")["split"]
+    assert (published == "test").fillna(False).tolist() == (table["split"] == "val").tolist()
+    with pytest.raises(FracturelabError, match="expected a published validation part"):
+        with_holdout(table.assign(split="train"), "val")
