@@ -254,3 +254,22 @@ class TestFillMarkdown:
     def test_a_missing_file_is_named(self, tmp_path):
         with pytest.raises(FracturelabError, match=r"cannot read .*none\.md"):
             fill_markdown(tmp_path / "none.md", "results", "x")
+
+
+def test_runs_over_seeds_get_their_spread_in_a_row(tmp_path):
+    values = {}
+    for seed in range(3):
+        found = evaluate([0, 1, 0, 1], np.array([0.1, 0.9, 0.2 + seed / 4, 0.6]), threshold=0.5, n_bootstrap=20)
+        values[seed] = found.metrics["roc_auc"].value
+        _write(
+            tmp_path,
+            name=f"t{seed}",
+            results={"model": f"v1-set-seed{seed}", "evaluations": {"test": found.to_record()}},
+        )
+    lines = results_table(read_records(tmp_path), metrics=["roc_auc"]).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| v1-set-seed0", "| v1-set-seed1", "| v1-set-seed2", "| **v1-set, 3 seeds**",
+    ]  # fmt: skip
+    known = np.array(list(values.values()))
+    assert lines[-1].endswith(f"| **{known.mean():.3f}** ± {known.std(ddof=1):.3f} |")
+    assert known.std() > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ COLUMNS = {
     "macro_f1": "macro F1",
 }
 """Names of metrics in tables."""
+_SEED = re.compile(r"[- ]seed ?\d+$")
 
 
 def results_table(
@@ -33,7 +35,9 @@ def results_table(
 ) -> str:
     """A Markdown table of the records that hold metrics, one row for each set of images that was tested on.
 
-    Where several records test one model on the same images, the newest one stands (see `scores.by_model`).
+    Where several records test one model on the same images, the newest one stands (see `scores.by_model`). Models whose
+    names differ in a last `-seed<number>` alone are runs of one recipe: a row of their mean and standard deviation
+    follows them.
 
     Args:
         records: As `read_records` gives them.
@@ -55,7 +59,26 @@ def results_table(
         ]
         for model, score in scores
     ]
-    return markdown_table(head, rows, text_columns=3) if rows else ""
+    return markdown_table(head, _with_spreads(rows, scores, chosen), text_columns=3) if rows else ""
+
+
+def _with_spreads(
+    rows: Sequence[list[str]], scores: Sequence[tuple[str, Any]], metrics: Sequence[str]
+) -> list[list[str]]:
+    """The rows, and after the last run of a recipe over seeds one of the spread."""
+    from fracturelab.evaluation import summary_over_seeds
+
+    families = [(_SEED.sub("", model), score.tested_on) if _SEED.search(model) else None for model, score in scores]
+    result = []
+    for number, (row, family) in enumerate(zip(rows, families, strict=True)):
+        result.append(list(row))
+        members = [i for i, other in enumerate(families) if family is not None and other == family]
+        if len(members) > 1 and number == members[-1]:
+            found = ([(scores[i][1].metrics.get(name) or {}).get("value") for i in members] for name in metrics)
+            spreads = [summary_over_seeds(values) for values in found]
+            cells = [f"**{one.mean:.3f}** ± {one.sd:.3f}" if one.sd is not None else "–" for one in spreads]
+            result.append([f"**{family[0]}, {len(members)} seeds**", *row[1:4], *cells])
+    return result
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int) -> str:
