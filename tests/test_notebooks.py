@@ -232,6 +232,7 @@ def test_07_cross_validates_images_and_studies(tmp_path, two_views):
 TINY = {
     "SIZE": 48, "FINE": 64, "SHORTCUT_IMAGES": 24, "OUTSIDE_IMAGES": 12, "EPOCHS": 1, "TRAIN_PAIRS": 10, "TRIALS": 12,
     "CURVES": 3, "FEW": 2, "SAMPLES": 12, "SHUFFLED": 2, "SHOWN": 2, "FULL": 96,
+    "SHARES": [1.0], "METHODS": ["occlusion", "LIME"],
 }  # fmt: skip
 
 
