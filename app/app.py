@@ -6,6 +6,7 @@ Uploads are held in this process's memory while the page is open, and nowhere el
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import streamlit as st
 
@@ -104,7 +105,7 @@ def show_one(upload: Upload, answer: Answer | None, reader: Reader, opacity: flo
             if upload.remark:
                 st.info(upload.remark)
             st.download_button(
-                "This heat map (PNG)", png(mixed), f"heat-{place + 1}.png", "image/png", key=f"png-{place}",
+                "This heat map (PNG)", partial(png, mixed), f"heat-{place + 1}.png", "image/png", key=f"png-{place}",
                 on_click="ignore",
             )  # fmt: skip
 

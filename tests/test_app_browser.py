@@ -6,6 +6,7 @@ Skipped, and said so, where there is no Chromium with its driver or no Streamlit
 from __future__ import annotations
 
 import csv
+import io
 import os
 import shutil
 import socket
@@ -155,7 +156,7 @@ def test_a_good_image_is_answered_and_explained(browser, files):
     wait(lambda: "P(fractured) 0." in text(browser), "an answer")
     shown = text(browser)
     assert "good bone.png" in shown
-    assert any(words in shown for words in ("toss-up", "Leaning towards", "Clearly"))
+    wait(lambda: any(words in text(browser) for words in ("toss-up", "Leaning towards", "Clearly")), "its words")
     wait(lambda: heat(browser), "the heat map")
     sizes = browser.execute_script(
         "return [...document.querySelectorAll('[data-testid=stImage] img')].map(i => [i.naturalWidth, i.naturalHeight])"
@@ -216,6 +217,38 @@ def test_wrong_files_get_sentences_and_leave_the_good_ones_alone(browser, files)
     shoot(browser, "wrong")
 
 
+def test_a_dicom_file_is_answered_and_its_header_stays_unread(browser, files):
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+    path = files / "series 7.dcm"
+    path.write_bytes(dicom(pydicom, np.linspace(0, 4095, 150 * 110).reshape(150, 110).astype(np.uint16)))
+    upload(browser, path)
+    wait(lambda: "P(fractured) 0." in text(browser) and "series 7.dcm" in text(browser), "an answer to DICOM")
+    wait(lambda: heat(browser), "the heat map")
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('[data-testid=stImage] img')].map(i => [i.naturalWidth, i.naturalHeight])"
+    )
+    assert sizes == [[110, 150], [110, 150]]
+    for secret in ("Doe^", "Secret", "secret-77"):
+        assert secret not in browser.page_source
+
+
+def dicom(pydicom, pixels: np.ndarray) -> bytes:
+    """A radiograph as scanners store it, dark where bone is, with a patient's name in its header."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.PatientName, dataset.PatientID = "Doe^Secret", "secret-77"
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME1"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
+    dataset.PixelData = pixels.tobytes()
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
 def test_the_examples_work_without_a_file_of_ones_own(browser):
     browser.get(browser.current_url)
     button = wait(lambda: browser.find_element("xpath", "//button[contains(., 'Try it with examples')]"), "the button")
@@ -234,7 +267,7 @@ def test_the_server_listens_on_this_machine_alone_and_keeps_nothing(server, file
     if Path("/proc/net/tcp").exists():
         assert listening
         assert all(where.split(":")[0] in ("0100007F", "0" * 24 + "01000000") for where in listening)
-    pictures = (files / "good bone.png").read_bytes(), (files / "corrupt.png").read_bytes()
+    pictures = [path.read_bytes() for path in files.iterdir() if path.suffix in (".png", ".dcm")]
     for path in home.rglob("*"):
         if path.is_file():
             held = path.read_bytes()

@@ -9,18 +9,22 @@ from fracturelab.explanations import (
     cam_layers,
     centre_maps,
     deletion_curves,
+    fracture_trials,
     grad_cam,
     heat_inside,
     insertion_curves,
     lime_maps,
+    mean_curve,
     occlusion_maps,
     on_radiograph,
     pointing_hits,
+    pointing_sentence,
     random_maps,
     sanity_check,
     score_maps,
     shap_maps,
     shuffled,
+    switched,
     to_unit,
 )
 from fracturelab.explanations.gradcam import GradCam
@@ -269,3 +273,66 @@ def test_overlay_and_unit_scale():
     assert unit[1].max() == 0
     with pytest.raises(ValueError, match="opacity"):
         blend(image, heat, opacity=2)
+
+
+def test_trials_hold_the_whole_fracture_and_twins_differ_near_it_alone():
+    trials = fracture_trials(6, size=SIZE, seed=3)
+    assert trials.fractured.shape == trials.intact.shape == (6, SIZE, SIZE, 1)
+    for broken, intact, (x0, y0, x1, y1), mask in zip(
+        trials.fractured, trials.intact, trials.boxes, trials.masks, strict=True
+    ):
+        assert 0 < x0 < x1 < SIZE
+        assert 0 < y0 < y1 < SIZE
+        ys, xs = np.nonzero(mask)
+        assert (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) == (x0, y0, x1, y1)
+        change = np.abs(broken.astype(int) - intact)[..., 0]
+        assert change[mask].mean() > 4 * max(change[~mask].mean(), 0.5)
+    images, labels, seeds = trials.both()
+    np.testing.assert_array_equal(images[2], trials.fractured[1])
+    assert labels.tolist() == [1, 0] * 6
+    assert (seeds[::2] == seeds[1::2]).all()
+    again, other = fracture_trials(2, size=SIZE, seed=3), fracture_trials(2, size=SIZE, seed=4)
+    np.testing.assert_array_equal(again.fractured, trials.fractured[:2])
+    assert not set(other.seeds) & set(trials.seeds)
+    assert fracture_trials(0, size=SIZE).boxes.shape == (0, 4)
+    with pytest.raises(FracturelabError, match="fit a window"):
+        fracture_trials(3, size=24, window=0.05)
+
+
+def test_fractures_of_trials_lie_anywhere():
+    boxes = fracture_trials(40, size=48, seed=9).boxes
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 / 48
+    assert (centres.std(axis=0) > 0.13).all()
+    assert (np.abs(centres.mean(axis=0) - 0.5) < 0.12).all()
+
+
+def test_switched_adds_one_thing():
+    pair = switched(4, "border", size=SIZE, seed=1)
+    rim = np.ones((SIZE, SIZE), bool)
+    rim[12:-12, 12:-12] = False
+    assert pair.changed[:, rim].sum() > 4 * pair.changed[:, ~rim].sum()
+    broken = switched(4, "fracture", size=SIZE, seed=1, difficulty=0, zoom=2)
+    assert broken.changed.any(axis=(1, 2)).all()
+    with pytest.raises(FracturelabError, match="nuisance"):
+        switched(1, "no such thing", size=SIZE)
+
+
+def test_sentence_on_pointing_says_what_the_intervals_say():
+    box = [(10, 10, 20, 20)] * 60
+    hit, miss = np.zeros((60, SIZE, SIZE), np.float32), np.zeros((60, SIZE, SIZE), np.float32)
+    hit[:, 15, 15] = 1
+    miss[:, 50, 50] = 1
+    good, bad = score_maps(hit, box), score_maps(miss, box)
+    assert pointing_sentence("A", good, {"random": bad}).endswith("clearly more often than by knowing nothing.")
+    assert pointing_sentence("A", good, {"random": good}).endswith("not shown to be better than knowing nothing.")
+    assert "less often than a map that knows nothing" in pointing_sentence("A", bad, {"random": good, "centre": bad})
+    assert "A points at the fracture in 100% (94% to 100%) of 60 images, random in 0%" in pointing_sentence(
+        "A", good, {"random": bad}
+    )
+
+
+def test_mean_curve_has_a_band_around_the_mean():
+    curves = np.random.default_rng(0).random((30, 5))
+    found = mean_curve(curves)
+    np.testing.assert_allclose(found["value"], curves.mean(axis=0))
+    assert all(low < value < high for value, low, high in zip(*found.values(), strict=True))

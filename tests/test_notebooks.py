@@ -227,3 +227,27 @@ def test_07_cross_validates_images_and_studies(tmp_path, two_views):
     assert "fold 2: ROC AUC" in said and "holdout: ROC AUC" not in said  # it is opened at the end
     figures = {path.name for path in (reports / "figures").glob("07-*.png")}
     assert {"07-studies.png", "07-one-split.png", "07-studies-against-images.png", "07-holdout.png"} <= figures
+
+
+TINY = {
+    "SIZE": 48, "FINE": 64, "SHORTCUT_IMAGES": 24, "OUTSIDE_IMAGES": 12, "EPOCHS": 1, "TRAIN_PAIRS": 10, "TRIALS": 12,
+    "CURVES": 3, "FEW": 2, "SAMPLES": 12, "SHUFFLED": 2, "SHOWN": 2, "FULL": 96,
+    "SHARES": [1.0], "METHODS": ["occlusion", "LIME"],
+}  # fmt: skip
+
+
+def test_08_trains_explains_scores_and_records(tmp_path, xrays):
+    failure, said, reports = run("08", tmp_path, DATA=str(xrays), **TINY)
+    assert failure is None
+    found = read_record(reports / "results" / "08-explanations.json")["results"]
+    assert {"Grad-CAM", "random", "centre"} == set(found["maps"])
+    assert all(one["n"] == TINY["TRIALS"] and one["tolerance"] == 0.05 for one in found["maps"].values())
+    assert {"Grad-CAM", "occlusion"} <= set(found["maps_on_few"])
+    assert set(found["shortcut"]) == {"v1", "v2"}
+    assert found["randomisation"]["edges of the picture"][-1] == pytest.approx(1.0)
+    assert "edges of the picture hardly changes when all weights are shuffled" in said
+    value = found["maps"]["Grad-CAM"]["pointing"]["value"]
+    assert f"Grad-CAM points at the fracture in {value:.0%}" in said  # its text is computed
+    figures = {path.name for path in (reports / "figures").glob("08-*.png")}
+    assert {"08-pointing.png", "08-one-thing.png", "08-randomisation.png", "08-your-x-rays.png"} <= figures
+    assert {"08-right.png", "08-wrong.png"} & figures

@@ -121,6 +121,24 @@ def test_heat_page_has_a_row_an_image_and_a_column_a_method():
     assert [len(ax.images) for ax in figure.axes] == [1, 2, 2, 1, 2, 2]
 
 
+def test_overlay_page_lays_each_map_over_its_image():
+    heats = [np.eye(3), np.zeros((3, 3))]
+    figure = plots.overlay_page(_images(2), heats, titles=["one", "two"], boxes=[(1, 2, 5, 6), None], title="Page")
+    assert [ax.get_title(loc="center") for ax in figure.axes] == ["one", "two"]
+    assert [len(ax.patches) for ax in figure.axes] == [1, 0]
+    assert figure.axes[1].images[1].get_array()[..., 3].max() == 0
+    with pytest.raises(ValueError, match="title for each"):
+        plots.overlay_page(_images(2), heats, titles=["one"])
+
+
+def test_hiding_curves_run_from_nothing_to_all():
+    curve = {"value": [0.9, 0.5, 0.2], "low": [0.8, 0.4, 0.1], "high": [1.0, 0.6, 0.3]}
+    ax = plots.hiding_curves({"Grad-CAM": curve, "random": curve})
+    assert ax.lines[0].get_xdata().tolist() == [0, 0.5, 1]
+    assert ax.lines[0].get_ydata().tolist() == curve["value"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["Grad-CAM", "random"]
+
+
 def test_probability_strip():
     ax = plots.probability_strip(
         ["a", "b"], {"v1": [0.1, 0.8], "v2": [0.2, 0.9]}, thresholds={"v1": 0.4, "v2": 0.6}, labels=[0, 1]
@@ -257,6 +275,7 @@ def test_ratios_start_at_one():
         lambda ax: plots.ratios(["a"], [2], ax=ax),
         lambda ax: plots.importances(["a"], [2], ax=ax),
         lambda ax: plots.probability_strip(["a"], {"m": [0.5]}, thresholds={"m": 0.5}, ax=ax),
+        lambda ax: plots.hiding_curves({"a": {"value": [1, 0], "low": [1, 0], "high": [1, 0]}}, ax=ax),
         lambda ax: plots.learning_curve([1, 2], {"a": {"value": [0.5, 0.6]}}, ax=ax),
         lambda ax: plots.score_against_cost(["a"], [1], [(0.5, 0.4, 0.6)], ax=ax),
         lambda ax: plots.score_over_parts(["a"], {"m": [(0.5, 0.4, 0.6)]}, ax=ax),

@@ -5,9 +5,10 @@ from PIL import Image, ImageFilter
 
 from fracturelab import splits
 from fracturelab.datasets import file_hashes, read_dataset
+from fracturelab.datasets.table import COLUMNS
 from fracturelab.errors import FracturelabError
 from fracturelab.images import load_images
-from fracturelab.training import at_size, prepare
+from fracturelab.training import at_size, prepare, prepare_arrays
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +90,15 @@ def test_refusals(folder, tmp_path):
     broken = table[table["path"].str.endswith("cut.png")]
     with pytest.raises(FracturelabError, match="none of the 1 images can be read"):
         prepare(broken, size=32, progress=False)
+
+
+def test_images_that_never_were_files_are_split_by_group():
+    images = np.random.default_rng(0).integers(0, 255, (40, 8, 8, 1)).astype(np.uint8)
+    prepared = prepare_arrays(images, [1, 0] * 20, np.repeat(np.arange(20), 2), source="pairs", val=0.25)
+    train, val = prepared.rows("train"), prepared.rows("val")
+    assert (len(train), len(val)) == (30, 10)
+    assert not set(prepared.groups[train]) & set(prepared.groups[val])
+    np.testing.assert_array_equal(prepared.part("val")[0], images[val])
+    assert len(set(prepared.hashes)) == 40
+    assert prepared.unreadable.empty
+    assert tuple(prepared.table.columns) == tuple(COLUMNS)

@@ -7,40 +7,55 @@ measures how well it points, `randomisation` whether it depends on what was lear
 
 from fracturelab.explanations.gradcam import cam_layers, grad_cam
 from fracturelab.explanations.lime import lime_maps
-from fracturelab.explanations.occlusion import occlusion_maps
-from fracturelab.explanations.overlay import blend, on_radiograph, to_unit
+from fracturelab.explanations.occlusion import logit, occlusion_maps
+from fracturelab.explanations.overlay import blend, on_radiograph, stretch, to_unit
 from fracturelab.explanations.randomisation import SanityCheck, sanity_check, shuffled
 from fracturelab.explanations.references import centre_maps, random_maps
 from fracturelab.explanations.scores import (
     TOLERANCE,
     MapScores,
+    areas,
     deletion_curves,
     heat_inside,
     insertion_curves,
+    mean_curve,
+    mean_interval,
     pointing_hits,
+    pointing_sentence,
     score_maps,
 )
 from fracturelab.explanations.shap import shap_maps
+from fracturelab.explanations.trials import Switched, Trials, fracture_trials, switched
 
 __all__ = [
     "TOLERANCE",
     "MapScores",
     "SanityCheck",
+    "Switched",
+    "Trials",
+    "areas",
     "blend",
     "cam_layers",
     "centre_maps",
     "deletion_curves",
+    "fracture_trials",
     "grad_cam",
     "heat_inside",
     "insertion_curves",
     "lime_maps",
+    "logit",
+    "mean_curve",
+    "mean_interval",
     "occlusion_maps",
     "on_radiograph",
     "pointing_hits",
+    "pointing_sentence",
     "random_maps",
     "sanity_check",
     "score_maps",
     "shap_maps",
     "shuffled",
+    "stretch",
+    "switched",
     "to_unit",
 ]

@@ -88,7 +88,7 @@ class GradCam:
                 features = head(maps if len(maps) > 1 else maps[0], training=False)
                 logits = tf.linalg.matmul(features, last.kernel) + (last.bias if last.use_bias else 0.0)
                 chosen = (1.0 if target else -1.0) * logits[:, 0] if outputs == 1 else logits[:, target]
-            heat = 0.0
+            heat: Any = 0.0
             for activation, gradient in zip(maps, tape.gradient(chosen, maps), strict=True):
                 weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
                 # A pixel of a coarse map stands for several of the finest: its share is spread over them.

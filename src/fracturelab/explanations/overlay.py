@@ -8,6 +8,7 @@ from PIL import Image
 
 # Yellow to red, as in `plots.heat_overlay`: seen on white bone and on black background.
 _WARM = np.array([[255, 240, 60], [255, 170, 20], [230, 30, 20]], np.float32)
+_SHADES = 1024  # between them: neighbours differ by less than a grey level
 
 
 def to_unit(maps: NDArray) -> NDArray[np.float32]:
@@ -66,7 +67,17 @@ def blend(image: NDArray[np.uint8], heat: NDArray, *, opacity: float) -> NDArray
     if heat.shape != grey.shape or not 0 <= opacity <= 1:
         raise ValueError(f"expected heat of shape {grey.shape} and opacity 0..1. Received: {heat.shape}, {opacity}")
     warm = np.clip(np.nan_to_num(heat.astype(np.float32)), 0, 1)
-    place = np.linspace(0, 1, len(_WARM))
-    colour = np.stack([np.interp(warm, place, channel) for channel in _WARM.T], axis=-1)
-    share = (opacity * warm)[..., np.newaxis]
-    return np.rint(grey[..., np.newaxis] * (1 - share) + colour * share).astype(np.uint8)
+    place = np.linspace(0, 1, _SHADES)
+    table = np.stack([np.interp(place, np.linspace(0, 1, len(_WARM)), channel) for channel in _WARM.T]).astype(
+        np.float32
+    )
+    shade = np.rint(warm * (_SHADES - 1)).astype(np.intp)
+    share, base = np.float32(opacity) * warm, grey.astype(np.float32)
+    mixed = np.empty((*grey.shape, 3), np.uint8)
+    for number, channel in enumerate(table):
+        colour = channel[shade]
+        colour -= base
+        colour *= share
+        colour += base
+        mixed[..., number] = np.rint(colour, out=colour)
+    return mixed

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -152,6 +152,20 @@ def areas(curves: NDArray) -> NDArray[np.float64]:
     return (curves[:, 1:] + curves[:, :-1]).mean(axis=1) / 2
 
 
+def mean_curve(curves: NDArray, *, seed: int = 0) -> dict[str, list[float | None]]:
+    """The mean of curves with its 95% interval at each step.
+
+    Args:
+        curves: (n, steps + 1), from `deletion_curves` or `insertion_curves`.
+        seed: Of the bootstrap.
+
+    Returns:
+        `value`, `low` and `high`, each steps + 1 numbers, as `plots.hiding_curves` takes them.
+    """
+    found = [mean_interval(step, seed=seed) for step in np.asarray(curves).T]
+    return {name: [getattr(one, name) for one in found] for name in ("value", "low", "high")}
+
+
 def mean_interval(values: NDArray, groups: ArrayLike | None = None, *, seed: int = 0) -> Interval:
     """The mean of numbers in 0..1 with its interval: Wilson's for hits, a bounded bootstrap for shares and for groups.
 
@@ -208,3 +222,29 @@ def score_maps(
         empty=int((maps.reshape(len(maps), -1).max(axis=1, initial=0) == 0).sum()),
         tolerance=tolerance,
     )
+
+
+def pointing_sentence(name: str, found: MapScores, references: Mapping[str, MapScores]) -> str:
+    """One sentence: does a method point at the fracture more often than maps that know nothing.
+
+    Args:
+        name: The method.
+        found: Its scores.
+        references: Scores of maps that know nothing, on the same images.
+    """
+
+    def words(one: MapScores) -> str:
+        value, low, high = one.pointing
+        return "undefined" if value is None else f"{value:.0%} ({low:.0%} to {high:.0%})"
+
+    beside = ", ".join(f"{other} in {words(one)}" for other, one in references.items())
+    start = f"{name} points at the fracture in {words(found)} of {found.n} images, {beside}"
+    low, high = found.pointing.low, found.pointing.high
+    others = [one.pointing for one in references.values()]
+    if low is None or high is None or any(one.low is None or one.high is None for one in others):
+        return f"{start}: nothing can be said."
+    if all(low > one.high for one in others if one.high is not None):
+        return f"{start}: clearly more often than by knowing nothing."
+    if any(high < one.low for one in others if one.low is not None):
+        return f"{start}: less often than a map that knows nothing."
+    return f"{start}: the intervals touch, so it is not shown to be better than knowing nothing."

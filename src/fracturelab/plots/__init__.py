@@ -4,13 +4,14 @@ Every function takes `ax=None` where one panel is enough, and looks the same: se
 """
 
 from fracturelab.plots.comparison import score_forest, score_forests
-from fracturelab.plots.curves import calibration, precision_recall, roc
+from fracturelab.plots.curves import calibration, hiding_curves, precision_recall, roc
 from fracturelab.plots.data import class_balance, shortcuts, size_scatter
 from fracturelab.plots.images import (
     duplicate_pairs,
     heat_overlay,
     heat_page,
     montage,
+    overlay_page,
     prediction_montage,
     probability_strip,
 )
@@ -37,10 +38,12 @@ __all__ = [
     "duplicate_pairs",
     "heat_overlay",
     "heat_page",
+    "hiding_curves",
     "importances",
     "intervals",
     "learning_curve",
     "montage",
+    "overlay_page",
     "precision_recall",
     "prediction_montage",
     "probability_strip",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from fracturelab.plots.style import COLOURS, GREY, own_axes, styled
 
@@ -116,4 +117,43 @@ def calibration(curves: Mapping[str, Calibration], *, ax: Axes | None = None) ->
     ax.set(xlabel="P(fractured)", ylabel="share of fractured images", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_aspect("equal")
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.12))  # curves may run anywhere
+    return ax
+
+
+@styled
+def hiding_curves(
+    curves: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    xlabel: str = "share of the image hidden, hottest first",
+    ylabel: str = "P(fractured)",
+    ax: Axes | None = None,
+) -> Axes:
+    """An answer while more and more of an image is hidden, or comes back, with bands.
+
+    Args:
+        curves: Name of the map to `value`, `low` and `high`, each one number for each step from 0 to 1.
+        xlabel: What the steps are.
+        ylabel: The answer.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        The Axes.
+    """
+    ax = own_axes(ax, width=7.5, height=3.6)
+    for i, (name, curve) in enumerate(curves.items()):
+        value, low, high = (np.asarray(curve[key], float) for key in ("value", "low", "high"))
+        steps = np.linspace(0, 1, len(value))
+        colour = COLOURS[i % len(COLOURS)]
+        ax.plot(
+            steps,
+            value,
+            color=colour,
+            linestyle=_DASHES[i % 4],
+            marker=_MARKERS[i % 8],
+            markersize=4,
+            label=name,
+        )
+        ax.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1))
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     return ax

@@ -258,6 +258,43 @@ def heat_page(
 
 
 @styled
+def overlay_page(
+    images: Sequence[ArrayLike],
+    heats: Sequence[ArrayLike],
+    *,
+    titles: Sequence[str] | None = None,
+    boxes: Sequence[Sequence[float] | None] | None = None,
+    columns: int = 3,
+    alpha: float = 0.6,
+    title: str = "",
+) -> Figure:
+    """A page of radiographs with heat over them, several in a row.
+
+    Args:
+        images: Grey images; sizes may differ.
+        heats: A map for each, in [0, 1].
+        titles: One for each image, at most two lines.
+        boxes: Where the fracture is, or None, for each image.
+        columns: Images in a row.
+        alpha: Opacity where the heat is 1.
+        title: Of the page.
+
+    Returns:
+        The figure.
+    """
+    _page(images, titles, columns=columns, what="a page of overlays")
+    width = WIDTH / min(columns, max(len(images), 2))
+    text = 0.45 if titles is not None else 0.06
+    figure, axes = panels(len(images), columns=columns, panel=(width, _height(images, width, text=text)))
+    for row, ax in enumerate(axes):
+        words = titles[row] if titles is not None else ""
+        box = None if boxes is None else boxes[row]
+        heat_overlay(images[row], heats[row], alpha=alpha, box=box, title=words, ax=ax)
+    _page_title(figure, title)
+    return figure
+
+
+@styled
 def probability_strip(
     names: Sequence[str],
     probabilities: dict[str, Sequence[float]],

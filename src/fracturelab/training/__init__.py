@@ -5,7 +5,7 @@ TensorFlow is imported when something is trained, not when this package is.
 
 from fracturelab.training.fitting import Fit, set_seed
 from fracturelab.training.outside import Outside, inside_and_outside, score
-from fracturelab.training.prepare import Prepared, at_size, prepare
+from fracturelab.training.prepare import Prepared, at_size, prepare, prepare_arrays
 from fracturelab.training.v1 import train_v1
 from fracturelab.training.v2 import train_v2
 
@@ -16,6 +16,7 @@ __all__ = [
     "at_size",
     "inside_and_outside",
     "prepare",
+    "prepare_arrays",
     "score",
     "set_seed",
     "train_v1",

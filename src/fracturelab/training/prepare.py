@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fracturelab.errors import FracturelabError
 
@@ -120,6 +120,52 @@ def prepare(
         table = splits.with_fracatlas_test(table, hashes=hashes)
     table = splits.holdout_split(table, val=val, test=test, seed=seed)
     return Prepared(table, pixels, np.asarray(hashes, dtype=str), unreadable)
+
+
+def prepare_arrays(
+    images: NDArray[np.uint8],
+    labels: ArrayLike,
+    groups: ArrayLike,
+    *,
+    source: str,
+    val: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+) -> Prepared:
+    """Images that never were files, such as phantoms, ready to train on.
+
+    Args:
+        images: uint8 (n, size, size, 1), bone bright.
+        labels: (n,) 0 normal, 1 fractured.
+        groups: (n,) what must not be on two sides.
+        source: What they are.
+        val: Share of the images for validation.
+        test: Share of the images for the test.
+        seed: Decides the split.
+
+    Returns:
+        The same as `prepare`; the table's paths are names, and `hashes` are of the pixels.
+    """
+    import hashlib
+
+    import pandas as pd
+
+    from fracturelab.splits import holdout_split
+
+    n = len(images)
+    table = pd.DataFrame(
+        {
+            "path": [f"{source} {number}" for number in range(n)],
+            "label": pd.array(np.asarray(labels, np.int64), dtype="Int64"),
+            "group": pd.array(np.asarray(groups).astype(str), dtype="string"),
+            "split": pd.array([None] * n, dtype="string"),
+            "source": pd.array([source] * n, dtype="string"),
+            "kind": pd.array([None] * n, dtype="string"),
+            "study": pd.array([None] * n, dtype="string"),
+        }
+    )
+    hashes = np.array([hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in images], dtype=str)
+    return Prepared(holdout_split(table, val=val, test=test, seed=seed), images, hashes, _listed(table, {}))
 
 
 def at_size(

@@ -99,7 +99,8 @@ def answers_sheet(
             pen.text((left, top), _fitting(upload.name), "black", font=bold)
             pen.text((left, top + 26), f"P(fractured) {answer.probability:.2f}: {answer.label}", "black", font=plain)
             tall = _height(upload, width)
-            for step, pixels in enumerate((upload.shown, overlay(upload, answer, opacity=opacity))):
+            mixed = overlay(upload, answer, opacity=opacity)
+            for step, pixels in enumerate((np.asarray(upload.shown), mixed)):
                 picture = Image.fromarray(pixels).convert("RGB").resize((width, tall), Image.Resampling.BILINEAR)
                 sheet.paste(picture, (left + step * (width + margin), top + head - 12))
         top += height
