@@ -18,12 +18,12 @@ export DATA ONLY
 $(shell [ ! -e .venv/ready ] || [ "$$(cat .venv/path 2>/dev/null)" = "$$(pwd)" ] || rm -f .venv/ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup notebooks test check format lab app readme presentation pins clean distclean
+.PHONY: help setup notebooks notebooks-all test check format lab app readme presentation pins clean distclean
 
 help: ## list what can be made
 	@echo "fracturelab. Not for clinical use."
 	@echo
-	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 	@echo
 	@echo "  make notebooks DATA=path/to/xrays   the same notebooks over your own folder, under reports/runs/"
 	@echo "  make notebooks ONLY=04              one notebook"
@@ -32,6 +32,9 @@ setup: .venv/ready ## create .venv with the pinned packages
 
 notebooks: .venv/ready ## run the notebooks on the embedded default; DATA=folder for your own X-rays
 	@$(PY) -m fracturelab.notebooks $(if $(DATA),--data "$$DATA") $(if $(ONLY),--only "$$ONLY") $(FLAGS)
+
+notebooks-all: .venv/ready ## run every notebook there is, those about single topics included
+	@$(PY) -m fracturelab.notebooks --all $(if $(DATA),--data "$$DATA") $(FLAGS)
 
 test: .venv/dev ## run the whole test suite
 	@$(PY) -m pytest -n $(WORKERS) $(FLAGS)
