@@ -72,7 +72,9 @@ def _with_spreads(
     result = []
     for number, (row, family) in enumerate(zip(rows, families, strict=True)):
         result.append(list(row))
-        members = [i for i, other in enumerate(families) if family is not None and other == family]
+        if family is None:
+            continue
+        members = [i for i, other in enumerate(families) if other == family]
         if len(members) > 1 and number == members[-1]:
             found = ([(scores[i][1].metrics.get(name) or {}).get("value") for i in members] for name in metrics)
             spreads = [summary_over_seeds(values) for values in found]

@@ -164,7 +164,7 @@ def prepare_arrays(
             "study": pd.array([None] * n, dtype="string"),
         }
     )
-    hashes = np.array([hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in images], dtype=str)
+    hashes = np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in images], dtype=np.str_)
     return Prepared(holdout_split(table, val=val, test=test, seed=seed), images, hashes, _listed(table, {}))
 
 
