@@ -39,7 +39,8 @@ class Stage:
         supervision: Weight of the label of a real view, against 1 for a phantom's.
         batch_size: Views a step.
         window: Whether phantoms come as windows of their full resolution, around the fracture where there is one, and
-            not as whole images shrunk to `size`. A fracture then fills a good part of what is seen.
+            not as whole images shrunk to `size`. A fracture then fills a good part of what is seen. Real views stay whole:
+            the teacher saw the whole of them.
     """
 
     number: int
@@ -60,7 +61,7 @@ class Stage:
 
 
 def recipe(*, scale: float = 1.0, supervision: float = 0.3) -> tuple[Stage, ...]:
-    """Windows of phantoms first; then whole phantoms and the teacher's view of real X-rays, larger.
+    """Windows of phantoms first; then also the teacher's view of real X-rays; last, whole phantoms, larger.
 
     Args:
         scale: Multiplies the number of images of every stage.
@@ -71,8 +72,8 @@ def recipe(*, scale: float = 1.0, supervision: float = 0.3) -> tuple[Stage, ...]
     """
     return (
         Stage(0, "phantoms", 80, int(20_000 * scale), 1e-3, window=True),
-        Stage(1, "distil-112", 112, int(16_000 * scale), 1e-3, 0.7, True, supervision),
-        Stage(2, "distil-160", 160, int(2_400 * scale), 3e-4, 0.7, True, supervision),
+        Stage(1, "distil-112", 112, int(30_000 * scale), 1e-3, 0.6, True, supervision, window=True),
+        Stage(2, "distil-160", 160, int(4_800 * scale), 3e-4, 0.6, True, supervision),
     )
 
 

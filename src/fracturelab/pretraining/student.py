@@ -127,8 +127,11 @@ class Batches(keras.utils.PyDataset):
         ]
         examples = [chunk_row for drawn in rows for chunk_row in drawn]
         if self.stage.window:
-            examples = [(window(chunk, row, side=self.size, rng=rng), 0) for chunk, row in examples]
-        images = _shrink(np.stack([chunk["image"][row] for chunk, row in examples]), self.size)
+            examples = [
+                (chunk, row) if _is_real(chunk) else (window(chunk, row, side=self.size, rng=rng), 0)
+                for chunk, row in examples
+            ]
+        images = np.stack([_shrink(chunk["image"][row], self.size) for chunk, row in examples])
         flips = rng.random(len(examples)) < 0.5
         images[flips] = images[flips, :, ::-1]
         targets, weights = {}, {}
@@ -156,7 +159,7 @@ class Batches(keras.utils.PyDataset):
             values = np.array([chunk[name][row] for chunk, row in examples], np.int32)
             weight = (values != UNKNOWN).astype(np.float32)
             if name == "fracture":
-                real = np.array(["number" in chunk for chunk, _ in examples])
+                real = np.array([_is_real(chunk) for chunk, _ in examples])
                 # One in six real X-rays is fractured: balance them, and let them count for less than what is exact.
                 weight[real] *= self.stage.supervision * np.where(values[real] == 1, 2.5, 0.7)
             values = np.maximum(values, 0)
@@ -225,9 +228,13 @@ def teacher_statistics(chunks: Sequence[Arrays]) -> Arrays:
     return result
 
 
-def _shrink(images: np.ndarray, size: int) -> np.ndarray:
-    if images.shape[1] == size:
-        return images
+def _is_real(chunk: Arrays) -> bool:
+    return "number" in chunk  # the row of the data set that a view was made of; phantoms have none
+
+
+def _shrink(image: np.ndarray, size: int) -> np.ndarray:
+    if len(image) == size:
+        return image
     from PIL import Image
 
-    return np.stack([np.asarray(Image.fromarray(x).resize((size, size), Image.Resampling.BOX)) for x in images])
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
