@@ -101,7 +101,7 @@ def test_batches_standardise_mirror_and_weigh(two_stores):
     phantoms, real = (stores.open_chunks(folder) for folder in two_stores)
     stage = stages(run)[1]
     model = student.build_student(
-        "MobileNetV2", size=stage.size, options={"alpha": 0.35}, scaling="tf", teacher=real[0]
+        "MobileNet", size=stage.size, options={"alpha": 0.25}, scaling="tf", teacher=real[0]
     )  # fmt: skip
     statistics = student.teacher_statistics(real)
     settings = {"phantoms": phantoms, "real": real, "statistics": statistics, "stage": stage, "seed": 0}
@@ -124,7 +124,7 @@ def test_a_stopped_run_ends_like_one_that_was_not(two_stores, tmp_path, monkeypa
     from fracturelab.pretraining import bundle, run
 
     settings = {
-        "backbone": "MobileNetV2", "options": {"alpha": 0.35}, "phantoms": two_stores[0], "real": two_stores[1],
+        "backbone": "MobileNet", "options": {"alpha": 0.25}, "phantoms": two_stores[0], "real": two_stores[1],
         "stages": stages(run), "block": 2,
     }  # fmt: skip
     run.pretrain(tmp_path / "whole", **settings)
@@ -147,7 +147,7 @@ def test_a_stopped_run_ends_like_one_that_was_not(two_stores, tmp_path, monkeypa
     ]
     assert [(x["stage"], x["step"]) for x in logs[0]] == [(x["stage"], x["step"]) for x in logs[1]]
     models = [
-        bundle.pretrained_backbone(tmp_path / f, stages(run), backbone="MobileNetV2", options={"alpha": 0.35})
+        bundle.pretrained_backbone(tmp_path / f, stages(run), backbone="MobileNet", options={"alpha": 0.25})
         for f in ("whole", "stopped")
     ]
     for one, other in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
@@ -159,19 +159,19 @@ def test_exported_weights_give_the_features_of_the_run(two_stores, tmp_path):
     from fracturelab.models.backbones import build_backbone
     from fracturelab.pretraining import bundle, run
 
-    options = {"alpha": 0.35}
+    options = {"alpha": 0.25}
     first = stages(run)[:1]
     run.pretrain(
-        tmp_path / "run", backbone="MobileNetV2", options=options, phantoms=two_stores[0], real=None, stages=first
+        tmp_path / "run", backbone="MobileNet", options=options, phantoms=two_stores[0], real=None, stages=first
     )
     info = bundle.export(
-        tmp_path / "run", first, backbone="MobileNetV2", options=options, name="tiny", origin="a test",
+        tmp_path / "run", first, backbone="MobileNet", options=options, name="tiny", origin="a test",
         licence="Apache-2.0", into=tmp_path / "weights",
     )  # fmt: skip
-    model = build_backbone("MobileNetV2", input_size=32, options=options, scaling=info.scaling)
+    model = build_backbone("MobileNet", input_size=32, options=options, scaling=info.scaling)
     weights.load_into(model, info.path, sha256=info.sha256)
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 1)).astype(np.float32)
-    expected = bundle.pretrained_backbone(tmp_path / "run", first, backbone="MobileNetV2", options=options)(images)
+    expected = bundle.pretrained_backbone(tmp_path / "run", first, backbone="MobileNet", options=options)(images)
     np.testing.assert_allclose(model(images), expected, atol=0.02)
     assert np.asarray(expected).std() > 0
 
@@ -214,3 +214,22 @@ def test_a_stage_of_windows_weighs_cells_of_fractures_more(two_stores):
     assert images.shape == (8, 32, 32, 1)
     np.testing.assert_allclose(weights["maps"], 1 + student.FRACTURE_CELLS * targets["maps"][..., 1])
     assert (weights["hardware"] == 0).all() and (weights["fracture"] == 1).all()
+
+
+def test_real_views_stay_whole_beside_windows_of_phantoms(two_stores):
+    from fracturelab.pretraining import run, student
+
+    phantoms, real = (stores.open_chunks(folder) for folder in two_stores)
+    stage = run.Stage(1, "mixed", 32, 16, 1e-3, 0.5, True, 0.3, batch_size=8, window=True)
+    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf", teacher=real[0])
+    statistics = student.teacher_statistics(real)
+    batches = student.Batches(
+        model, phantoms=phantoms, real=real, statistics=statistics, stage=stage, first=0, steps=1, seed=0
+    )
+    _, targets, weights = batches[0]
+    # The teacher saw the whole of a real view, so its features are targets for the four real views alone.
+    np.testing.assert_array_equal(weights["teacher_pool"], [0, 0, 0, 0, 1, 1, 1, 1])
+    drawn = [chunk["teacher_pool"][row] for chunk, row in batches._draw(real, 0, 4)]
+    expected = (np.array(drawn, np.float32) - statistics["teacher_pool_mean"]) / statistics["teacher_pool_std"]
+    np.testing.assert_allclose(targets["teacher_pool"][4:], expected, rtol=1e-5)
+    assert (weights["hardware"][:4] == 0).all()  # a window may not show it
