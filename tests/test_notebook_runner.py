@@ -113,6 +113,14 @@ def test_tidy_takes_off_what_libraries_say_while_they_load():
     assert kept == ["UserWarning: look here\n", "WARNING: All log messages before absl:: is mine\n"]
 
 
+def test_tidy_takes_off_progress_bars_that_nothing_can_show():
+    ran = notebook("1")
+    bar = {"application/vnd.jupyter.widget-view+json": {"model_id": "1f"}, "text/plain": "  0%|          | 0/100"}
+    table = {"text/html": "<table></table>", "text/plain": "a"}
+    ran.cells[1].outputs = [nbformat.v4.new_output("display_data", data) for data in (bar, table)]
+    assert [output["data"]["text/plain"] for output in tidy(ran).cells[1].outputs] == ["a"]
+
+
 def test_notebooks_are_found_in_order_and_by_number(tmp_path):
     for name in ("02_b", "01_a", "05_e", "notes"):
         written(tmp_path / f"{name}.ipynb", "1")

@@ -6,8 +6,7 @@ decides what can be found: a hairline is thinner than any superpixel.
 
 from __future__ import annotations
 
-import contextlib
-import io
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +65,7 @@ def lime_maps(
         explainer = LimeImageExplainer(random_state=seed)
         # What its `explain_instance` does, but for what a hidden superpixel shows: there, its own mean, which leaves a
         # bright implant as bright as it was.
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar cannot be switched off
+        with mock.patch("lime.lime_image.tqdm", iter):  # its progress bar, one an image, cannot be switched off
             shown, answers = explainer.data_labels(colour, veil, pieces, classify, samples, batch_size=batch_size)
         distances = pairwise_distances(shown, shown[:1], metric="cosine").ravel()
         found = explainer.base.explain_instance_with_data(

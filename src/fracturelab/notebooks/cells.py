@@ -112,7 +112,12 @@ def smaller_png(encoded: str, *, colours: int = 64) -> str:
 
 
 def _only_loading(output: nbformat.NotebookNode) -> bool:
-    """Take the lines of loading libraries off an error stream, and say whether nothing else was in it."""
+    """Take the lines of loading libraries off an error stream, and say whether nothing else was in it.
+
+    A widget without its state, such as a progress bar of a library, shows nothing either.
+    """
+    if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+        return True
     if output.get("name") != "stderr":
         return False
     output["text"] = _LOADING.sub("", output["text"])
