@@ -39,8 +39,8 @@ class Stage:
         supervision: Weight of the label of a real view, against 1 for a phantom's.
         batch_size: Views a step.
         window: Whether phantoms come as windows of their full resolution, around the fracture where there is one, and
-            not as whole images shrunk to `size`. A fracture then fills a good part of what is seen. Real views stay whole:
-            the teacher saw the whole of them.
+            not as whole images shrunk to `size`. A fracture then fills a good part of what is seen. Real views stay
+            whole: the teacher saw the whole of them.
     """
 
     number: int
