@@ -20,7 +20,7 @@ from fracturelab.models.transfer import STANDARDISE
 if TYPE_CHECKING:
     import keras
 
-STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)  # of L2, strongest first; each solution starts the next
+STRENGTHS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)  # of L2, strongest first; each solution starts the next
 _CHUNK = 4096
 _MEMORY = 2**30  # bytes of features up to which a fit holds them in memory
 
