@@ -73,7 +73,7 @@ def recipe(*, scale: float = 1.0, supervision: float = 0.3) -> tuple[Stage, ...]
     return (
         Stage(0, "phantoms", 80, int(20_000 * scale), 1e-3, window=True),
         Stage(1, "distil-112", 112, int(30_000 * scale), 1e-3, 0.6, True, supervision, window=True),
-        Stage(2, "distil-160", 160, int(4_800 * scale), 3e-4, 0.6, True, supervision),
+        Stage(2, "distil-160", 160, int(4_000 * scale), 3e-4, 0.4, True, supervision),
     )
 
 
