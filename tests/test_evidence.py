@@ -54,6 +54,7 @@ def test_the_summary_is_the_mean_over_draws(measured):
 
 
 def test_the_table_says_what_the_records_hold(measured, tmp_path):
+    from fracturelab.cli.results import fill_readme
     from fracturelab.evidence import evidence_table, write_evidence
 
     prepared, weights, curve = measured
@@ -63,6 +64,11 @@ def test_the_table_says_what_the_records_hold(measured, tmp_path):
     assert "toy" in table and "all (40)" in table and "other" not in table
     assert f"{curve.summary()[0]['roc_auc']['mean']:.3f}" in table
     assert f"{record['results']['probe']['metrics']['roc_auc']['low']:.3f}" in table
+
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- begin: evidence evidence-t* -->\n<!-- end: evidence evidence-t* -->\n")
+    assert fill_readme(readme, [record]) == ["evidence-t*"]
+    assert table in readme.read_text()
 
 
 def test_no_test_part_is_refused(measured):

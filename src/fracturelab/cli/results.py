@@ -12,7 +12,7 @@ from typing import Any
 from fracturelab.cli.output import NOT_CLINICAL, columns, common, count, number
 from fracturelab.errors import FracturelabError
 
-_PLACE = re.compile(r"<!-- begin: ((results|compare) (\S+)) -->")
+_PLACE = re.compile(r"<!-- begin: ((results|compare|evidence) (\S+)) -->")
 NO_RECORDS = "No run records in {} yet; make notebooks, fracturelab train and evaluate write them."
 
 
@@ -84,7 +84,8 @@ def fill_readme(path: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Fill the tables of a Markdown file from run records.
 
     A place `<!-- begin: results field-* -->` ... `<!-- end: results field-* -->` gets the table of the records whose
-    names match the pattern, and `<!-- begin: compare field-* -->` ... the one of everything about their models.
+    names match the pattern, `<!-- begin: compare field-* -->` ... the one of everything about their models, and
+    `<!-- begin: evidence * -->` ... what weights are worth with more and more training images.
 
     Returns:
         The patterns that were filled.
@@ -92,8 +93,14 @@ def fill_readme(path: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
     Raises:
         FracturelabError: The file cannot be read or written.
     """
+    from fracturelab.evidence import evidence_table
     from fracturelab.records import compare_records, comparison_table, fill_markdown, results_table
 
+    tables = {
+        "results": results_table,
+        "compare": lambda chosen: comparison_table(compare_records(chosen)),
+        "evidence": evidence_table,
+    }
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -101,8 +108,7 @@ def fill_readme(path: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
     patterns = []
     for marker, kind, pattern in _PLACE.findall(text):
         chosen = [record for record in records if fnmatchcase(record["name"], pattern)]
-        table = results_table(chosen) if kind == "results" else comparison_table(compare_records(chosen))
-        fill_markdown(path, marker, table or "No run has been recorded yet.")
+        fill_markdown(path, marker, tables[kind](chosen) or "No run has been recorded yet.")
         patterns.append(pattern)
     return patterns
 
