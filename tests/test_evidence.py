@@ -80,3 +80,12 @@ def test_no_test_part_is_refused(measured):
     without = replace(prepared, table=prepared.table.assign(split="train"))
     with pytest.raises(FracturelabError, match="test part"):
         learning_curve(without, weights, progress=False)
+
+
+def test_a_name_that_no_record_can_have_is_refused_before_any_work(folder, capsys, monkeypatch):
+    from fracturelab import evidence
+    from fracturelab.cli import main
+
+    monkeypatch.setattr(evidence, "learning_curve", lambda *args, **keywords: pytest.fail("worked for nothing"))
+    assert main(["evidence", str(folder), "--weights", "none", "--size", "32", "--name", "two words"]) == 2
+    assert "two words" in capsys.readouterr().err

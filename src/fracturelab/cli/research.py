@@ -105,7 +105,7 @@ def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
     from fracturelab.evidence import evidence_table, learning_curve, write_evidence
     from fracturelab.models.transfer import default_input_size
     from fracturelab.models.weights import resolve
-    from fracturelab.records import read_records
+    from fracturelab.records import check_name, read_records
     from fracturelab.training import prepare
 
     began = time.perf_counter()
@@ -114,12 +114,13 @@ def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
     size = arguments.size or default_input_size(arguments.backbone, weights)
     if arguments.draws < 2:
         raise FracturelabError(f"expected at least 2 draws, to know their spread. Received: {arguments.draws}")
+    name = arguments.name or f"{arguments.backbone}-{weights.name}"
+    check_name(f"evidence-{name}")
     prepared = prepare(table, size=size, seed=arguments.seed, progress=not arguments.json)
     curve = learning_curve(
         prepared, weights, draws=arguments.draws, seed=arguments.seed, progress=not arguments.json
     )  # fmt: skip
     fine_tuned = _fine_tuned(prepared, weights, seed=arguments.seed) if arguments.fine_tune else None
-    name = arguments.name or f"{arguments.backbone}-{weights.name}"
     path = write_evidence(
         name, curve, prepared=prepared, weights=weights, seed=arguments.seed, seconds=time.perf_counter() - began,
         fine_tuned=fine_tuned,

@@ -8,6 +8,7 @@ from fracturelab.records.comparison import Row, compare_records, comparison_csv,
 from fracturelab.records.context import code_version, machine, package_versions
 from fracturelab.records.files import (
     EditedRecordError,
+    check_name,
     default_folder,
     plain,
     read_record,
@@ -25,6 +26,7 @@ __all__ = [
     "Row",
     "Score",
     "by_model",
+    "check_name",
     "code_version",
     "compare_records",
     "comparison_csv",

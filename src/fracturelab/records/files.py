@@ -77,6 +77,16 @@ def _checksum(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that no record can have; worth asking before hours of work, not after.
+
+    Raises:
+        FracturelabError: It is no file name.
+    """
+    if not _NAME.fullmatch(name):
+        raise FracturelabError(f"expected a record name of letters, digits, '.', '_' and '-'. Received: {name!r}")
+
+
 def write_record(
     name: str,
     *,
@@ -109,8 +119,7 @@ def write_record(
     Raises:
         FracturelabError: The name is no file name, or the folder cannot be written.
     """
-    if not _NAME.fullmatch(name):
-        raise FracturelabError(f"expected a record name of letters, digits, '.', '_' and '-'. Received: {name!r}")
+    check_name(name)
     record = plain(
         {
             "format": _FORMAT,
