@@ -128,7 +128,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
         raise FracturelabError(
             f"{card}: no such file; a model is used with the card that was saved beside it"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FracturelabError(f"{card}: not a model's card ({error})") from error
     if not isinstance(values, dict):
         raise FracturelabError(f"{card}: not a model's card (expected a JSON object)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.files import load_model, save_model, write_json
-from fracturelab.models.weights import WeightsInfo
+from fracturelab.models.weights import WeightsInfo, sha256_of
 
 if TYPE_CHECKING:
     import keras
@@ -38,6 +39,7 @@ class Fit:
         recipe: Settings of the run, for its record.
         seconds: Wall-clock time of the fit.
         seed: Seed of the fit.
+        warnings: Sentences about what its scores would hide, such as a loss that was not finite.
     """
 
     model: keras.Model
@@ -49,6 +51,7 @@ class Fit:
     recipe: dict[str, Any]
     seconds: float
     seed: int
+    warnings: tuple[str, ...] = ()
 
 
 def set_seed(seed: int) -> None:
@@ -158,7 +161,8 @@ def run_epochs(
         factor: What the learning rate is multiplied with on a plateau.
 
     Returns:
-        The history, a dict an epoch.
+        The history, a dict an epoch. Where a loss that was not finite stopped training, the last one says so as
+        `warning`.
     """
     from tqdm.auto import tqdm
 
@@ -183,9 +187,12 @@ def run_epochs(
                 raise FracturelabError(
                     f"{stage}: the loss is not finite from the first epoch on; lower the learning rate"
                 )
-            warnings.warn(
-                f"{stage}: the loss of epoch {epoch} is not finite; training stops, the best epoch stands", stacklevel=2
+            said = (
+                f"{stage}: the loss of epoch {epoch} is not finite; training stops, the best epoch, "
+                f"{state['best']['epoch']}, stands"
             )
+            warnings.warn(said, stacklevel=2)
+            state["history"][-1]["warning"] = said
             state["stopped"] = True
         else:
             state["history"].append(row)
@@ -219,14 +226,25 @@ def _read_state(folder: Path, stage: str) -> dict[str, Any]:
     fresh: dict[str, Any] = {
         "stage": stage, "next": 0, "since": 0, "best": None, "stopped": False, "history": [], "last": None,
     }  # fmt: skip
+    path = folder / "state.json"
+    if not path.exists():
+        return fresh
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        state = stored["state"]
+        if stored["sha256"] != _digest(state, folder):
+            raise ValueError("it or the weights it names are not as they were written")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        warnings.warn(f"{path} cannot be used ({error}); {stage} is trained from its first epoch", stacklevel=3)
         return fresh
-    whole = isinstance(state, dict) and fresh.keys() <= state.keys() and state["stage"] == stage and state["best"]
-    if not whole or not all((folder / name).is_file() for name in (state["last"], state["best"]["file"])):
-        return fresh
-    return state
+    return state if state["stage"] == stage else fresh
+
+
+def _digest(state: dict[str, Any], folder: Path) -> str:
+    """Checksum of a state and of the weights that it names."""
+    files = sorted({state["last"], state["best"]["file"]})
+    content = [state, [[name, sha256_of(folder / Path(name).name)] for name in files]]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _write_state(model: keras.Model, folder: Path, state: dict[str, Any]) -> None:
@@ -241,7 +259,7 @@ def _write_state(model: keras.Model, folder: Path, state: dict[str, Any]) -> Non
             state["best"]["file"] = last
     except OSError as error:
         raise FracturelabError(f"{folder}: the checkpoint cannot be written ({error.strerror or error})") from error
-    write_json(folder / "state.json", state)
+    write_json(folder / "state.json", {"sha256": _digest(state, folder), "state": state})
     for file in folder.glob("*.weights.h5"):
         if file.name not in (last, state["best"]["file"]):
             file.unlink(missing_ok=True)
