@@ -121,7 +121,7 @@ def whole_bomb() -> bytes:
 
 def text_bomb() -> bytes:
     """A small PNG with a compressed text of 64 MB beside its pixels."""
-    text = b"note\0\0" + zlib.compress(bytes(64 << 20), 9)
+    text = b"note\0\0" + zlib.compress(bytes(64 << 20), 1)
     grey = reference()
     rows = b"".join(b"\0" + line.tobytes() for line in grey)
     return png(grey.shape[1], grey.shape[0], zlib.compress(rows), (b"zTXt", text))
@@ -133,8 +133,8 @@ def gif_bomb() -> bytes:
 
 
 def scan_bomb() -> bytes:
-    """A JPEG of 5000 x 5000 pixels whose last scan is repeated a thousand times: minutes of decoding in few bytes."""
-    data = encoded(Image.new("L", (5000, 5000), 90), "JPEG", progressive=True, quality=30)
+    """A JPEG of 2500 x 2500 pixels whose last scan is repeated a thousand times: minutes of decoding in few bytes."""
+    data = encoded(Image.new("L", (2500, 2500), 90), "JPEG", progressive=True, quality=30)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * 1000 + data[-2:]
 
@@ -188,7 +188,7 @@ def dicom(*, frames: int = 1, photometric: str = "MONOCHROME1") -> bytes:
     """A radiograph as scanners store it: 12 bits, dark where bone is."""
     import pydicom
 
-    grey = (255 - reference()).astype(np.uint16) * 4095 // 255
+    grey = ((255 - reference()).astype(np.uint32) * 4095 // 255).astype(np.uint16)
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
@@ -250,14 +250,14 @@ HOSTILE = (
     _bad("gif-bomb", "bomb.gif", "GIF of 65,535 x 65,535 pixels in 40 bytes", "limit of 80 million", gif_bomb),
     _bad("jpeg-bomb", "bomb.jpg", "JPEG whose header says 65,500 x 65,500 pixels", "limit of 80 million",
          lambda: jpeg_header(65_500, 65_500)),
-    _bad("scans", "scans.jpg", "JPEG of 5000 x 5000 pixels in a thousand scans", "scans", scan_bomb),
+    _bad("scans", "scans.jpg", "JPEG of 2500 x 2500 pixels in a thousand scans", "scans", scan_bomb),
     _bad("text-bomb", "note.png", "PNG with a compressed note of 64 MB", "damaged", text_bomb),
     _bad("dicom-frames", "film.dcm", "DICOM of 30 frames", "30 frames", lambda: dicom(frames=30)),
     _bad("dicom-empty", "empty.dcm", "DICOM signature and nothing else", "DICOM", lambda: bytes(128) + b"DICM"),
     HostileFile("sixteen", "sixteen.png", "16-bit PNG", lambda: encoded(
         Image.fromarray(np.clip(reference().astype(np.uint16), 0, 255) * 257), "PNG"), off=2),
     HostileFile("twelve", "twelve.tif", "12 bits in a 16-bit TIFF", lambda: encoded(
-        Image.fromarray((reference().astype(np.uint16) * 4095 + 127) // 255), "TIFF"), off=2),
+        Image.fromarray((reference().astype(np.uint32) * 4095 // 255).astype(np.uint16)), "TIFF"), off=2),
     HostileFile("integers", "integers.tif", "32-bit integer TIFF", lambda: encoded(
         Image.fromarray(reference().astype(np.int32) * 257), "TIFF"), off=2),
     HostileFile("floats", "floats.tif", "float TIFF, 0 to 1", floats),
@@ -271,8 +271,7 @@ HOSTILE = (
     HostileFile("gif", "moving.gif", "animated GIF", lambda: several("GIF"), remark="only the first was read"),
     HostileFile("apng", "moving.png", "animated PNG", lambda: several("PNG"), remark="only the first was read"),
     HostileFile("pages", "pages.tif", "TIFF of two pages", lambda: several("TIFF"), remark="only the first was read"),
-    HostileFile("tiff-loop", "loop.tif", "TIFF whose pages go round in a circle", tiff_loop,
-                remark="only the first was read"),
+    HostileFile("tiff-loop", "loop.tif", "TIFF whose pages go round in a circle", tiff_loop),
     HostileFile("extension", "png.jpg", "PNG named .jpg", plain),
     HostileFile("webp", "picture.png", "WebP named .png", lambda: plain("WEBP", lossless=True)),
     HostileFile("dicom", "one.dcm", "DICOM, MONOCHROME1: dark where bone is", dicom, off=2),
@@ -321,7 +320,7 @@ ROWS: tuple[Row, ...] = (
     Row("vanished", PLACES, "an image that vanishes between listing and reading", "left out, and said: no such file"),
     Row("changing", PLACES, "an image that is being written while it is read",
         "left out, and said: changes while it is read; read whole the next time"),
-    Row("many", PLACES, "2,000 files in one folder", "all are counted, in under 200 MB of memory"),
+    Row("many", PLACES, "2,000 files in one folder", "all are counted; memory grows by less than 30 MB"),
     Row("labels-climb", PLACES, "labels.csv with a path that leaves the folder", "one line that names the table"),
     Row("zip-climbs", ARCHIVES, "zip with ../, absolute and drive-letter members", BEFORE),
     Row("tar-climbs", ARCHIVES, "tar with ../, absolute and drive-letter members", BEFORE),
@@ -369,7 +368,7 @@ ROWS: tuple[Row, ...] = (
         "said in the verdict, in the record and by predict"),
     Row("unlike", SILENCE, "an image unlike the training images: too bright, another aspect, a negative, noise",
         "said with each answer, at a stated error rate"),
-    Row("like", SILENCE, "2,000 images like the training images", "at most the stated share is called unlike them"),
+    Row("like", SILENCE, "1,000 images like the training images", "at most the stated share is called unlike them"),
     Row("groups", SILENCE, "train and test share patients", "said when training ends, in the record and in the card"),
     Row("published-groups", SILENCE, "a published split that puts a patient on two sides",
         "his images outside the test part are left out, and it is said"),
@@ -382,7 +381,7 @@ ROWS: tuple[Row, ...] = (
     Row("app-row", APP, "100 uploads in a row", "memory stays flat"),
     Row("version", VERSIONS, "a model saved by an earlier version", "loads, and predicts the same to within 0.0001"),
     Row("long-fuzz", LONG, "mutated real image files, 20,000 of them", "each is read, or refused with one line"),
-    Row("long-many", LONG, "100,000 files in one folder", "all are counted, in under 400 MB of memory"),
+    Row("long-many", LONG, "100,000 files in one folder", "all are counted; memory grows by less than 200 MB"),
     Row("long-kill-caching", LONG, "SIGKILL at 25 random moments while images are cached",
         "the next run goes on and has the same pixels"),
     Row("long-kill-training", LONG, "SIGKILL at 6 random moments of `fracturelab train`",

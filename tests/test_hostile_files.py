@@ -150,7 +150,7 @@ def test_a_file_has_one_outcome_at_every_door(file: HostileFile, doors, happened
 
 def test_the_audit_counts_files_of_several_pictures(doors):
     several = [file for file in HOSTILE if "first" in file.remark]
-    assert doors["audit"]["several_pictures"] == len(several) == 4
+    assert doors["audit"]["several_pictures"] == len(several) > 0
 
 
 def test_junk_is_passed_over_and_other_files_are_listed(folder, doors, happened):
@@ -301,16 +301,17 @@ def test_a_file_that_is_being_written(places, tmp_path, monkeypatch, happened):
 
 COUNT_FILES = """
 import resource, sys
-from fracturelab.datasets import list_other_files, read_dataset
+from fracturelab.datasets import list_other_files, make_table, read_dataset
+make_table([{"path": "x"}])  # pandas is imported
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 table = read_dataset(sys.argv[1])
 others = list_other_files(sys.argv[1])
-print(len(table), len(others), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(len(table), len(others), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
 def count_files(root: Path, n: int) -> list[int]:
-    """Images and other files that are found among `n` files of each kind, and megabytes that it took."""
+    """Images and other files that are found among `n` files of each kind, and megabytes beyond pandas itself."""
     (root / "fractured").mkdir(parents=True)
     (root / "normal").mkdir()
     (root / "fractured" / "one.png").write_bytes(plain())
@@ -323,16 +324,16 @@ def count_files(root: Path, n: int) -> list[int]:
 def test_many_files_in_one_folder(tmp_path, happened):
     images, others, megabytes = count_files(tmp_path / "set", 2_000)
     assert (images, others) == (1_001, 1_000)
-    assert megabytes < 200
-    happened("many", "1,001 images and 1,000 other files counted, in under 200 MB")
+    assert megabytes < 30
+    happened("many", "1,001 images and 1,000 other files counted; memory grew by less than 30 MB")
 
 
 @pytest.mark.long
 def test_a_hundred_thousand_files_in_one_folder(tmp_path, happened):
     images, others, megabytes = count_files(tmp_path / "set", 100_000)
     assert (images, others) == (50_001, 50_000)
-    assert megabytes < 400
-    happened("long-many", "50,001 images and 50,000 other files counted, in under 400 MB")
+    assert megabytes < 200
+    happened("long-many", "50,001 images and 50,000 other files counted; memory grew by less than 200 MB")
 
 
 @pytest.mark.parametrize("climbing", ["../secret.png", "/etc/hosts", "a/../../secret.png", "..\\secret.png"])

@@ -272,12 +272,13 @@ def test_an_edited_cache(tmp_path, happened):
     happened("cache", "named, and made again from the images; nothing was executed")
 
 
-def test_an_edited_record(tmp_path, capsys, happened):
-    path = write_record("run", kind="evaluation", results={"auc": 0.7}, folder=tmp_path)
+def test_an_edited_record(tmp_path, capsys, monkeypatch, happened):
+    path = write_record("run", kind="evaluation", results={"auc": 0.7}, folder=tmp_path / "results")
     path.write_text(path.read_text().replace("0.7", "0.9"))
     with pytest.raises(EditedRecordError, match=r"run\.json was changed after the run that wrote it"):
         read_record(path)
-    assert cli.main(["results", "--results", str(tmp_path)]) == 2
+    monkeypatch.setenv("FRACTURELAB_REPORTS", str(tmp_path))
+    assert cli.main(["results"]) == 2
     assert "run.json was changed" in capsys.readouterr().err
     happened("record", "refused by name: it was changed after the run that wrote it")
 

@@ -158,6 +158,9 @@ def test_killed_while_a_model_is_saved(tmp_path, happened):
             save_model(Copied(b"\0"), path, {"threshold": 0.5, "name": "new"})  # type: ignore[arg-type]
 
         killed(child)
+        left = [one for one in path.parent.iterdir() if ".tmp" in one.name]
+        assert len(left) == 1
+        os.utime(left[0], (1, 1))  # a day later
         with stand_in():
             try:
                 outcomes.add(load_predictor(path, runtime="keras").card["name"])
@@ -165,6 +168,7 @@ def test_killed_while_a_model_is_saved(tmp_path, happened):
                 outcomes.add(str(error).split(": ")[1].split(" (")[0])
             path = save_model(Copied(b"\0"), path, {"threshold": 0.5, "name": "new"})  # type: ignore[arg-type]
             assert load_predictor(path, runtime="keras").card["name"] == "new"
+        assert sorted(one.name for one in path.parent.iterdir()) == ["m.json", "m.keras"]
     assert outcomes == {"earlier", "is not the file its card describes"}
     happened("kill-saving", "the earlier model answered, or one line refused a model without its own card")
 
@@ -267,7 +271,7 @@ def test_folders_that_may_not_be_written(files, happened):
         said = as_nobody(attempts)
         assert len(said) == 5
         for line in said:
-            assert "cannot be written" in line or "cannot be unpacked" in line
+            assert "cannot" in line
             assert "ermission denied" in line
             assert "\n" not in line
         assert contents(home) == before
@@ -499,9 +503,11 @@ def test_exports_killed_at_random_moments(home, happened):
         assert json.loads(out)[0]["p_fracture"] == pytest.approx(expected, abs=1e-4)
         if export_folder(place / "model.keras").is_dir():
             read_export(place / "model.keras")
+    left = [path for path in place.iterdir() if path.name.startswith(".")]
+    for path in left:
+        os.utime(path, (1, 1))  # a day later
     assert run(home, "export", "export", "model.keras", "--json")[0] == 0
-    read_export(place / "model.keras")
-    assert [path.name for path in place.iterdir() if path.name.startswith(".")] == []
+    assert not any(path.exists() for path in left)
     happened("long-kill-export", "5 times a whole export or none, and the same answers")
 
 

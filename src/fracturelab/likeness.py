@@ -133,7 +133,8 @@ def describe(
     mean = facts.mean(0)
     spread = np.maximum(facts.std(0), [least for least, _, _ in FACTS.values()])
     apart = (facts - mean) / spread
-    together = (1 - _SHRINK) * (apart.T @ apart / len(apart)) + _SHRINK * np.eye(len(FACTS))
+    together = (1 - _SHRINK) * (apart.T @ apart / len(apart))
+    np.fill_diagonal(together, 1.0)  # of a fact that hardly varies, too, whose spread is the least one
     inverse = np.linalg.inv(together)
     scores = np.sort(_distances(measure(images, validation), mean, spread, inverse))
     rate = max(rate, 1 / (len(scores) + 1))

@@ -75,6 +75,10 @@ class Predictor:
         """The class of a probability: "fractured" from the threshold on, else "normal"."""
         return LABELS[int(probability >= self.threshold)]
 
+    def cautions(self, images: NDArray[np.uint8]) -> list[str]:
+        """What answers on these images (n, size, size, 1) should be read with: they are unlike the training images."""
+        return self.likeness.of_set(images) if self.likeness is not None else []
+
     def predict_files(self, paths: Sequence[str | os.PathLike[str]], *, batch_size: int = 32) -> list[dict[str, Any]]:
         """A row for each file, in order: path, p_fracture and label, or path and error.
 

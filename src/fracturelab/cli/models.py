@@ -177,6 +177,7 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
         "unreadable": prepared.unreadable.to_dict("records"),
         "candidates": fit.candidates,
         "evaluations": evaluations,
+        "warnings": list(fit.warnings),
         "seed": fit.seed,
         "seconds": fit.seconds,
     }
@@ -217,9 +218,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     found = evaluate(
         table["label"].to_numpy(int), probabilities, threshold=threshold, groups=table["group"], seed=arguments.seed
     )
-    warnings += list(found.warnings)
-    if predictor.likeness is not None:
-        warnings += predictor.likeness.of_set(pixels)
+    warnings += [*found.warnings, *predictor.cautions(pixels)]
     unreadable = [{"path": path, "reason": reason} for path, reason in reasons.items()]
     document = {
         "model": str(arguments.model),
