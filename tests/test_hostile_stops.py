@@ -25,7 +25,7 @@ from fracturelab.images import cache, load_image, load_images, store
 from fracturelab.models.files import save_model
 from fracturelab.prediction import load_predictor
 from fracturelab.records import read_record, write_record
-from fracturelab.training import fitting
+from fracturelab.training import checkpoints
 from hostile import plain, xray
 from test_datasets_archives import make_zip
 from test_hostile_files import FIXTURE, SIZE, stand_in
@@ -299,10 +299,10 @@ def test_an_edited_checkpoint_is_named_and_not_used(tmp_path, happened):
              "history": [{"epoch": 0}, {"epoch": 1}], "last": None}  # fmt: skip
 
     def written() -> None:
-        fitting._write_state(model, tmp_path, json.loads(json.dumps(state)))  # type: ignore[arg-type]
+        checkpoints.write_state(model, tmp_path, json.loads(json.dumps(state)))  # type: ignore[arg-type]
 
     written()
-    assert fitting._read_state(tmp_path, "v1")["next"] == 2
+    assert checkpoints.read_state(tmp_path, "v1")["next"] == 2
     path = tmp_path / "state.json"
     for change in (
         lambda: path.write_text(path.read_text().replace('"val_loss": 0.5', '"val_loss": 0.1')),
@@ -315,7 +315,7 @@ def test_an_edited_checkpoint_is_named_and_not_used(tmp_path, happened):
         written()
         change()
         with pytest.warns(UserWarning, match=r"state\.json cannot be used .*trained from its first epoch"):
-            assert fitting._read_state(tmp_path, "v1")["next"] == 0
+            assert checkpoints.read_state(tmp_path, "v1")["next"] == 0
     happened("checkpoint", "named, and trained from the first epoch")
 
 
@@ -379,7 +379,7 @@ def test_full_disks_while_keras_writes(small_disk, happened):
     state: dict[str, Any] = {"stage": "v1", "next": 1, "since": 0, "best": {"epoch": 0, "val_loss": 0.5},
                              "stopped": False, "history": [], "last": None}  # fmt: skip
     (small_disk / "work").mkdir()
-    one_line(lambda: fitting._write_state(model, small_disk / "work", state), "checkpoint cannot be written")
+    one_line(lambda: checkpoints.write_state(model, small_disk / "work", state), "checkpoint cannot be written")
     assert contents(small_disk) == before
     happened("full-checkpoint", "one line")
     prepared = made_up()

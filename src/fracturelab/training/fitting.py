@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import random
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fracturelab.errors import FracturelabError
-from fracturelab.models.files import load_model, save_model, write_json
-from fracturelab.models.weights import WeightsInfo, sha256_of
+from fracturelab.models.files import load_model, save_model
+from fracturelab.models.weights import WeightsInfo
+from fracturelab.training.checkpoints import read_state, write_state
 
 if TYPE_CHECKING:
     import keras
@@ -167,7 +165,7 @@ def run_epochs(
     from tqdm.auto import tqdm
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = _read_state(folder, stage)
+    state = read_state(folder, stage)
     model.optimizer.build(model.trainable_variables)
     if state["next"]:
         model.load_weights(str(folder / state["last"]))
@@ -203,7 +201,7 @@ def run_epochs(
             elif state["since"] % plateau == 0:
                 model.optimizer.learning_rate = rate * factor
             state["stopped"] = state["since"] >= patience
-        _write_state(model, folder, state)
+        write_state(model, folder, state)
         bar.set_postfix(
             loss=f"{loss:.3f}", val_loss=f"{val_loss:.3f}", val_auc="-" if val_auc is None else f"{val_auc:.3f}"
         )
@@ -220,49 +218,6 @@ def _reseed(model: keras.Model, *, seed: int, epoch: int) -> None:
         if generator is not None:
             words = np.random.SeedSequence([seed, epoch, number]).generate_state(2)
             generator.state.assign(words.astype(np.uint32))
-
-
-def _read_state(folder: Path, stage: str) -> dict[str, Any]:
-    fresh: dict[str, Any] = {
-        "stage": stage, "next": 0, "since": 0, "best": None, "stopped": False, "history": [], "last": None,
-    }  # fmt: skip
-    path = folder / "state.json"
-    if not path.exists():
-        return fresh
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        state = stored["state"]
-        if stored["sha256"] != _digest(state, folder):
-            raise ValueError("it or the weights it names are not as they were written")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        warnings.warn(f"{path} cannot be used ({error}); {stage} is trained from its first epoch", stacklevel=3)
-        return fresh
-    return state if state["stage"] == stage else fresh
-
-
-def _digest(state: dict[str, Any], folder: Path) -> str:
-    """Checksum of a state and of the weights that it names."""
-    files = sorted({state["last"], state["best"]["file"]})
-    content = [state, [[name, sha256_of(folder / Path(name).name)] for name in files]]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _write_state(model: keras.Model, folder: Path, state: dict[str, Any]) -> None:
-    """Weights first, under a name of their own, then the state that names them: a kill in between loses one epoch."""
-    epoch = state["next"] - 1
-    last = f"epoch{epoch:04d}.weights.h5"
-    try:
-        model.save_weights(str(folder / f"tmp-{last}"))
-        os.replace(folder / f"tmp-{last}", folder / last)
-        state["last"] = last
-        if state["best"] is not None and state["best"]["epoch"] == epoch:
-            state["best"]["file"] = last
-    except OSError as error:
-        raise FracturelabError(f"{folder}: the checkpoint cannot be written ({error.strerror or error})") from error
-    write_json(folder / "state.json", {"sha256": _digest(state, folder), "state": state})
-    for file in folder.glob("*.weights.h5"):
-        if file.name not in (last, state["best"]["file"]):
-            file.unlink(missing_ok=True)
 
 
 def reloaded(model: keras.Model, path: Path) -> keras.Model:
