@@ -285,12 +285,9 @@ def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
         if "remark" in answer:
             say(f"note: {answer['path']}: {answer['remark']}")
     answered = sum("error" not in answer for answer in answers)
-    if answered >= MANY:
-        from fracturelab.evaluation import check_predictions
-
-        probabilities = [answer["p_fracture"] for answer in answers if "error" not in answer]
-        for sentence in check_predictions(probabilities, threshold=predictor.threshold):
-            say(f"warning: {sentence}")
+    labels = {answer["label"] for answer in answers if "error" not in answer}
+    if answered >= MANY and len(labels) == 1:
+        say(f"warning: All {answered} predictions are {labels.pop()} at the threshold {predictor.threshold:.3f}.")
     if not answered:
         say(f"fracturelab: error: none of {count(len(answers), 'file')} can be read as an image; see the rows' reasons")
     text = columns(rows, align="rll") + f"\n{NOT_CLINICAL}"
