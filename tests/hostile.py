@@ -69,7 +69,11 @@ class HostileFile:
     def row(self) -> Row:
         if self.must:
             return Row(self.key, FILES, self.given, self.must)
-        must = f"left out, and said: {self.says}" if self.says else "read, with the pixels of the plain PNG"
+        must = (
+            f"left out, and said: {self.says.replace('|', ' or ')}"
+            if self.says
+            else "read, with the pixels of the plain PNG"
+        )
         return Row(self.key, FILES, self.given, must + (f"; said: {self.remark}" if self.remark else ""))
 
 
@@ -368,7 +372,7 @@ ROWS: tuple[Row, ...] = (
         "said in the verdict, in the record and by predict"),
     Row("unlike", SILENCE, "an image unlike the training images: too bright, another aspect, a negative, noise",
         "said with each answer, at a stated error rate"),
-    Row("like", SILENCE, "1,000 images like the training images", "at most the stated share is called unlike them"),
+    Row("like", SILENCE, "1,000 images like the training images", "no more are called unlike them than was stated, give or take what so few calibration images leave open"),
     Row("groups", SILENCE, "train and test share patients", "said when training ends, in the record and in the card"),
     Row("published-groups", SILENCE, "a published split that puts a patient on two sides",
         "his images outside the test part are left out, and it is said"),

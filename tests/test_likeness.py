@@ -63,11 +63,11 @@ def test_images_unlike_them_are_said_to_be(likeness, happened):
     for name, (picture, words) in changed().items():
         [remark] = likeness.remarks(square(picture)[None])
         assert re.search(words, remark), (name, remark)
-        assert "at most 1 in 100 would be said to be so" in remark
+        assert "about 1 in 100 would be said to be so" in remark
         assert "exchanged" not in remark or name == "negative"
     [nothing] = likeness.remarks(square(xray(77))[None])
     assert nothing == ""
-    happened("unlike", f"{len(changed())} of {len(changed())} said, at a rate of at most 1 in 100")
+    happened("unlike", f"{len(changed())} of {len(changed())} said, at a rate of 1 in 100")
 
 
 def test_a_set_is_warned_of_when_chance_does_not_explain_it(likeness):

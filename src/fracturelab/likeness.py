@@ -3,8 +3,9 @@
 A model answers whatever it is shown: a photograph of a cat, a negative, a hand where it has learned legs. Ten plain
 facts of the picture (brightness, contrast, border, aspect, detail ...) are compared with those of the training images:
 the score is the Mahalanobis distance to their mean. Its limit is the conformal quantile of the scores of validation
-images, which took no part in mean and spread: an image drawn as those were exceeds it with a probability of at most
-`rate` (Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005), whatever the facts' distribution.
+images, which took no part in mean and spread: over the draws of both, an image like those exceeds it with a
+probability of at most `rate`, whatever the facts' distribution (Vovk, Gammerman and Shafer, *Algorithmic Learning in a
+Random World*, 2005).
 
 What it cannot see: an image with such a brightness, border and detail that shows something else all the same.
 """
@@ -22,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from fracturelab.errors import FracturelabError
 
 RATE = 0.01
-"""Share of images like the training images that are called unlike them, at most."""
+"""Share of images like the training images that are called unlike them."""
 FEWEST = 19
 """With fewer validation images no limit below a rate of 5% can be given, and none is."""
 _SIDE = 64
@@ -78,7 +79,7 @@ class Likeness:
             furthest = int(np.abs(apart).argmax())
             word = list(FACTS.values())[furthest][1 if apart[furthest] < 0 else 2]
             found[row] = (
-                f"This picture is {word} than the images the model was trained on; of images like those, at most "
+                f"This picture is {word} than the images the model was trained on; of images like those, about "
                 f"{share(self.rate)} would be said to be so. Do not rely on the answer."
             )
             if self.scores(negative(images[row : row + 1]))[0] <= self.limit:
@@ -87,14 +88,15 @@ class Likeness:
 
     def of_set(self, images: NDArray[np.uint8]) -> list[str]:
         """A sentence where more of these images (n, size, size, 1) are unlike the training images than by chance."""
-        from scipy.stats import binom
+        from scipy.stats import betabinom
 
         far = int((self.scores(images) > self.limit).sum()) if len(images) else 0
-        if not far or binom.sf(far - 1, len(images), self.rate) > _SURE:
+        above = max(1, round(self.rate * (self.calibrated_on + 1)))  # ranks that an image like them may take beyond it
+        if not far or betabinom.sf(far - 1, len(images), above, self.calibrated_on + 1 - above) > _SURE:
             return []
         return [
             f"{far} of these {len(images)} images are unlike those that the model was trained on, going by brightness, "
-            f"contrast, border, aspect and detail; of images like those, at most {share(self.rate)} would be: its "
+            f"contrast, border, aspect and detail; of images like those, about {share(self.rate)} would be: its "
             "answers on them may mean nothing."
         ]
 

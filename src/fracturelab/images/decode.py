@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -283,4 +284,6 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return "truncated: the file ends before the picture does"
+    if isinstance(error, struct.error):
+        return "damaged image data (its header ends too early)"
     return f"damaged image data ({text[:80] or type(error).__name__})"
