@@ -372,7 +372,7 @@ ROWS: tuple[Row, ...] = (
         "said in the verdict, in the record and by predict"),
     Row("unlike", SILENCE, "an image unlike the training images: too bright, another aspect, a negative, noise",
         "said with each answer, at a stated error rate"),
-    Row("like", SILENCE, "1,000 images like the training images", "called unlike them as often as stated, as far as 200 calibration images tell"),
+    Row("like", SILENCE, "1,000 images like the training images", "called unlike them as often as was stated"),
     Row("groups", SILENCE, "train and test share patients", "said when training ends, in the record and in the card"),
     Row("published-groups", SILENCE, "a published split that puts a patient on two sides",
         "his images outside the test part are left out, and it is said"),

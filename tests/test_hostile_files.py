@@ -464,7 +464,7 @@ def test_a_model_whose_card_holds_a_damaged_likeness_is_refused(model, tmp_path)
     copy = tmp_path / "m.keras"
     shutil.copy(model, copy)
     card = json.loads(model.with_suffix(".json").read_text())
-    for change in ({"mean": [0]}, {"limit": "x"}, {"spread": [0] * 10}, {"inverse": [[1e400] * 10] * 10}, {"rate": 0}):
+    for change in ({"limit": "x"}, {"quantiles": [[0] * 9] * 10}, {"inverse": [[1e400] * 10] * 10}, {"rate": 0}):
         text = json.dumps({**card, "likeness": {**card["likeness"], **change}})
         copy.with_suffix(".json").write_text(text)
         with stand_in(), pytest.raises(FracturelabError, match="damaged `likeness`"):

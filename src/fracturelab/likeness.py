@@ -2,10 +2,11 @@
 
 A model answers whatever it is shown: a photograph of a cat, a negative, a hand where it has learned legs. Ten plain
 facts of the picture (brightness, contrast, border, aspect, detail ...) are compared with those of the training images:
-the score is the Mahalanobis distance to their mean. Its limit is the conformal quantile of the scores of validation
-images, which took no part in mean and spread: over the draws of both, an image like those exceeds it with a
-probability of at most `rate`, whatever the facts' distribution (Vovk, Gammerman and Shafer, *Algorithmic Learning in a
-Random World*, 2005).
+each becomes the normal score of its rank among theirs, and the distance of the ten from the middle, correlations taken
+into account, is the score (a Mahalanobis distance that heavy tails do not blunt). Its limit is the conformal quantile
+of the scores of validation images, which took no part in ranks and correlations: over the draws of both, an image like
+those exceeds it with a probability of at most `rate`, whatever the facts' distribution (Vovk, Gammerman and Shafer,
+*Algorithmic Learning in a Random World*, 2005).
 
 What it cannot see: an image with such a brightness, border and detail that shows something else all the same.
 """
@@ -29,6 +30,10 @@ FEWEST = 19
 _SIDE = 64
 _SHRINK = 0.1
 _SURE = 1e-3
+# Quantiles of each fact that are kept, and the normal distribution's own.
+_LEVELS = (0.005, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 0.995)
+_NORMAL = np.array([-2.5758, -2.0537, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 2.0537, 2.5758])
+_MIDDLE = len(_LEVELS) // 2
 
 # Each fact with its least spread, and what an image is that has less or more of it than the training images.
 FACTS: dict[str, tuple[float, str, str]] = {
@@ -50,16 +55,14 @@ class Likeness:
     """What the training images look like, and from where on an image is unlike them.
 
     Attributes:
-        mean: (k,) of each of `FACTS` over the training images.
-        spread: (k,) their standard deviations.
-        inverse: (k, k) inverse of their correlations, shrunk.
+        quantiles: (k, 9) of each of `FACTS` over the training images.
+        inverse: (k, k) inverse of the correlations of their normal scores, shrunk.
         limit: Images with a higher score are unlike them.
         rate: Share of images like them that is called unlike, at most.
         calibrated_on: Validation images that the limit was taken from.
     """
 
-    mean: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    quantiles: NDArray[np.float64]
     inverse: NDArray[np.float64]
     limit: float
     rate: float
@@ -67,17 +70,15 @@ class Likeness:
 
     def scores(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """How far each image (n, size, size, 1) is from the training images: (n,) distances, `limit` the last near."""
-        return _distances(measure(images), self.mean, self.spread, self.inverse)
+        return _distances(_normal_scores(measure(images), self.quantiles), self.inverse)
 
     def remarks(self, images: NDArray[np.uint8]) -> list[str]:
         """A sentence for each image (n, size, size, 1) that is unlike the training images, "" for the others."""
-        facts = measure(images)
-        far = _distances(facts, self.mean, self.spread, self.inverse) > self.limit
+        apart = _normal_scores(measure(images), self.quantiles)
         found = [""] * len(images)
-        for row in np.flatnonzero(far):
-            apart = (facts[row] - self.mean) / self.spread
-            furthest = int(np.abs(apart).argmax())
-            word = list(FACTS.values())[furthest][1 if apart[furthest] < 0 else 2]
+        for row in np.flatnonzero(_distances(apart, self.inverse) > self.limit):
+            furthest = int(np.abs(apart[row]).argmax())
+            word = list(FACTS.values())[furthest][1 if apart[row, furthest] < 0 else 2]
             found[row] = (
                 f"This picture is {word} than the images the model was trained on; of images like those, about "
                 f"{share(self.rate)} would be said to be so. Do not rely on the answer."
@@ -104,8 +105,7 @@ class Likeness:
         """As the model's card holds it: plain JSON types."""
         return {
             "facts": list(FACTS),
-            "mean": _rounded(self.mean),
-            "spread": _rounded(self.spread),
+            "quantiles": _rounded(self.quantiles),
             "inverse": _rounded(self.inverse),
             "limit": float(f"{self.limit:.6g}"),
             "rate": float(f"{self.rate:.6g}"),
@@ -120,7 +120,7 @@ def describe(
 
     Args:
         images: uint8 (n, size, size, 1), letterboxed; may be a memory map.
-        train: Indices of the training images: mean and spread.
+        train: Indices of the training images: ranks and correlations.
         validation: Indices of images like them that are not among them: the limit.
         rate: Share of images like them that may be called unlike. With fewer than 1 / rate - 1 validation images the
             lowest rate that can be had is taken instead, 1 / (their number + 1).
@@ -132,16 +132,15 @@ def describe(
     if min(len(train), len(validation)) < FEWEST:
         return None
     facts = measure(images, train)
-    mean = facts.mean(0)
-    spread = np.maximum(facts.std(0), [least for least, _, _ in FACTS.values()])
-    apart = (facts - mean) / spread
+    quantiles = _steep(np.quantile(facts, _LEVELS, axis=0).T)
+    apart = _normal_scores(facts, quantiles)
     together = (1 - _SHRINK) * (apart.T @ apart / len(apart))
-    np.fill_diagonal(together, 1.0)  # of a fact that hardly varies, too, whose spread is the least one
+    np.fill_diagonal(together, 1.0)  # of a fact that hardly varies, too
     inverse = np.linalg.inv(together)
-    scores = np.sort(_distances(measure(images, validation), mean, spread, inverse))
+    scores = np.sort(_distances(_normal_scores(measure(images, validation), quantiles), inverse))
     rate = max(rate, 1 / (len(scores) + 1))
     last = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
-    return Likeness(mean, spread, inverse, float(scores[last - 1]) * (1 + 1e-5), rate, len(scores))
+    return Likeness(quantiles, inverse, float(scores[last - 1]) * (1 + 1e-5), rate, len(scores))
 
 
 def of_card(card: Mapping[str, Any]) -> Likeness | None:
@@ -154,12 +153,13 @@ def of_card(card: Mapping[str, Any]) -> Likeness | None:
     if said is None:
         return None
     try:
-        mean, spread, inverse = (np.array(said[name], np.float64) for name in ("mean", "spread", "inverse"))
-        found = Likeness(mean, spread, inverse, float(said["limit"]), float(said["rate"]), int(said["calibrated_on"]))
+        quantiles, inverse = (np.array(said[name], np.float64) for name in ("quantiles", "inverse"))
+        found = Likeness(quantiles, inverse, float(said["limit"]), float(said["rate"]), int(said["calibrated_on"]))
         count = len(FACTS)
-        whole = list(said["facts"]) == list(FACTS) and mean.shape == spread.shape == (count,)
-        whole = whole and inverse.shape == (count, count) and bool((spread > 0).all()) and 0 < found.rate < 1
-        numbers = np.concatenate([mean, spread, inverse.ravel(), [found.limit]])
+        whole = list(said["facts"]) == list(FACTS) and quantiles.shape == (count, len(_LEVELS))
+        whole = whole and inverse.shape == (count, count) and bool((np.diff(quantiles) > 0).all())
+        whole = whole and 0 < found.rate < 1 and found.calibrated_on >= FEWEST
+        numbers = np.concatenate([quantiles.ravel(), inverse.ravel(), [found.limit]])
     except (KeyError, TypeError, ValueError, IndexError):
         whole, numbers = False, np.zeros(0)
     if not whole or not np.isfinite(numbers).all():
@@ -177,14 +177,16 @@ def measure(images: NDArray[np.uint8], rows: ArrayLike | None = None) -> NDArray
         rows: Indices of the images to measure; None for all.
 
     Returns:
-        (n, k), in the order of `FACTS`; greys are 0 to 1, the aspect is log(width / height).
+        (n, k), in the order of `FACTS`; greys are 0 to 1, the aspect is log(width / height). All but the grain, which
+        is taken as the images are, hardly depend on `size`.
     """
     from fracturelab.images import letterbox
 
     chosen = range(len(images)) if rows is None else np.asarray(rows, np.int64)
     found = np.zeros((len(chosen), len(FACTS)))
     for place, row in enumerate(chosen):
-        found[place] = _facts(letterbox(np.asarray(images[row]), _SIDE)[:, :, 0].astype(np.float64) / 255)
+        image = np.asarray(images[row])
+        found[place] = [*_facts(letterbox(image, _SIDE)[:, :, 0].astype(np.float64) / 255), _grain(image[:, :, 0])]
     return found
 
 
@@ -234,14 +236,39 @@ def _facts(square: NDArray[np.float64]) -> list[float]:
         float(middle.mean()) if middle.size else float(picture.mean()),
         math.log(width / height),
         float(detail.mean()),
-        float(np.median(detail)),
     ]
 
 
-def _distances(
-    facts: NDArray[np.float64], mean: NDArray[np.float64], spread: NDArray[np.float64], inverse: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    apart = (facts - mean) / spread
+def _grain(square: NDArray[np.uint8]) -> float:
+    """How far a pixel is from the mean of its neighbours to both sides, on average over the picture."""
+    picture = square[_inside(square)].astype(np.int16)
+    bends = [np.abs(np.diff(picture, n=2, axis=axis)) for axis in (0, 1)]
+    return float(np.mean([bend.mean() if bend.size else 0.0 for bend in bends])) / 510
+
+
+def _steep(quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quantiles (k, 9) moved apart to the least spread of each fact, from their middle outwards."""
+    least = np.array([spread for spread, _, _ in FACTS.values()])
+    steep = quantiles.copy()
+    for step in range(_MIDDLE + 1, len(_LEVELS)):
+        gap = least * (_NORMAL[step] - _NORMAL[step - 1])
+        steep[:, step] = np.maximum(steep[:, step], steep[:, step - 1] + gap)
+        mirror = len(_LEVELS) - 1 - step
+        steep[:, mirror] = np.minimum(steep[:, mirror], steep[:, mirror + 1] - gap)
+    return steep
+
+
+def _normal_scores(facts: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where facts (n, k) stand among those of the training images; beyond their ends, by the half's own spread."""
+    scores = np.empty_like(facts)
+    for number, (values, own) in enumerate(zip(facts.T, quantiles, strict=True)):
+        below, above = (abs((own[end] - own[_MIDDLE]) / _NORMAL[end]) for end in (0, -1))
+        scores[:, number] = np.interp(values, own, _NORMAL)
+        scores[:, number] += np.minimum(values - own[0], 0) / below + np.maximum(values - own[-1], 0) / above
+    return scores
+
+
+def _distances(apart: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", apart, inverse, apart), 0.0))
 
 
