@@ -18,7 +18,7 @@ export DATA ONLY
 $(shell [ ! -e .venv/ready ] || [ "$$(cat .venv/path 2>/dev/null)" = "$$(pwd)" ] || rm -f .venv/ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup notebooks notebooks-all test check format lab app readme presentation pins clean distclean
+.PHONY: help setup notebooks notebooks-all test test-long check format lab app readme presentation pins clean distclean
 
 help: ## list what can be made
 	@echo "fracturelab. Not for clinical use."
@@ -38,6 +38,9 @@ notebooks-all: .venv/ready ## run every notebook there is, those about single to
 
 test: .venv/dev ## run the whole test suite
 	@$(PY) -m pytest -n $(WORKERS) $(FLAGS)
+
+test-long: .venv/dev ## run what takes long: fuzzing, kills at random moments, 100,000 files, the app under load
+	@$(PY) -m pytest -m long -n $(WORKERS) $(FLAGS)
 
 check: .venv/dev ## lint, format (notebooks included) and types
 	@$(PY) -m ruff check .

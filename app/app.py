@@ -102,6 +102,8 @@ def show_one(upload: Upload, answer: Answer | None, reader: Reader, opacity: flo
             st.write(in_words(answer.probability, reader.threshold))
             if not answer.heat.any():
                 st.write("Nothing in this picture speaks for a fracture to this model, so there is no heat.")
+            if answer.remark:
+                st.warning(answer.remark)
             if upload.remark:
                 st.info(upload.remark)
             st.download_button(

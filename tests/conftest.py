@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -20,6 +22,36 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRACTURELAB_CACHE", str(shared / "fracturelab-cache"))
         yield
+
+
+_answers: dict[str, str] = {}
+
+
+@pytest.fixture
+def happened(request) -> Callable[[str, str], None]:
+    """Say what happened to a row of the table in `hostile.py`; it counts if the test passes."""
+    import hostile
+
+    def say(key: str, text: str) -> None:
+        assert key in hostile.BY_KEY, f"{key} is no row of the table"
+        request.node.user_properties.append(("robustness", [key, text]))
+
+    return say
+
+
+def pytest_runtest_logreport(report):
+    """Gather the rows where the whole run is seen: under pytest-xdist they come from the workers with the reports."""
+    if report.when == "call" and report.passed:
+        _answers.update(answer for name, answer in report.user_properties if name == "robustness")
+
+
+def pytest_sessionfinish(session):
+    """Write `reports/robustness.md` once every row has been answered; a checkout that is read only is left alone."""
+    if _answers and not hasattr(session.config, "workerinput"):
+        import robustness
+
+        with contextlib.suppress(OSError):
+            robustness.write(_answers)
 
 
 @pytest.fixture

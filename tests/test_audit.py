@@ -339,6 +339,7 @@ def facts(**changes) -> Facts:
         "torn_groups": (),
         "has_patients": True,
         "blank": 0,
+        "several": 0,
         "others": 0,
         "shortcuts": {"aspect": 0.55, "file_size": None},
     }

@@ -82,14 +82,14 @@ def test_every_fold_is_scored_and_recorded(home, alone):
     assert record["results"]["spread"] == alone["spread"]
 
 
-def wait_for(condition, *, seconds: float = 400) -> None:
+def wait_for(condition, *, seconds: float = 1500) -> None:  # a busy machine is no defect
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
-def test_killed_in_fold_3_it_goes_on_there_and_ends_the_same(home, alone):
+def test_killed_in_fold_3_it_goes_on_there_and_ends_the_same(home, alone, happened):
     started = subprocess.Popen(command(home, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoints = home / "killed" / "checkpoints"
     wait_for(lambda: len(finished(home, "killed")) == 2 and any(checkpoints.glob("*/lock")))
@@ -107,6 +107,7 @@ def test_killed_in_fold_3_it_goes_on_there_and_ends_the_same(home, alone):
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert without_times(json.loads(done.stdout)) == alone
     assert finished(home, "killed") == finished(home, "alone")
+    happened("kill-folds", "one fold was fitted, not three; all scores equal to the last digit")
 
 
 @pytest.fixture

@@ -256,7 +256,7 @@ def test_an_interrupt_leaves_the_older_cache_whole(
     assert old[1].any()
 
 
-def test_two_threads_and_two_processes_at_once(files: list[Path], tmp_path: Path) -> None:
+def test_two_threads_and_two_processes_at_once(files: list[Path], tmp_path: Path, happened) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "cache"
     start = threading.Barrier(3)
 
@@ -279,6 +279,7 @@ def test_two_threads_and_two_processes_at_once(files: list[Path], tmp_path: Path
     assert sums == {int(expected(files).astype(int).sum())}
     np.testing.assert_array_equal(load_images(files, SIZE, cache_dir=folder), expected(files))
     assert not list(folder.glob("*.partial*"))
+    happened("two-caches", "all three had the same pixels; one cache is left")
 
 
 def test_a_reader_keeps_its_pixels_while_the_cache_is_replaced(files: list[Path], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fracturelab.models.cnn import build_cnn
 from fracturelab.models.files import load_model
 from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, split_at
 from fracturelab.pipeline import augment, image_seeds
-from fracturelab.training import Prepared, features, fitting, set_seed, train_v1, train_v2, v2
+from fracturelab.training import Prepared, features, fitting, set_seed, train_v1, train_v2, v1, v2
 
 SMALL = {"backbone": "MobileNet", "backbone_options": {"alpha": 0.25}, "weights": None, "progress": False}
 
@@ -242,7 +242,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(prepared, from_scratch, tmp_pat
         patch.setattr("fracturelab.training.v1.validation_scores", stops)
         with pytest.raises(Stopped):
             train_v1(prepared, seed=3, work_dir=tmp_path, **LONGER)
-    assert json.loads((tmp_path / "v1" / "state.json").read_text())["next"] == 2
+    assert json.loads((tmp_path / "v1" / "state.json").read_text())["state"]["next"] == 2
     calls.clear()
     trained = []
     fit = keras.Model.fit
@@ -286,12 +286,21 @@ def test_best_epoch_is_what_remains(tmp_path):
     assert len(list(tmp_path.glob("*.weights.h5"))) == 2
 
 
-def test_a_loss_that_is_not_finite_stops_training(tmp_path):
+def test_a_loss_that_is_not_finite_stops_training(tmp_path, happened):
     with pytest.warns(UserWarning, match="not finite"):
         model, history, snapshots = scripted([0.7, 0.6, float("nan"), 0.1], tmp_path)
     assert len(history) == 2
     for weight, best in zip(model.get_weights(), snapshots[1], strict=True):
         np.testing.assert_array_equal(weight, best)
+    assert [row.get("warning", "") for row in history] == [
+        "", "s: the loss of epoch 2 is not finite; training stops, the best epoch, 1, stands"
+    ]  # fmt: skip
+    _, resumed, _ = scripted([0.9, 0.9, 0.9, 0.9], tmp_path)  # what is stopped stays stopped, and says why
+    assert resumed == history
+    fit = v1.finished_fit(model, made_up(), history=history, candidates={}, chosen="s", weights=None, seed=0, started=0,
+                          recipe={})  # fmt: skip
+    assert fit.warnings == (history[1]["warning"],)
+    happened("not-finite", "training stopped, the best epoch stands; said then, in the record and in the card")
     with pytest.raises(FracturelabError, match="from the first epoch"):
         scripted([float("inf")], tmp_path / "other")
 

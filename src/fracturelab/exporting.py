@@ -6,6 +6,7 @@ fastest one that stays close to it, and `export.json` with the checksums of ever
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -82,7 +83,7 @@ def export_model(
     Raises:
         FracturelabError: OpenVINO is missing, the export disagrees with the model, or cannot be written.
     """
-    from fracturelab.models.files import load_model, read_card
+    from fracturelab.models.files import load_model, read_card, sweep
     from fracturelab.models.weights import sha256_of
 
     _require("openvino")
@@ -95,6 +96,7 @@ def export_model(
     reference = np.random.default_rng(0).integers(0, 256, (_REFERENCE, size, size, 1), np.uint8)
     expected = np.asarray(network(reference.astype(np.float32), training=False))[:, 0]
     target = export_folder(model)
+    sweep(target.parent, (f".{glob.escape(target.name)}-*",))
     part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         network.export(str(part / "float32.xml"), format="openvino", verbose=False)

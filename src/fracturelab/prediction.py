@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError, UnreadableImageError
+from fracturelab.likeness import Likeness, of_card
 
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 LABELS = ("normal", "fractured")
+SEVERAL = "The file has several pictures; only the first was read."
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Predictor:
         threshold: From this P(fractured) on an image is called fractured; chosen on validation images.
         card: What was saved beside the model.
         forward: float32 (n, size, size, 1), grey levels 0..255, to float32 (n,) P(fractured).
+        likeness: What its training images look like; None where the card does not say.
     """
 
     path: Path
@@ -37,6 +40,7 @@ class Predictor:
     threshold: float
     card: dict[str, Any]
     forward: Forward
+    likeness: Likeness | None = None
 
     def predict(self, images: NDArray, *, batch_size: int = 32) -> NDArray[np.float32]:
         """P(fractured) of images as `fracturelab.images` gives them.
@@ -71,23 +75,32 @@ class Predictor:
         """The class of a probability: "fractured" from the threshold on, else "normal"."""
         return LABELS[int(probability >= self.threshold)]
 
+    def cautions(self, images: NDArray[np.uint8]) -> list[str]:
+        """What answers on these images (n, size, size, 1) should be read with: they are unlike the training images."""
+        return self.likeness.of_set(images) if self.likeness is not None else []
+
     def predict_files(self, paths: Sequence[str | os.PathLike[str]], *, batch_size: int = 32) -> list[dict[str, Any]]:
         """A row for each file, in order: path, p_fracture and label, or path and error.
+
+        A row has a `remark` as well where an answer should not be taken as it is: the picture is unlike the training
+        images, or the file holds several pictures of which the first was read.
 
         Args:
             paths: Image files, read and letterboxed as in training.
             batch_size: Images in memory at a time.
         """
-        from fracturelab.images import load_image
+        from fracturelab.images import has_several_pictures, load_image
 
         rows: list[dict[str, Any]] = []
         for start in range(0, len(paths), batch_size):
             part: list[dict[str, Any]] = []
-            pixels = []
+            pixels, several = [], []
             for path in paths[start : start + batch_size]:
                 row: dict[str, Any] = {"path": os.fspath(path)}
                 try:
-                    pixels.append(load_image(os.fspath(path), self.input_size))
+                    picture = load_image(os.fspath(path), self.input_size)
+                    several.append(SEVERAL if has_several_pictures(os.fspath(path)) else "")
+                    pixels.append(picture)
                 except UnreadableImageError as error:
                     row["error"] = error.reason
                 except FracturelabError as error:
@@ -95,12 +108,16 @@ class Predictor:
                 except OSError as error:
                     row["error"] = error.strerror or str(error)
                 part.append(row)
-            answers = iter(self.predict(np.stack(pixels)) if pixels else ())
+            batch = np.stack(pixels) if pixels else np.zeros((0, self.input_size, self.input_size, 1), np.uint8)
+            unlike = self.likeness.remarks(batch) if self.likeness is not None else [""] * len(batch)
+            answers = zip(self.predict(batch), several, unlike, strict=True)
             for row in part:
                 if "error" not in row:
-                    probability = float(next(answers))
-                    row["p_fracture"] = probability
-                    row["label"] = self.label(probability)
+                    answer, *remarks = next(answers)
+                    row["p_fracture"] = float(answer)
+                    row["label"] = self.label(row["p_fracture"])
+                    if any(remarks):
+                        row["remark"] = " ".join(remark for remark in remarks if remark)
             rows += part
         return rows
 
@@ -136,7 +153,7 @@ def load_predictor(path: str | Path, *, runtime: str = "auto") -> Predictor:
     if card.get("threshold") is None:
         raise FracturelabError(f"{path.with_suffix('.json')}: expected a threshold in the model's card. Received: none")
     threshold = float(card["threshold"] if opened.threshold is None else opened.threshold)
-    return Predictor(path, runtime, opened.input_size, threshold, card, opened.forward)
+    return Predictor(path, runtime, opened.input_size, threshold, card, opened.forward, of_card(card))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from fracturelab.images.opening import open_regular
 
 _CHUNK = 64  # files a task
 _FEW = 256  # fewer files than this are read here, without starting workers
+_Facts = tuple[str | None, str | None, int, int, int, bool]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Readings:
         widths: int64 (n,), pixels across, the right way up; 0 where unreadable.
         heights: int64 (n,), pixels down; 0 where unreadable.
         thumbnails: uint8 (n, 64, 64), the whole picture squeezed into a square; 0 where unreadable.
+        several: bool (n,), files of more than one picture (animations, pages), of which the first is read.
     """
 
     paths: tuple[str, ...]
@@ -47,6 +49,7 @@ class Readings:
     widths: np.ndarray
     heights: np.ndarray
     thumbnails: np.ndarray
+    several: np.ndarray
 
     @property
     def readable(self) -> np.ndarray:
@@ -69,14 +72,14 @@ def read_files(paths: Sequence[str | Path], *, progress: bool = False, workers: 
     count = len(names)
     chunks = [names[start : start + _CHUNK] for start in range(0, count, _CHUNK)]
     thumbnails = np.zeros((count, SIDE, SIDE), np.uint8)
-    facts: list[tuple[str | None, str | None, int, int, int]] = []
+    facts: list[_Facts] = []
     parallel = joblib.Parallel(n_jobs=_jobs(count, workers), return_as="generator", batch_size=1)
     with tqdm(total=count, desc="reading", unit="file", disable=not progress) as bar:
         for part_facts, part_thumbnails in parallel(joblib.delayed(_read_chunk)(chunk) for chunk in chunks):
             thumbnails[len(facts) : len(facts) + len(part_facts)] = part_thumbnails
             facts.extend(part_facts)
             bar.update(len(part_facts))
-    reasons, checksums, file_bytes, widths, heights = zip(*facts, strict=True) if facts else ((),) * 5
+    reasons, checksums, file_bytes, widths, heights, several = zip(*facts, strict=True) if facts else ((),) * 6
     return Readings(
         paths=tuple(names),
         reasons=tuple(reasons),
@@ -85,6 +88,7 @@ def read_files(paths: Sequence[str | Path], *, progress: bool = False, workers: 
         widths=np.array(widths, np.int64),
         heights=np.array(heights, np.int64),
         thumbnails=thumbnails,
+        several=np.array(several, bool),
     )
 
 
@@ -111,8 +115,8 @@ def _jobs(count: int, workers: int | None) -> int | None:
     return 1 if count < _FEW else os.cpu_count()
 
 
-def _read_chunk(paths: list[str]) -> tuple[list[tuple[str | None, str | None, int, int, int]], np.ndarray]:
-    facts: list[tuple[str | None, str | None, int, int, int]] = []
+def _read_chunk(paths: list[str]) -> tuple[list[_Facts], np.ndarray]:
+    facts: list[_Facts] = []
     thumbnails = np.zeros((len(paths), SIDE, SIDE), np.uint8)
     for number, path in enumerate(paths):
         data: bytes | None = None
@@ -122,9 +126,10 @@ def _read_chunk(paths: list[str]) -> tuple[list[tuple[str | None, str | None, in
             thumbnails[number] = thumbnail(read_image(data, min_side=2 * SIDE))
         except UnreadableImageError as error:
             checksum = hashlib.sha256(data).hexdigest() if data is not None else None
-            facts.append((error.reason, checksum, len(data or b""), 0, 0))
+            facts.append((error.reason, checksum, len(data or b""), 0, 0, False))
         else:
-            facts.append((None, hashlib.sha256(data).hexdigest(), len(data), header.width, header.height))
+            checksum = hashlib.sha256(data).hexdigest()
+            facts.append((None, checksum, len(data), header.width, header.height, header.animated))
     return facts, thumbnails
 
 

@@ -166,6 +166,7 @@ def _facts(
         torn_groups=tuple(groups_across_splits(published, split, readable)),
         has_patients=bool((published != "").any()),
         blank=int(copies.blank.sum()),
+        several=int(readings.several.sum()),
         others=others,
         shortcuts=shortcuts,
     )

@@ -34,6 +34,7 @@ class Facts:
         torn_groups: Published groups, such as patients, on more than one side.
         has_patients: Some groups are published.
         blank: Readable images that are almost blank.
+        several: Readable files of more than one picture.
         others: Files in the folder that are no images.
         shortcuts: AUC by name, None where undefined.
     """
@@ -55,6 +56,7 @@ class Facts:
     torn_groups: tuple[str, ...]
     has_patients: bool
     blank: int
+    several: int
     others: int
     shortcuts: dict[str, float | None]
 
@@ -124,6 +126,8 @@ def list_findings(facts: Facts) -> list[tuple[str, str, int, int, str]]:
     exact = "files repeat the bytes of an earlier one"
     rows.append((severity, "exact duplicates", facts.exact_duplicates, facts.readable, exact))
     rows.append(("low", "almost blank", facts.blank, facts.readable, "images show almost nothing: look at them"))
+    first = "files are animations or have several pages: only the first picture of each is read"
+    rows.append(("low", "several pictures", facts.several, facts.readable, first))
     rows.append(("low", "not images", facts.others, 0, "files in the folder are no images and are left out"))
     order = {"high": 0, "medium": 1, "low": 2}
     return sorted((row for row in rows if row[2]), key=lambda row: (order[row[0]], -row[2] / max(row[3], row[2])))

@@ -127,6 +127,9 @@ def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
     ]
     for pair, found in document["cross_split"].items():
         rows.append([f"copies, {pair}", f"{found['identical']} identical, {found['near']} near, of {found['of']}"])
+    document["several_pictures"] = report.facts.several
+    if report.facts.several:
+        rows.append(["files of several pictures", f"{report.facts.several}; only the first of each is read"])
     for name, auc in _shortcuts(document["shortcuts"]):
         rows.append([f"label from {name} alone", f"AUC {number(auc)}"])
     lines += [columns(rows), ""]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MEASURED_ON, CALIBRATED_ON = 600, 200  # images that exported networks are measured on, and int8 ranges are taken from
+MANY = 10  # answers from which on it is said that all of them are the same
 SPLITS = ("train", "val", "test", "all", "unseen")
 
 
@@ -176,6 +177,7 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
         "unreadable": prepared.unreadable.to_dict("records"),
         "candidates": fit.candidates,
         "evaluations": evaluations,
+        "warnings": list(fit.warnings),
         "seed": fit.seed,
         "seconds": fit.seconds,
     }
@@ -216,7 +218,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     found = evaluate(
         table["label"].to_numpy(int), probabilities, threshold=threshold, groups=table["group"], seed=arguments.seed
     )
-    warnings += list(found.warnings)
+    warnings += [*found.warnings, *predictor.cautions(pixels)]
     unreadable = [{"path": path, "reason": reason} for path, reason in reasons.items()]
     document = {
         "model": str(arguments.model),
@@ -279,7 +281,13 @@ def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
             rows.append(["-", "error", f"{answer['path']}: {reason}"])
         else:
             rows.append([number(answer["p_fracture"]), answer["label"], answer["path"]])
+    for answer in answers:
+        if "remark" in answer:
+            say(f"note: {answer['path']}: {answer['remark']}")
     answered = sum("error" not in answer for answer in answers)
+    labels = {answer["label"] for answer in answers if "error" not in answer}
+    if answered >= MANY and len(labels) == 1:
+        say(f"warning: All {answered} predictions are {labels.pop()} at the threshold {predictor.threshold:.3f}.")
     if not answered:
         say(f"fracturelab: error: none of {count(len(answers), 'file')} can be read as an image; see the rows' reasons")
     text = columns(rows, align="rll") + f"\n{NOT_CLINICAL}"
@@ -404,15 +412,18 @@ def check_writable(folder: Path) -> Path:
 
 
 def expand(files: Sequence[str]) -> list[str]:
-    """Replace each folder by the images in it; files stay as they were given."""
-    from fracturelab.datasets import is_image_name
+    """Replace each folder by the images in it; files stay as they were given.
+
+    Raises:
+        FracturelabError: There are no images, or a folder cannot be read: none is passed over in silence.
+    """
+    from fracturelab.datasets.walking import walk
 
     paths: list[str] = []
     for given in files:
         if os.path.isdir(given):
-            for folder, names, found in os.walk(given):
-                names.sort()
-                paths += [os.path.join(folder, name) for name in sorted(found) if is_image_name(name)]
+            found = walk(Path(given)).images
+            paths += [os.path.join(given, *parts, name) for parts, names in found.items() for name in names]
         else:
             paths.append(given)
     if not paths:

@@ -70,6 +70,16 @@ def verdict(evaluation: Evaluation) -> str:
     if auc.value is None or auc.low is None or auc.high is None:
         return f"{images} of one class: whether the model tells fractured from normal cannot be seen here."
     score = f"AUC {auc.value:.2f} (95% interval {auc.low:.2f} to {auc.high:.2f}) on {images}"
+    called = sum(row[1] for row in evaluation.confusion_matrix)
+    one = ""
+    if evaluation.n > 1 and called in (0, evaluation.n):
+        name = "fractured" if called else "normal"
+        one = f" At the threshold {evaluation.threshold:.3f} it calls all of them {name}."
+    return _verdict(auc, score) + one
+
+
+def _verdict(auc: Interval, score: str) -> str:
+    assert auc.low is not None and auc.high is not None
     if auc.high < 0.5:
         return f"{score}: worse than guessing; look for labels the wrong way round or a shortcut that does not hold."
     if auc.low <= 0.5:

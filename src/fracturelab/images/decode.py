@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,10 @@ MAX_FILE_BYTES = 1_000_000_000
 
 MIN_SIDE = 8
 """Pictures with a side shorter than this many pixels are refused: no X-ray is that small."""
+
+MAX_PASSES = 2_000_000_000
+"""JPEGs whose scans together pass over more pixels are refused. Ten scans are usual; a small file can hold thousands,
+each of which costs as much time as a picture."""
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -109,6 +114,7 @@ def read_image(source: Source, *, min_side: int | None = None) -> np.ndarray:
             _check_size(image.size, name)
             orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow itself turns TIFF
             if kind == "JPEG":
+                _check_scans(file, image.size, name)
                 side = (min_side, min_side) if min_side else image.size
                 image.draft("L", side)
             inverted = kind == "TIFF" and image.mode not in ("1", "L") and image.tag_v2.get(_PHOTOMETRIC) == 0
@@ -158,6 +164,22 @@ def image_facts(source: Source) -> ImageFacts:
             return ImageFacts(kind, width, height, image.mode, bool(getattr(image, "is_animated", False)))
 
 
+def has_several_pictures(source: Source) -> bool:
+    """Whether a file is an animation or has several pages, of which only the first is ever read.
+
+    Args:
+        source: A path, the file's bytes, or an open binary file.
+
+    Raises:
+        UnreadableImageError: The header cannot be read, or the size is outside the limits.
+    """
+    name = _name(source)
+    with _explained(name), _opened(source, name) as file:
+        if _format(file, name) in ("DICOM", "JPEG", "BMP"):  # DICOM of several frames is not read at all
+            return False
+    return image_facts(source).animated
+
+
 def _name(source: Source) -> str:
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
@@ -199,6 +221,21 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         )
     if min(width, height) < MIN_SIDE:
         raise UnreadableImageError(name, f"{width} x {height} pixels, too small for an X-ray")
+
+
+def _check_scans(file: BinaryIO, size: tuple[int, int], name: str) -> None:
+    """Count a JPEG's scans before any is decoded. In its compressed data the marker's two bytes never follow."""
+    place, last, scans = file.tell(), b"", 0
+    file.seek(0)
+    while block := file.read(1 << 20):
+        scans += (last + block).count(b"\xff\xda")
+        last = block[-1:]
+    file.seek(place)
+    width, height = size
+    if scans * width * height > MAX_PASSES:
+        raise UnreadableImageError(
+            name, f"a JPEG of {scans} scans of {width} x {height} pixels, which would take too long to decode"
+        )
 
 
 def _format(file: BinaryIO, name: str) -> str:
@@ -247,4 +284,6 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return "truncated: the file ends before the picture does"
+    if isinstance(error, struct.error):
+        return "damaged image data (its header ends too early)"
     return f"damaged image data ({text[:80] or type(error).__name__})"

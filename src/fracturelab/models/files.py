@@ -7,12 +7,16 @@ Keras's own, weights without links. Only then does Keras open it.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
+import shutil
 import stat
 import tempfile
+import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
 _MAX_CONFIG = 32 * 2**20
 _MAX_WEIGHTS = 4 * 2**30
+_DAY = 86_400
 # What a configuration may name. Anything else of Keras (its file and download functions, say) is no part of a model.
 _VALUES = {"__keras_tensor__", "__tuple__", "__numpy__", "__tensor__"}
 _MODELS = {"Functional", "Model", "Sequential", "DTypePolicy"}
@@ -99,6 +104,7 @@ def save_model(model: keras.Model, path: str | Path, card: Mapping[str, Any]) ->
     """
     path = check_destination(path)
     temporary = path.with_name(f"{path.stem}.tmp{os.getpid()}.keras")
+    sweep(path.parent, (f"{glob.escape(path.stem)}.tmp*.keras", f"{glob.escape(path.stem)}.json.tmp*"))
     try:
         model.save(temporary)
         os.replace(temporary, path)
@@ -110,6 +116,15 @@ def save_model(model: keras.Model, path: str | Path, card: Mapping[str, Any]) ->
 
     write_json(path.with_suffix(".json"), {**card, "file": path.name, "sha256": sha256_of(path)})
     return path
+
+
+def sweep(folder: Path, patterns: Sequence[str]) -> None:
+    """Remove what saving that was killed a day or more ago has left."""
+    for pattern in patterns:
+        for left in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > _DAY:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -128,7 +143,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
         raise FracturelabError(
             f"{card}: no such file; a model is used with the card that was saved beside it"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FracturelabError(f"{card}: not a model's card ({error})") from error
     if not isinstance(values, dict):
         raise FracturelabError(f"{card}: not a model's card (expected a JSON object)")

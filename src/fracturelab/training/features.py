@@ -149,10 +149,7 @@ def compute(
         todo = [name for name in names if (name, view) not in stores]
         parts = {name: place(name, view).with_suffix(f".tmp{os.getpid()}") for name in todo}
         try:
-            files = {
-                name: np.lib.format.open_memmap(parts[name], "w+", kinds[name], (len(rows), *shapes[name]))
-                for name in todo
-            }
+            files = {name: _reserved(parts[name], kinds[name], (len(rows), *shapes[name])) for name in todo}
             for start in range(0, len(rows), batch_size):
                 index = rows[start : start + batch_size]
                 batch = view_of(prepared.images[index], view=view, rows=index, seed=seed, augmentation=how)
@@ -201,6 +198,15 @@ def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap | No
     except (OSError, ValueError, EOFError):
         return None
     return array if array.shape == shape and array.dtype == dtype else None
+
+
+def _reserved(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    """A memory-mapped array whose room on the disk is taken: writing into a hole of a full disk kills the process."""
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    return array
 
 
 def _make_room(folder: Path, need: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fracturelab.errors import FracturelabError
-from fracturelab.models.files import load_model, save_model, write_json
+from fracturelab.models.files import load_model, save_model
 from fracturelab.models.weights import WeightsInfo
+from fracturelab.training.checkpoints import read_state, write_state
 
 if TYPE_CHECKING:
     import keras
@@ -38,6 +37,7 @@ class Fit:
         recipe: Settings of the run, for its record.
         seconds: Wall-clock time of the fit.
         seed: Seed of the fit.
+        warnings: Sentences about what its scores would hide, such as a loss that was not finite.
     """
 
     model: keras.Model
@@ -49,6 +49,7 @@ class Fit:
     recipe: dict[str, Any]
     seconds: float
     seed: int
+    warnings: tuple[str, ...] = ()
 
 
 def set_seed(seed: int) -> None:
@@ -158,12 +159,13 @@ def run_epochs(
         factor: What the learning rate is multiplied with on a plateau.
 
     Returns:
-        The history, a dict an epoch.
+        The history, a dict an epoch. Where a loss that was not finite stopped training, the last one says so as
+        `warning`.
     """
     from tqdm.auto import tqdm
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = _read_state(folder, stage)
+    state = read_state(folder, stage)
     model.optimizer.build(model.trainable_variables)
     if state["next"]:
         model.load_weights(str(folder / state["last"]))
@@ -183,9 +185,12 @@ def run_epochs(
                 raise FracturelabError(
                     f"{stage}: the loss is not finite from the first epoch on; lower the learning rate"
                 )
-            warnings.warn(
-                f"{stage}: the loss of epoch {epoch} is not finite; training stops, the best epoch stands", stacklevel=2
+            said = (
+                f"{stage}: the loss of epoch {epoch} is not finite; training stops, the best epoch, "
+                f"{state['best']['epoch']}, stands"
             )
+            warnings.warn(said, stacklevel=2)
+            state["history"][-1]["warning"] = said
             state["stopped"] = True
         else:
             state["history"].append(row)
@@ -196,7 +201,7 @@ def run_epochs(
             elif state["since"] % plateau == 0:
                 model.optimizer.learning_rate = rate * factor
             state["stopped"] = state["since"] >= patience
-        _write_state(model, folder, state)
+        write_state(model, folder, state)
         bar.set_postfix(
             loss=f"{loss:.3f}", val_loss=f"{val_loss:.3f}", val_auc="-" if val_auc is None else f"{val_auc:.3f}"
         )
@@ -213,38 +218,6 @@ def _reseed(model: keras.Model, *, seed: int, epoch: int) -> None:
         if generator is not None:
             words = np.random.SeedSequence([seed, epoch, number]).generate_state(2)
             generator.state.assign(words.astype(np.uint32))
-
-
-def _read_state(folder: Path, stage: str) -> dict[str, Any]:
-    fresh: dict[str, Any] = {
-        "stage": stage, "next": 0, "since": 0, "best": None, "stopped": False, "history": [], "last": None,
-    }  # fmt: skip
-    try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return fresh
-    whole = isinstance(state, dict) and fresh.keys() <= state.keys() and state["stage"] == stage and state["best"]
-    if not whole or not all((folder / name).is_file() for name in (state["last"], state["best"]["file"])):
-        return fresh
-    return state
-
-
-def _write_state(model: keras.Model, folder: Path, state: dict[str, Any]) -> None:
-    """Weights first, under a name of their own, then the state that names them: a kill in between loses one epoch."""
-    epoch = state["next"] - 1
-    last = f"epoch{epoch:04d}.weights.h5"
-    try:
-        model.save_weights(str(folder / f"tmp-{last}"))
-        os.replace(folder / f"tmp-{last}", folder / last)
-        state["last"] = last
-        if state["best"] is not None and state["best"]["epoch"] == epoch:
-            state["best"]["file"] = last
-    except OSError as error:
-        raise FracturelabError(f"{folder}: the checkpoint cannot be written ({error.strerror or error})") from error
-    write_json(folder / "state.json", state)
-    for file in folder.glob("*.weights.h5"):
-        if file.name not in (last, state["best"]["file"]):
-            file.unlink(missing_ok=True)
 
 
 def reloaded(model: keras.Model, path: Path) -> keras.Model:

@@ -104,7 +104,7 @@ def augment_then_split(
     held_out = np.random.default_rng([seed, copies]).permutation(copies) < round(val * copies)
     table = prepared.table.iloc[origins].reset_index(drop=True)
     table["split"] = pd.array(np.where(held_out, "val", "train").tolist(), dtype="string")
-    return replace(prepared, table=table, images=images, hashes=prepared.hashes[origins])
+    return replace(prepared, table=table, images=images, hashes=prepared.hashes[origins], leaks_on_purpose=True)
 
 
 def shared_with_training(prepared: Prepared, *, groups: ArrayLike | None = None) -> float:

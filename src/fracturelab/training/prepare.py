@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +27,7 @@ class Prepared:
         hashes: (n,) sha256 of each file.
         unreadable: Columns path and reason: files that were left out.
         class_names: What labels 0, 1 and so on mean.
+        leaks_on_purpose: The split tears groups apart to show what that does: it is recorded, and not warned of.
     """
 
     table: pd.DataFrame
@@ -34,6 +35,7 @@ class Prepared:
     hashes: NDArray[np.str_]
     unreadable: pd.DataFrame
     class_names: tuple[str, ...] = field(default=CLASS_NAMES)
+    leaks_on_purpose: bool = False
 
     @property
     def size(self) -> int:
@@ -177,7 +179,29 @@ def at_size(
     if size == prepared.size:
         return prepared
     pixels = load_images(prepared.table["path"].tolist(), size, cache_dir=cache_dir, progress=progress)
-    return Prepared(prepared.table, pixels, prepared.hashes, prepared.unreadable, prepared.class_names)
+    return replace(prepared, images=pixels)
+
+
+def shared_groups(prepared: Prepared) -> list[str]:
+    """Say where parts share groups, that is patients or near-duplicates: scores on such parts are too good.
+
+    Args:
+        prepared: Split images.
+
+    Returns:
+        A sentence for each part of which some images have a group in a part that the model learns from or is chosen
+        with; none where groups are whole, as `prepare` leaves them.
+    """
+    groups, found = prepared.groups, []
+    for name, other in (("val", "train"), ("test", "train"), ("test", "val")):
+        rows, others = prepared.rows(name), prepared.rows(other)
+        shared = int(np.isin(groups[rows], groups[others]).sum())
+        if shared:
+            found.append(
+                f"{shared} of the {len(rows)} {name} images share a group (a patient, or copies) with {other} images: "
+                f"scores on {name} are too good."
+            )
+    return found
 
 
 def _listed(table: pd.DataFrame, reasons: dict[int, str]) -> pd.DataFrame:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
+from fracturelab.likeness import describe
 from fracturelab.models.files import save_model
 from fracturelab.records import package_versions, plain, write_record
 from fracturelab.training.fitting import Fit, predict
@@ -136,6 +137,7 @@ def card_of(
     """
     data = describe_data(prepared, source=source)
     train_hashes, val_hashes = data.pop("train_hashes"), data.pop("val_hashes")
+    likeness = describe(prepared.images, prepared.rows("train"), prepared.rows("val"))
     card = {
         "name": name,
         "kind": str(fit.recipe["recipe"]),
@@ -154,6 +156,8 @@ def card_of(
         "seconds": round(fit.seconds, 1),
         "data": {**data, "licence": data_licence or "not known"},
         "metrics": evaluations,
+        "warnings": list(fit.warnings),
+        "likeness": likeness.to_dict() if likeness is not None else None,
         "licence": {"weights": "follows the licence of the data and of the starting weights", "code": "Apache-2.0"},
         "versions": package_versions(),
         "train_hashes": train_hashes,
@@ -207,6 +211,7 @@ def record_fit(
             "candidates": fit.candidates,
             "history": fit.history.to_dict("records"),
             "evaluations": dict(evaluations),
+            "warnings": list(fit.warnings),
             **cost_of(fit.model, prepared.images),
         },
         folder=folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from fracturelab.training.fitting import (
     set_seed,
     validation_scores,
 )
-from fracturelab.training.prepare import Prepared
+from fracturelab.training.prepare import Prepared, shared_groups
 
 
 def train_v1(
@@ -121,4 +122,13 @@ def finished_fit(
         recipe={**recipe, "input_size": prepared.size},
         seconds=time.perf_counter() - started,
         seed=seed,
+        warnings=(*(row["warning"] for row in history if "warning" in row), *_leaks(prepared)),
     )
+
+
+def _leaks(prepared: Prepared) -> list[str]:
+    found = shared_groups(prepared)
+    if not prepared.leaks_on_purpose:
+        for sentence in found:
+            warnings.warn(sentence, stacklevel=4)
+    return found

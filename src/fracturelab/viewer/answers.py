@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
+from fracturelab.likeness import Likeness, of_card
 from fracturelab.viewer.uploads import Upload
 
 
@@ -23,11 +24,13 @@ class Answer:
         probability: P(fractured).
         label: "fractured" from the model's threshold on, else "normal".
         heat: float32 (size, size) in 0..1, the letterboxed square; all 0 where nothing speaks for a fracture.
+        remark: Says so where the picture is unlike the model's training images, else "".
     """
 
     probability: float
     label: str
     heat: NDArray[np.float32]
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Reader:
         card: What was saved beside it.
         explain: uint8 (n, size, size, 1) to P(fractured) and signed evidence.
         lock: One batch at a time, however many visitors there are.
+        likeness: What its training images look like; None where the card does not say.
     """
 
     path: Path
@@ -51,6 +55,7 @@ class Reader:
     card: dict[str, Any]
     explain: Any
     lock: threading.Lock
+    likeness: Likeness | None = None
 
     def answer(self, uploads: Sequence[Upload], *, batch_size: int = 8) -> list[Answer | None]:
         """Answers for uploads, in order; None for those that cannot be read.
@@ -69,10 +74,11 @@ class Reader:
         if not np.isfinite(probabilities).all():
             raise FracturelabError(f"{self.name}: its answers are no probabilities; the file is damaged")
         # One scale for all pictures of a model would hide the faint ones: each map has its own.
-        heats = to_unit(evidence)
+        heats = [stretch(heat, (self.size, self.size)) for heat in to_unit(evidence)]
+        remarks = self.likeness.remarks(np.stack(readable)) if self.likeness is not None else [""] * len(readable)
         found = iter(
-            Answer(float(p), "fractured" if p >= self.threshold else "normal", stretch(heat, (self.size, self.size)))
-            for p, heat in zip(probabilities, heats, strict=True)
+            Answer(float(p), "fractured" if p >= self.threshold else "normal", heat, remark)
+            for p, heat, remark in zip(probabilities, heats, remarks, strict=True)
         )
         return [next(found) if upload.pixels is not None else None for upload in uploads]
 
@@ -122,4 +128,4 @@ def open_reader(path: str | Path) -> Reader:
     explain = GradCam(model)
     explain(np.zeros((1, shape[1], shape[1], 1), np.uint8))  # traced now, not while somebody waits
     name = str(card.get("name") or path.stem)
-    return Reader(path, name, int(shape[1]), float(card["threshold"]), card, explain, threading.Lock())
+    return Reader(path, name, int(shape[1]), float(card["threshold"]), card, explain, threading.Lock(), of_card(card))

@@ -15,7 +15,7 @@ from fracturelab.viewer.answers import Answer, Reader
 from fracturelab.viewer.uploads import Upload
 from fracturelab.viewer.words import NOT_CLINICAL, in_words
 
-COLUMNS = ("file", "p_fracture", "label", "threshold", "in_words", "problem", "model", "model_sha256", "note")
+COLUMNS = ("file", "p_fracture", "label", "threshold", "in_words", "remark", "problem", "model", "model_sha256", "note")
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
@@ -59,6 +59,7 @@ def answers_csv(uploads: Sequence[Upload], answers: Sequence[Answer | None], rea
         if answer is not None:
             row |= {"p_fracture": f"{answer.probability:.4f}", "label": answer.label}
             row["in_words"] = in_words(answer.probability, reader.threshold)
+            row["remark"] = " ".join(remark for remark in (answer.remark, upload.remark) if remark)
         table.writerow(row)
     return text.getvalue().encode("utf-8-sig")
 

@@ -78,6 +78,7 @@ def read_upload(name: str, data: bytes, *, size: int, limits: Limits = LIMITS) -
         limits: What is refused unread.
     """
     from fracturelab.images import image_facts, letterbox, load_image, read_image
+    from fracturelab.prediction import SEVERAL
 
     name, key = plain_name(name), hashlib.sha256(data).hexdigest()
     if len(data) > limits.file_bytes:
@@ -104,7 +105,7 @@ def read_upload(name: str, data: bytes, *, size: int, limits: Limits = LIMITS) -
         picture = np.ascontiguousarray(square[top : top + inner[0], left : left + inner[1]])
     remarks = []
     if facts.animated:
-        remarks.append("The file has several pictures; only the first was read.")
+        remarks.append(SEVERAL)
     if min(facts.width, facts.height) < 100:
         remarks.append("The picture is very small: a fine fracture line would not show.")
     if int(np.ptp(picture)) < 20:
