@@ -12,10 +12,12 @@ from fracturelab.evaluation.curves import (
     precision_recall_curve,
     roc_curve,
 )
+from fracturelab.evaluation.ensembles import average, best_member
 from fracturelab.evaluation.intervals import Interval, auc_score_interval, wilson
 from fracturelab.evaluation.metrics import METRICS, Evaluation, binary_metrics, evaluate
 from fracturelab.evaluation.multiclass import MulticlassEvaluation, multiclass_metrics
 from fracturelab.evaluation.paired import Comparison, McNemar, compare, mcnemar
+from fracturelab.evaluation.seeds import SeedsComparison, compare_seeds
 from fracturelab.evaluation.sentences import conclusion, verdict
 from fracturelab.evaluation.studies import Spread, study_scores, summary_over_seeds
 from fracturelab.evaluation.thresholds import choose_threshold
@@ -29,13 +31,17 @@ __all__ = [
     "Interval",
     "McNemar",
     "MulticlassEvaluation",
+    "SeedsComparison",
     "Spread",
     "auc_score_interval",
+    "average",
+    "best_member",
     "binary_metrics",
     "calibration_curve",
     "check_predictions",
     "choose_threshold",
     "compare",
+    "compare_seeds",
     "conclusion",
     "evaluate",
     "expected_calibration_error",
