@@ -284,6 +284,6 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return "truncated: the file ends before the picture does"
-    if isinstance(error, struct.error):
+    if struct.error in (type(error), type(error.__cause__)):
         return "damaged image data (its header ends too early)"
     return f"damaged image data ({text[:80] or type(error).__name__})"
