@@ -12,7 +12,7 @@ from typing import Any
 from fracturelab.cli.output import NOT_CLINICAL, columns, common, count, number
 from fracturelab.errors import FracturelabError
 
-_PLACE = re.compile(r"<!-- begin: ((results|compare|evidence) (\S+)) -->")
+_PLACE = re.compile(r"<!-- begin: ((results|compare|evidence|benchmarks) (\S+)) -->")
 NO_RECORDS = "No run records in {} yet; make notebooks, fracturelab train and evaluate write them."
 
 
@@ -52,7 +52,7 @@ def add_commands(commands: Any) -> None:
 
 def run_results(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Show the records, and fill a Markdown file from them."""
-    from fracturelab.records import default_folder, read_records
+    from fracturelab.records import benchmarks_file, default_folder, read_benchmarks, read_records
 
     folder = arguments.folder or default_folder()
     records = read_records(folder)
@@ -74,18 +74,26 @@ def run_results(arguments: argparse.Namespace) -> tuple[object, str, int]:
             table.append([row["record"], row["part"], str(row["n"] or ""), number(auc.get("value")), between])
         text = columns(table, align="llrrl")
     if arguments.readme is not None:
-        filled = fill_readme(arguments.readme, records)
+        filled = fill_readme(arguments.readme, records, read_benchmarks(benchmarks_file(folder.parent)))
         document["filled"] = filled
         text += f"\n{arguments.readme}: {count(len(filled), 'table')} filled ({', '.join(filled) or 'no markers'})."
     return document, text, 0
 
 
-def fill_readme(path: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
+def fill_readme(
+    path: Path, records: Sequence[Mapping[str, Any]], benchmarks: Mapping[str, Any] | None = None
+) -> list[str]:
     """Fill the tables of a Markdown file from run records.
 
     A place `<!-- begin: results field-* -->` ... `<!-- end: results field-* -->` gets the table of the records whose
     names match the pattern, `<!-- begin: compare field-* -->` ... the one of everything about their models, and
-    `<!-- begin: evidence * -->` ... what weights are worth with more and more training images.
+    `<!-- begin: evidence * -->` ... what weights are worth with more and more training images;
+    `<!-- begin: benchmarks * -->` gets the comparisons that `make bench` has run.
+
+    Args:
+        path: The Markdown file.
+        records: The run records.
+        benchmarks: What `read_benchmarks` gave.
 
     Returns:
         The patterns that were filled.
@@ -94,7 +102,13 @@ def fill_readme(path: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
         FracturelabError: The file cannot be read or written.
     """
     from fracturelab.evidence import evidence_table
-    from fracturelab.records import compare_records, comparison_table, fill_markdown, results_table
+    from fracturelab.records import (
+        benchmarks_table,
+        compare_records,
+        comparison_table,
+        fill_markdown,
+        results_table,
+    )
 
     tables = {
         "results": results_table,
@@ -108,7 +122,11 @@ def fill_readme(path: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
     patterns = []
     for marker, kind, pattern in _PLACE.findall(text):
         chosen = [record for record in records if fnmatchcase(record["name"], pattern)]
-        fill_markdown(path, marker, tables[kind](chosen) or "No run has been recorded yet.")
+        if kind == "benchmarks":
+            table = benchmarks_table(benchmarks or {}, names=pattern)
+        else:
+            table = tables[kind](chosen)
+        fill_markdown(path, marker, table or "No run has been recorded yet.")
         patterns.append(pattern)
     return patterns
 

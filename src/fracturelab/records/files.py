@@ -71,7 +71,8 @@ def _without_folders(text: str) -> str:
     return _PATH.sub(lambda match: match.group(1), text.replace(str(Path.home()) + os.sep, ""))
 
 
-def _checksum(record: Mapping[str, Any]) -> str:
+def checksum_of(record: Mapping[str, Any]) -> str:
+    """sha256 over a record without its own checksum, in hexadecimal."""
     body = {key: value for key, value in record.items() if key != "checksum"}
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -137,7 +138,7 @@ def write_record(
             "machine": machine(),
         }
     )
-    record["checksum"] = _checksum(record)
+    record["checksum"] = checksum_of(record)
     path = Path(folder) if folder is not None else default_folder()
     path /= f"{name}.json"
     write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -216,7 +217,7 @@ class EditedRecordError(FracturelabError):
 
 def _is_untouched(record: Mapping[str, Any]) -> bool:
     try:
-        return _checksum(record) == record["checksum"]
+        return checksum_of(record) == record["checksum"]
     except ValueError:  # NaN or Infinity, which are never written
         return False
 

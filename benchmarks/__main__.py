@@ -1,0 +1,55 @@
+"""`python -m benchmarks`, which is `make bench`: run comparisons, print one table, write `reports/benchmarks/`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from fnmatch import fnmatchcase
+
+from benchmarks.running import entry, quiet_environment
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the comparisons that were asked for.
+
+    Returns:
+        0; 1 where two sides did not do the same work; 2 where no comparison has the name that was asked for.
+    """
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", default="*", help="a name, or a pattern such as input_*")
+    parser.add_argument("--size", choices=("tiny", "default", "full"), default="default")
+    arguments = parser.parse_args(argv)
+    quiet_environment()
+    from benchmarks import auditing, inference, memory, reading, training
+    from benchmarks.machine import machine
+    from fracturelab import records
+
+    comparisons = [one for module in (training, reading, inference, auditing, memory) for one in module.COMPARISONS]
+    chosen = [one for one in comparisons if fnmatchcase(one.name, arguments.only)]
+    if not chosen:
+        print(f"expected ONLY to be one of {', '.join(records.BENCHMARKS)}. Received: {arguments.only}", file=sys.stderr)
+        return 2
+    here = machine()
+    print(f"{here['model'] or here['processor']}, {here['cores']} cores: {here['float32_gflops']:.0f} GFLOP/s in float32 "
+          f"matrix products, copies at {here['copy_gb_per_s']:.1f} GB/s", flush=True)  # fmt: skip
+    results, failed = {}, []
+    for one in chosen:
+        began = time.perf_counter()
+        outcome = one.run(**one.sizes[arguments.size])
+        seconds = time.perf_counter() - began
+        new = entry(one, arguments.size, here, seconds, outcome)
+        results = records.merge_benchmarks({one.name: new})  # at once: a run that is stopped keeps what it has
+        print(f"{one.name}: {new['ours']:.4g} against {new['theirs']:.4g} {one.unit}, {new['ratio']:.3g} times better "
+              f"({seconds:.0f} s)", flush=True)  # fmt: skip
+        failed += [f"{one.name}: {check}" for check, passed in outcome.checks.items() if not passed]
+    print()
+    print(records.benchmarks_table({one.name: results[one.name] for one in chosen}))
+    for check in failed:
+        print(f"does not hold: {check}")
+    print(f"Written to {records.benchmarks_file()} and, as a table, beside it.")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

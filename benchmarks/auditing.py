@@ -1,0 +1,157 @@
+"""The audit at scale against a script of perceptual hashes: time, memory, planted copies, false pairs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import data, theirs
+from benchmarks.memory import Watch
+from benchmarks.running import Comparison, Outcome
+
+
+def audit_ours(paths: list[str]) -> dict[str, Any]:
+    """The whole audit of a table of these files, and how long its parts took."""
+    from fracturelab import audit, datasets
+    from fracturelab.audit import groups, reading, report
+
+    seconds: dict[str, float] = {}
+
+    def clocked(name: str, function: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            result = function(*arguments, **named)
+            seconds[name] = time.perf_counter() - began
+            return result
+
+        return call
+
+    report.read_files = clocked("reading", reading.read_files)
+    report.find_copies = clocked("search", groups.find_copies)
+    table = datasets.read_dataset(Path(paths[0]).parents[1])
+    began = time.perf_counter()
+    found = audit.audit(table)
+    seconds["all"] = time.perf_counter() - began
+    names = {name: row for row, name in enumerate(paths)}
+    pairs = np.array([[names[path] for path in found.pairs[column]] for column in ("path_a", "path_b")])
+    return {"seconds": seconds["all"], "search_seconds": seconds["search"], "reading_seconds": seconds["reading"],
+            "pairs": np.sort(pairs.reshape(2, -1), axis=0)}  # fmt: skip
+
+
+def _side(side: str, folder: str, count: int) -> dict[str, Any]:
+    """One side in this process: what it took, and which of the planted copies it found."""
+    place = Path(folder)
+    paths = data.picture_files(place)
+    assert len(paths) == count
+    with Watch() as watch:
+        found = audit_ours(paths) if side == "ours" else theirs.find_copies(paths=paths)
+    names = {Path(path).name: row for row, path in enumerate(paths)}
+    planted = {tuple(sorted((names[a], names[b]))) for a, b in data.planted_pairs(place)}
+    pairs = found.pop("pairs")
+    hits = len(planted & set(zip(*pairs.tolist(), strict=True))) if pairs.shape[1] < 10_000_000 else len(planted)
+    return {**found, "peak_mb": watch.peak_mb, "planted": len(planted), "found": hits,
+            "false_pairs": pairs.shape[1] - hits, "largest_group": _largest_group(len(paths), pairs)}  # fmt: skip
+
+
+def _largest_group(count: int, pairs: np.ndarray) -> int:
+    from fracturelab.audit.duplicates import join_pairs
+
+    return int(np.bincount(join_pairs(count, pairs[0], pairs[1])).max())
+
+
+def one_side(side: str, folder: Path, count: int) -> dict[str, Any]:
+    """The same in a process of its own, so that its memory is its own."""
+    command = [sys.executable, "-m", "benchmarks.auditing", side, str(folder), str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{side} ended with {done.returncode}: {done.stderr[-800:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def reading_seconds(paths: list[str]) -> float:
+    """Seconds to open and decode every file on all cores, and nothing else; from a thousand of them."""
+    from joblib import Parallel, delayed
+
+    some = paths[:: max(1, len(paths) // 1000)]
+    parts = [some[start::4] for start in range(4)]
+    with Parallel(n_jobs=os.cpu_count()) as parallel:
+        parallel(delayed(_only_read)(part[:2]) for part in parts)
+        began = time.perf_counter()
+        parallel(delayed(_only_read)(part) for part in parts)
+    return (time.perf_counter() - began) * len(paths) / len(some)
+
+
+def _only_read(paths: list[str]) -> None:
+    from PIL import Image
+
+    for path in paths:
+        with Image.open(path) as image:
+            image.load()
+
+
+def run(*, images: int, further: tuple[int, ...], repetitions: int, rendered: bool) -> Outcome:
+    """Both sides at the largest size, ours at smaller ones as well."""
+    folder = data.audited_set(images, rendered=rendered)
+    found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+    for _ in range(repetitions):
+        for side, results in found.items():
+            results.append(one_side(side, folder, images))
+    sizes = {}
+    for count in further:
+        sizes[count] = one_side("ours", data.audited_set(count, rendered=rendered), count)
+    ours, other = found["ours"], found["theirs"]
+    middle = sorted(ours, key=lambda one: one["seconds"])[len(ours) // 2]
+    sizes[images] = middle
+    comparable = images * (images - 1) / 2 - middle["planted"]
+    a_image = {count: 1000 * one["seconds"] / count for count, one in sizes.items()}
+    large = [a_image[count] for count in sizes if count >= 4000]
+    return Outcome(
+        [one["seconds"] for one in ours], [one["seconds"] for one in other],
+        reading_seconds(data.picture_files(folder)),
+        checks={
+            "every planted copy found": all(one["found"] == one["planted"] for one in [*ours, *sizes.values()]),
+            "no different pictures chained together": all(one["largest_group"] <= 3 for one in ours),
+            "search within 60 s": all(one["search_seconds"] <= 60 for one in ours),
+            "peak memory under 1.5 GB": all(one["peak_mb"] < 1500 for one in ours),
+            "cost an image flat from 4,000 on, within 20%": all(
+                later <= 1.2 * first for first, later in pairwise(large)
+            ) and (not large or large[-1] <= 1.2 * large[0]),
+        },
+        details={
+            "images": images,
+            "what": "phantoms, each rendered anew" if rendered else "double exposures of 300 phantoms (see data.py)",
+            "planted": middle["planted"],
+            "found": {"ours": middle["found"], "theirs": other[0]["found"]},
+            "false_pairs": {"ours": middle["false_pairs"], "theirs": other[0]["false_pairs"]},
+            "false_pair_rate": {"ours": middle["false_pairs"] / comparable, "theirs": other[0]["false_pairs"] / comparable},
+            "largest_group": {"ours": middle["largest_group"], "theirs": other[0]["largest_group"]},
+            "search_seconds": {"ours": middle["search_seconds"], "theirs": other[0]["search_seconds"]},
+            "peak_mb": {"ours": max(one["peak_mb"] for one in ours), "theirs": max(one["peak_mb"] for one in other)},
+            "ms_an_image": {f"{count:,}": value for count, value in a_image.items()},
+        },
+    )  # fmt: skip
+
+
+COMPARISONS = (
+    Comparison(
+        "audit_40000", "s", False,
+        "The whole audit of a folder (checksums, damage, copies in eight orientations, shortcuts) in as many processes "
+        "as there are cores; theirs: a script that hashes each file in eight orientations and compares all pairs.",
+        "opening and decoding the files on all cores, and nothing else.",
+        {"tiny": {"images": 200, "further": (), "repetitions": 1, "rendered": False},
+         "default": {"images": 40_000, "further": (4_000,), "repetitions": 3, "rendered": False},
+         "full": {"images": 40_000, "further": (1_000, 4_000, 10_000), "repetitions": 3, "rendered": True}},
+        run,
+    ),
+)  # fmt: skip
+
+if __name__ == "__main__":
+    print(json.dumps(_side(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

@@ -1,0 +1,209 @@
+"""Answers: batches, one image, and one image from a cold start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import data, machine, theirs
+from benchmarks.running import Comparison, Outcome, alternate, timed, two_sides
+
+CLOSE = 0.03
+MEASURED = 400  # images that the fast network is chosen on
+
+
+def make_model(*, folder: str, place: str, size: int, backbone: str, options: dict, weights: str | None) -> None:
+    """Train the model to ask (v2's probe on phantoms), save it and export it."""
+    from fracturelab import datasets, exporting, training
+    from fracturelab.training import saving
+
+    work = Path(place).parent
+    prepared = training.prepare(
+        datasets.read_dataset(folder), size=size, test=0.0, cache_dir=work / "images", progress=False
+    )
+    fit = training.train_v2(
+        prepared, backbone=backbone, backbone_options=options, weights=weights, views=1, fine_tune_epochs=0,
+        store_dir=work / "features", progress=False,
+    )  # fmt: skip
+    card = saving.card_of(fit, prepared, name="benchmark", evaluations={})
+    saving.save_fit(fit, Path(place), card)
+    calibration = np.asarray(prepared.images[prepared.rows("train")[:200]])
+    exporting.export_model(
+        place, images=np.asarray(prepared.images), labels=prepared.labels, calibration=calibration
+    )
+
+
+def cost_of(*, model: str) -> float:
+    """FLOPs an image."""
+    from fracturelab.models.files import load_model
+
+    return machine.flops(load_model(model))
+
+
+_opened: dict[tuple[str, str], Any] = {}
+
+
+def answer(*, model: str, runtime: str, images: np.ndarray) -> dict[str, Any]:
+    """Our side: a predictor's answers; opening it is not timed, nor is its first answer."""
+    from fracturelab.prediction import load_predictor
+
+    if (model, runtime) not in _opened:
+        _opened[model, runtime] = load_predictor(model, runtime=runtime)
+        _opened[model, runtime].predict(images[:32])
+    predictor = _opened[model, runtime]
+    seconds, answers = timed(lambda: predictor.predict(images))
+    return {"seconds": seconds, "answers": answers}
+
+
+@cache
+def answers_of_both(*, size: int, backbone: str, alpha: float | None, bundled: bool, batch: int, singles: int,
+                    repetitions: int) -> dict[str, Any]:  # fmt: skip
+    """Batches and single images on both sides, alternating; two comparisons read what they need."""
+    from fracturelab.exporting import read_export
+
+    folder = str(data.training_set(MEASURED + 20))
+    network = {"size": size, "backbone": backbone, "options": {} if alpha is None else {"alpha": alpha},
+               "weights": "bundled" if bundled else None}  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work, two_sides() as (ours, other):
+        model = str(Path(work) / "benchmark.keras")
+        ours(make_model, folder=folder, place=model, **network)
+        cost = ours(cost_of, model=model)
+        networks = read_export(model).networks
+        pixels = _pixels(folder, size, batch)
+        first, second = alternate(
+            lambda: ours(answer, model=model, runtime="fast", images=pixels),
+            lambda: other(theirs.predict, model=model, images=pixels), repetitions=repetitions,
+        )  # fmt: skip
+        exact = ours(answer, model=model, runtime="float32", images=pixels)
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(repetitions):
+            mine, others = alternate(
+                lambda: ours(answer, model=model, runtime="fast", images=pixels[:1])["seconds"],
+                lambda: other(theirs.predict, model=model, images=pixels[:1])["seconds"], repetitions=singles,
+            )  # fmt: skip
+            times[0].append(1000 * float(np.median(mine)))
+            times[1].append(1000 * float(np.median(others)))
+        exact_single = [ours(answer, model=model, runtime="float32", images=pixels[:1])["seconds"] for _ in range(singles)]
+    return {
+        "cost": cost, "fast": networks["fast"], "float32": networks["float32"], "single": times,
+        "batch": ([batch / one["seconds"] for one in first], [batch / one["seconds"] for one in second]),
+        "float32_rate": batch / exact["seconds"], "float32_ms": 1000 * float(np.median(exact_single)),
+        "apart": float(np.abs(first[-1]["answers"] - second[-1]["answers"]).max()),
+        "float32_apart": float(np.abs(exact["answers"] - second[-1]["answers"]).max()),
+        "about": {"backbone": backbone, "input_size": size, "gflops_an_image": cost / 1e9},
+    }  # fmt: skip
+
+
+def _pixels(folder: str, size: int, count: int) -> np.ndarray:
+    from fracturelab.images import load_images
+
+    paths = data.picture_files(Path(folder))[:count]
+    images = load_images(paths, size, cache_dir=False)
+    return images[np.arange(count) % len(images)]
+
+
+def _details(found: dict[str, Any], precision: str) -> dict[str, Any]:
+    tried = [
+        {name: one[name] for name in ("precision", "max_difference", "auc_difference", "times_float32")}
+        for one in found["fast"].get("tried", [])
+    ]
+    return {
+        **found["about"], "precision_of_fast": precision, "furthest_answer_of_fast": found["apart"],
+        "furthest_answer_of_float32": found["float32_apart"], "tried": tried,
+        "matrix_product_gops": {name: machine.matrix_product_openvino(name) for name in ("float32", precision)},
+    }  # fmt: skip
+
+
+def _checks(found: dict[str, Any]) -> dict[str, bool]:
+    return {"float32 within 1e-4 of Keras": found["float32_apart"] <= 1e-4,
+            "fast within 0.03 of Keras": found["apart"] <= CLOSE + 1e-4}  # fmt: skip
+
+
+def run_batch(**settings: Any) -> Outcome:
+    """Batches of 32."""
+    found = answers_of_both(**settings)
+    precision = found["fast"]["precision"]
+    ours, other = found["batch"]
+    limit = machine.matrix_product_openvino(precision) * 1e9 / found["cost"]
+    return Outcome(ours, other, limit, checks=_checks(found),
+                   details={**_details(found, precision), "float32_images_a_second": found["float32_rate"]})  # fmt: skip
+
+
+def run_single(**settings: Any) -> Outcome:
+    """One image at a time."""
+    found = answers_of_both(**settings)
+    precision = found["fast"]["precision"]
+    ours, other = found["single"]
+    limit = 1000 * found["cost"] / machine.matrix_product_openvino(precision) / 1e9
+    return Outcome(ours, other, limit, checks=_checks(found),
+                   details={**_details(found, precision), "float32_ms": found["float32_ms"]})  # fmt: skip
+
+
+def run_cold(*, repetitions: int) -> Outcome:
+    """From the start of the process to its end, with the answer printed."""
+    model = Path(__file__).resolve().parents[1] / "models" / "fracturelab-small.keras"
+    with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work:
+        script = Path(work) / "predict.py"
+        script.write_text(theirs.COLD, encoding="utf-8")
+        image = data.picture_files(data.training_set(40))[0]
+        mine = [sys.executable, "-m", "fracturelab", "predict", str(model), image, "--json"]
+        plain = [sys.executable, str(script), str(model), image]
+        bare = [sys.executable, "-c", "import numpy, PIL.Image, openvino; openvino.Core()"]
+        for command in (mine, plain, bare):
+            _run(command)  # files are in the system's cache on both sides
+        ours, other = alternate(lambda: timed(lambda: _run(mine)), lambda: timed(lambda: _run(plain)),
+                                repetitions=repetitions)  # fmt: skip
+        least = min(timed(lambda: _run(bare))[0] for _ in range(repetitions))
+        loaded = _run([sys.executable, "-X", "importtime", *mine[1:]], stderr=True)
+    import json
+
+    answers = json.loads(ours[-1][1])[0]["p_fracture"], float(other[-1][1].split()[-1])
+    return Outcome(
+        [seconds for seconds, _ in ours], [seconds for seconds, _ in other], least,
+        checks={"TensorFlow is not imported": " tensorflow\n" not in loaded and " keras\n" not in loaded,
+                "both give a probability": all(0 <= one <= 1 for one in answers)},
+        details={"model": model.name, "answers": {"ours": answers[0], "theirs, squeezed into a square": answers[1]}},
+    )  # fmt: skip
+
+
+def _run(command: list[str], *, stderr: bool = False) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:4])} ended with {done.returncode}: {done.stderr[-500:]}")
+    return done.stderr if stderr else done.stdout
+
+
+_TINY = {"size": 32, "backbone": "MobileNet", "alpha": 0.25, "bundled": False, "batch": 32, "singles": 2,
+         "repetitions": 1}  # fmt: skip
+_DEFAULT = {"size": 224, "backbone": "ResNet50", "alpha": None, "bundled": True, "batch": 64, "singles": 10,
+            "repetitions": 3}  # fmt: skip
+_SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": {**_DEFAULT, "batch": 256, "singles": 30, "repetitions": 5}}
+
+COMPARISONS = (
+    Comparison(
+        "inference_batch", "images/s", True,
+        "One saved v2 model asked in batches of 32. Ours: the runtime `fast` of its export; theirs: `model.predict`.",
+        "the network's operations at the speed of a large matrix product of OpenVINO in the same precision.", _SIZES,
+        run_batch,
+    ),
+    Comparison(
+        "inference_single", "ms", False,
+        "The same model asked for one image at a time.",
+        "the network's operations at the speed of a large matrix product of OpenVINO in the same precision.", _SIZES,
+        run_single,
+    ),
+    Comparison(
+        "predict_cold", "s", False,
+        "`fracturelab predict` on one image with the shipped model and its export, from process start to its end; "
+        "theirs: a script that loads the model with Keras.",
+        "starting Python and importing NumPy, Pillow and OpenVINO.",
+        {"tiny": {"repetitions": 1}, "default": {"repetitions": 5}, "full": {"repetitions": 9}}, run_cold,
+    ),
+)  # fmt: skip

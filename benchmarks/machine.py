@@ -1,0 +1,110 @@
+"""What the machine could do at best: matrix products, copies; and who it is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fracturelab import records
+
+if TYPE_CHECKING:
+    import keras
+
+
+def machine() -> dict[str, Any]:
+    """The machine in general words, with its memory and its measured ceilings."""
+    return {
+        **records.machine(),
+        "model": _processor(),
+        "memory_gb": _memory_gb(),
+        "float32_gflops": round(matrix_product(), 1),
+        "copy_gb_per_s": round(copy_speed(), 2),
+        "packages": records.package_versions(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _best_seconds(work, times: int = 5) -> float:
+    work()
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+@cache
+def matrix_product(side: int = 2048) -> float:
+    """Most GFLOP/s that a product of two large float32 matrices reaches, on all cores."""
+    rng = np.random.default_rng(0)
+    first, second = rng.random((side, side), np.float32), rng.random((side, side), np.float32)
+    return 2 * side**3 / _best_seconds(lambda: first @ second) / 1e9
+
+
+@cache
+def matrix_product_openvino(precision: str, side: int = 2048) -> float:
+    """The same, of OpenVINO, in a precision: "float32", "bf16" or "int8" (operations instead of FLOPs there)."""
+    import openvino
+    from openvino import opset13 as ops
+
+    rng = np.random.default_rng(0)
+    data = ops.parameter([side, side], np.float32)
+    weights = ops.constant(rng.random((side, side), np.float32))
+    if precision == "int8":
+        low, high = (ops.constant(np.float32(value)) for value in (0.0, 1.0))
+        left = ops.fake_quantize(data, low, high, low, high, 256)
+        minus = ops.constant(np.float32(-1.0))
+        right = ops.fake_quantize(weights, minus, high, minus, high, 255)
+    else:
+        left, right = data, weights
+    network = openvino.Model([ops.matmul(left, right, False, False)], [data])
+    hint = "bf16" if precision == "bf16" else "f32"
+    compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    request = compiled.create_infer_request()
+    request.set_input_tensor(openvino.Tensor(rng.random((side, side), np.float32)))
+    return 2 * side**3 / _best_seconds(request.infer) / 1e9
+
+
+@cache
+def copy_speed(megabytes: int = 256) -> float:
+    """GB/s that one copy of a large array reads and writes together."""
+    source = np.ones(megabytes * 2**20 // 4, np.float32)
+    target = np.empty_like(source)
+    return 2 * source.nbytes / _best_seconds(lambda: np.copyto(target, source)) / 1e9
+
+
+def flops(model: keras.Model) -> float:
+    """FLOPs of one image through a model's convolutions and dense layers, a multiplication and an addition each."""
+    import keras
+
+    total = 0.0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            total += 2 * np.prod(layer.output.shape[1:]) * np.prod(layer.kernel_size)
+        elif isinstance(layer, keras.layers.Conv2D):
+            inputs = int(layer.kernel.shape[2])
+            total += 2 * np.prod(layer.output.shape[1:]) * np.prod(layer.kernel_size) * inputs
+        elif isinstance(layer, keras.layers.Dense):
+            total += 2 * np.prod(layer.kernel.shape)
+    return float(total)

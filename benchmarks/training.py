@@ -1,0 +1,163 @@
+"""v2 against the usual recipe: the head for 20 epochs, and ten further epochs of the last stage."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks import data, machine, theirs
+from benchmarks.running import Comparison, Outcome, two_sides
+
+AUC_MARGIN = 0.01
+
+
+def train(*, folder: str, size: int, views: int, epochs: int, seed: int, backbone: str, options: dict,
+          weights: str | None) -> dict[str, Any]:  # fmt: skip
+    """Our side: from the files to the fitted model, with nothing computed before."""
+    from fracturelab import datasets, training
+
+    with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work:
+        began = time.perf_counter()
+        prepared = training.prepare(
+            datasets.read_dataset(folder), size=size, test=0.0, cache_dir=Path(work) / "images", progress=False
+        )
+        ready = time.perf_counter()
+        fit = training.train_v2(
+            prepared, backbone=backbone, backbone_options=options, weights=weights, seed=seed, views=views,
+            fine_tune_epochs=epochs, patience=epochs + 1, store_dir=Path(work) / "features", progress=False,
+        )  # fmt: skip
+        return {
+            "seconds": time.perf_counter() - began, "reading_seconds": ready - began,
+            "auc": {name: found["val_auc"] for name, found in fit.candidates.items()}, "chosen": fit.chosen,
+            "parts": [len(prepared.rows("train")), len(prepared.rows("val"))], "epochs": len(fit.history) - 1,
+            "freeze_line": fit.recipe["freeze_line"],
+        }  # fmt: skip
+
+
+def costs(*, size: int, backbone: str, options: dict) -> dict[str, float]:
+    """FLOPs an image of the whole network and of its part above the freeze line."""
+    from fracturelab.models.transfer import build_transfer_model, freeze_line, split_at
+
+    model = build_transfer_model(backbone, weights="none", input_size=size, backbone_options=options)
+    trunk, top = split_at(model, freeze_line(model))
+    return {"whole": machine.flops(model), "trunk": machine.flops(trunk), "top": machine.flops(top),
+            "stored_bytes": 2 * float(trunk.output.shape[1] * trunk.output.shape[2] * trunk.output.shape[3])}  # fmt: skip
+
+
+@cache
+def both_stages(*, images: int, size: int, views: int, head_epochs: int, epochs: int, repetitions: int, backbone: str,
+                alpha: float | None, bundled: bool) -> dict[str, Any]:  # fmt: skip
+    """Run both stages on both sides, alternating; the two comparisons read what they need."""
+    options = {} if alpha is None else {"alpha": alpha}
+    weights = scaling = None
+    if bundled:
+        from fracturelab.models.weights import resolve
+
+        info = resolve(backbone, "bundled", options)
+        weights, scaling = info.path, info.scaling
+    folder = str(data.training_set(images))
+    shared = {"folder": folder, "size": size}
+    network = {"backbone": backbone, "options": options, "weights": weights}
+    found: dict[str, list[Any]] = {"head": [], "whole": [], "their_head": [], "their_further": []}
+    with two_sides() as (ours, other):
+        cost = ours(costs, size=size, backbone=backbone, options=options)
+        for seed in range(repetitions):
+            head = ours(train, **shared, **network, views=views, epochs=0, seed=seed)
+            found["head"].append(head)
+            found["their_head"].append(
+                other(theirs.train_head, **shared, **network, scaling=scaling, epochs=head_epochs, seed=seed)
+            )
+            found["whole"].append(ours(train, **shared, **network, views=views, epochs=epochs, seed=seed))
+            found["their_further"].append(
+                other(theirs.fine_tune, **shared, epochs=epochs, line=head["freeze_line"])
+            )
+        short = other(theirs.train_head, **shared, **network, scaling=scaling, epochs=max(1, head_epochs // 4), seed=0)
+    return {**found, "cost": cost, "short": short, "parts": found["head"][0]["parts"]}
+
+
+def run_head(**settings: Any) -> Outcome:
+    """The head alone."""
+    found = both_stages(**settings)
+    epochs, views, cost = settings["head_epochs"], settings["views"], found["cost"]
+    train_images, val_images = found["parts"]
+    ours = [one["seconds"] for one in found["head"]]
+    other = [one["seconds"] for one in found["their_head"]]
+    setup = statistics.median(one["setup"] + one["epoch_seconds"][0] for one in found["their_head"])
+    epoch = statistics.median(second for one in found["their_head"] for second in one["epoch_seconds"][1:])
+
+    def modelled(number: int) -> float:
+        return (setup + (number - 1) * epoch) / statistics.median(ours)
+
+    auc = _mean(one["auc"]["probe"] for one in found["head"])
+    their_auc = _mean(one["val_auc"] for one in found["their_head"])
+    short = len(found["short"]["epoch_seconds"])
+    return Outcome(
+        ours, other, limit=(views * train_images + val_images) * cost["whole"] / machine.matrix_product() / 1e9,
+        checks={"validation AUC at most 0.01 below theirs": auc >= their_auc - AUC_MARGIN},
+        details={
+            "backbone": settings["backbone"], "input_size": settings["size"], "images": found["parts"],
+            "views_kept": views, "epochs": epochs, "validation_auc": {"ours": auc, "theirs": their_auc},
+            "ratio_by_cost_model": {f"{number} epochs": modelled(number) for number in (5, 20, 50)},
+            "cost_model": {"ours, any number of epochs": statistics.median(ours), "theirs, first epoch": setup,
+                           "theirs, each further epoch": epoch},
+            "checked": {"epochs": short, "modelled": modelled(short),
+                        "measured": found["short"]["seconds"] / statistics.median(ours)},
+        },
+    )  # fmt: skip
+
+
+def run_further(**settings: Any) -> Outcome:
+    """What fine-tuning costs on top of the head."""
+    found = both_stages(**settings)
+    cost, epochs = found["cost"], settings["epochs"]
+    train_images, val_images = found["parts"]
+    ours = [whole["seconds"] - head["seconds"] for whole, head in zip(found["whole"], found["head"], strict=True)]
+    other = [one["seconds"] for one in found["their_further"]]
+    auc = _mean(one["auc"][one["chosen"]] for one in found["whole"])
+    their_auc = _mean(one["val_auc"] for one in found["their_further"])
+    work = epochs * (3 * train_images + val_images) * cost["top"]
+    stored = cost["stored_bytes"] * (settings["views"] * train_images + val_images)
+    whole = _mean(one["seconds"] for one in found["whole"])
+    their_whole = _mean(one["seconds"] for one in found["their_head"]) + _mean(other)
+    return Outcome(
+        ours, other, limit=work / machine.matrix_product() / 1e9,
+        checks={"validation AUC at most 0.01 below theirs": auc >= their_auc - AUC_MARGIN,
+                "as many epochs as asked for": all(one["epochs"] == epochs for one in found["whole"])},
+        details={
+            "backbone": settings["backbone"], "input_size": settings["size"], "images": found["parts"],
+            "freeze_line": found["head"][0]["freeze_line"], "epochs": epochs,
+            "validation_auc": {"ours": auc, "theirs": their_auc}, "store_megabytes": stored / 1e6,
+            "head_and_further_epochs_seconds": {"ours": whole, "theirs": their_whole, "ratio": their_whole / whole},
+        },
+    )  # fmt: skip
+
+
+def _mean(values: Any) -> float:
+    return statistics.fmean(values)
+
+
+_TINY = {"images": 40, "size": 64, "views": 2, "head_epochs": 4, "epochs": 2, "repetitions": 1, "backbone": "MobileNet",
+         "alpha": 0.25, "bundled": False}  # fmt: skip
+_DEFAULT = {"images": 210, "size": 96, "views": 3, "head_epochs": 20, "epochs": 10, "repetitions": 3,
+            "backbone": "ResNet50", "alpha": None, "bundled": True}  # fmt: skip
+_SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": {**_DEFAULT, "images": 420, "size": 224}}
+
+COMPARISONS = (
+    Comparison(
+        "v2_head_20_epochs", "s", False,
+        "From files to a trained head. Ours: features of each view computed once (the image, its mirror image, one "
+        "augmented view), the head solved to the end; theirs: 20 epochs of the frozen network.",
+        "the features' FLOPs at the speed of a large float32 matrix product.", _SIZES, run_head,
+    ),
+    Comparison(
+        "v2_finetune_10_epochs", "s", False,
+        "Ten further epochs of the last stage, on top of the head. Ours: on activations at the freeze line, which "
+        "the pass for the head stores; theirs: the whole network in every epoch.",
+        "the last stage's FLOPs, forwards and backwards, at the speed of a large float32 matrix product.", _SIZES,
+        run_further,
+    ),
+)  # fmt: skip
