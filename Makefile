@@ -4,6 +4,7 @@
 PYTHON ?=
 DATA ?=
 ONLY ?=
+FULL ?=
 FLAGS ?=
 WORKERS ?= 2
 ADDRESS ?= localhost
@@ -12,13 +13,13 @@ PORT ?= 8501
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-export DATA ONLY
+export DATA ONLY FULL
 
 # An environment that was moved together with its folder still points to the old place: set it up anew.
 $(shell [ ! -e .venv/ready ] || [ "$$(cat .venv/path 2>/dev/null)" = "$$(pwd)" ] || rm -f .venv/ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup notebooks notebooks-all test check format lab app readme presentation pins clean distclean
+.PHONY: help setup notebooks notebooks-all test check format lab app readme presentation bench pins clean distclean
 
 help: ## list what can be made
 	@echo "fracturelab. Not for clinical use."
@@ -60,13 +61,16 @@ readme: .venv/ready ## fill README's tables from the run records
 presentation: .venv/slides ## write reports/fracturelab.pptx: slides whose numbers come from the run records
 	@$(PY) -m fracturelab presentation
 
+bench: .venv/optional ## time everything beside the usual recipe; ONLY=name for one comparison, FULL=1 for the full size
+	@$(PY) -m benchmarks $(if $(ONLY),--only "$$ONLY") $(if $(FULL),--size full) $(FLAGS)
+
 pins: .venv/ready ## resolve requirements*.txt anew from pyproject.toml
 	@$(PIP) install -q "uv>=0.5"
 	@$(PY) scripts/update_pins.py
 
 clean: ## remove caches of tools; results, models and runs stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests notebooks scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests notebooks scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## remove .venv as well
 	rm -rf .venv
@@ -87,7 +91,7 @@ distclean: clean ## remove .venv as well
 		exit 1; \
 	fi; \
 	echo "Setting up .venv with $$("$$found" --version) and the pinned packages; the first time takes some minutes."; \
-	rm -f .venv/ready .venv/dev .venv/lab .venv/app .venv/slides; \
+	rm -f .venv/ready .venv/dev .venv/lab .venv/app .venv/slides .venv/optional; \
 	"$$found" -m venv .venv
 	@$(PIP) install -q -r requirements.txt
 	@$(PIP) install -q --no-deps --no-build-isolation -e .
@@ -109,3 +113,7 @@ distclean: clean ## remove .venv as well
 .venv/slides: .venv/ready requirements-slides.txt
 	@$(PIP) install -q -r requirements-slides.txt
 	@touch .venv/slides
+
+.venv/optional: .venv/ready requirements-optional.txt
+	@$(PIP) install -q -r requirements-optional.txt
+	@touch .venv/optional

@@ -1,5 +1,5 @@
 """Comparisons side by side: what fracturelab does, and what one would write with Keras instead. `make bench` runs them.
 
-`theirs.py` is the usual recipe; `training.py`, `reading.py`, `inference.py`, `auditing.py` and `memory.py` hold one or two
-comparisons each; `running.py` alternates the two sides and writes `reports/benchmarks/`.
+`theirs.py` is the usual recipe; `training.py`, `reading.py`, `inference.py`, `auditing.py` and `memory.py` hold the
+comparisons, and `running.py` alternates their two sides.
 """

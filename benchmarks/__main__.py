@@ -28,10 +28,13 @@ def main(argv: list[str] | None = None) -> int:
     comparisons = [one for module in (training, reading, inference, auditing, memory) for one in module.COMPARISONS]
     chosen = [one for one in comparisons if fnmatchcase(one.name, arguments.only)]
     if not chosen:
-        print(f"expected ONLY to be one of {', '.join(records.BENCHMARKS)}. Received: {arguments.only}", file=sys.stderr)
+        print(
+            f"expected ONLY to be one of {', '.join(records.BENCHMARKS)}. Received: {arguments.only}", file=sys.stderr
+        )
         return 2
     here = machine()
-    print(f"{here['model'] or here['processor']}, {here['cores']} cores: {here['float32_gflops']:.0f} GFLOP/s in float32 "
+    name, cores = here["model"] or here["processor"], here["cores"]
+    print(f"{name}, {cores} cores: {here['float32_gflops']:.0f} GFLOP/s in float32 "
           f"matrix products, copies at {here['copy_gb_per_s']:.1f} GB/s", flush=True)  # fmt: skip
     results, failed = {}, []
     for one in chosen:
@@ -39,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         outcome = one.run(**one.sizes[arguments.size])
         seconds = time.perf_counter() - began
         new = entry(one, arguments.size, here, seconds, outcome)
-        results = records.merge_benchmarks({one.name: new})  # at once: a run that is stopped keeps what it has
+        results = records.merge_benchmarks({one.name: new})  # at once: what is done stays, should the run be stopped
         print(f"{one.name}: {new['ours']:.4g} against {new['theirs']:.4g} {one.unit}, {new['ratio']:.3g} times better "
               f"({seconds:.0f} s)", flush=True)  # fmt: skip
         failed += [f"{one.name}: {check}" for check, passed in outcome.checks.items() if not passed]

@@ -70,7 +70,9 @@ def large_jpegs(n: int) -> Path:
             if number % 4 == 0:
                 plate = phantoms.render(3_000_000 + number, size=(LARGE[0] // 4, LARGE[1] // 4)).image
             turned = plate[:: 1 - 2 * (number // 2 % 2), :: 1 - 2 * (number % 2)]
-            whole = np.asarray(Image.fromarray(np.ascontiguousarray(turned)).resize(LARGE[::-1], Image.Resampling.BICUBIC))
+            whole = np.asarray(
+                Image.fromarray(np.ascontiguousarray(turned)).resize(LARGE[::-1], Image.Resampling.BICUBIC)
+            )
             grain = rng.integers(-6, 7, (LARGE[0] // 2, LARGE[1] // 2)).repeat(2, 0).repeat(2, 1)
             picture = Image.fromarray(np.clip(whole + grain, 0, 255).astype(np.uint8))
             target = part / CLASSES[number // 2 % 2] / f"{number:05d}.jpg"
@@ -81,13 +83,13 @@ def large_jpegs(n: int) -> Path:
 
 
 def audited_set(n: int, *, rendered: bool = False) -> Path:
-    """Many different pictures, and among them planted copies: `labels.csv` and `planted.json` say which.
+    """Many different pictures, and among them planted copies; `planted.json` says which.
 
     One picture in fifty is planted: a copy of an earlier one, mirrored or turned, and resized, made brighter, or saved
     as a poor JPEG. The others are phantoms of 128 pixels, each rendered anew (`rendered=True`: 40,000 take minutes); or,
-    sooner, double exposures: two of 300 phantoms, each turned by any angle, scaled and shifted at random, with
-    shading of its own, are laid over each other as two limbs on a plate are. No two such pictures are copies, though each
-    phantom comes in hundreds of them, which makes it harder not to take them for copies.
+    sooner, double exposures: two of 300 phantoms (fewer where n is small), each turned by any angle, scaled and shifted
+    at random, laid over each other as two limbs on a plate are, with shading of their own. No two such pictures are
+    copies, though each phantom comes in hundreds of them, which makes it harder not to take them for copies.
 
     Args:
         n: Pictures, planted ones included.
@@ -97,12 +99,14 @@ def audited_set(n: int, *, rendered: bool = False) -> Path:
     def make(part: Path) -> None:
         from joblib import Parallel, delayed
 
-        bases = None if rendered else _bases()
+        bases = None if rendered else _bases(min(_BASES, max(20, n // 10)))
         for name in CLASSES:
             (part / name).mkdir()
         pieces = [range(start, min(start + 500, n)) for start in range(0, n, 500)]
         planted = Parallel(n_jobs=os.cpu_count())(delayed(_write_piece)(part, piece, bases) for piece in pieces)
-        (part / "planted.json").write_text(json.dumps(sorted(sum(planted, []))), encoding="utf-8")
+        (part / "planted.json").write_text(
+            json.dumps(sorted(pair for piece in planted for pair in piece)), encoding="utf-8"
+        )
 
     return _made_once(f"audited-{'phantoms' if rendered else 'composed'}-{n}", make)
 
@@ -117,8 +121,8 @@ def picture_files(place: Path) -> list[str]:
     return sorted(str(path) for path in place.rglob("*") if path.suffix in (".png", ".jpg"))
 
 
-def _bases() -> np.ndarray:
-    return np.stack([phantoms.render(4_000_000 + number, size=AUDITED_SIDE).image for number in range(_BASES)])
+def _bases(count: int) -> np.ndarray:
+    return np.stack([phantoms.render(4_000_000 + number, size=AUDITED_SIDE).image for number in range(count)])
 
 
 def _write_piece(part: Path, numbers: range, bases: np.ndarray | None) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 import tempfile
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import data, machine, theirs
-from benchmarks.running import Comparison, Outcome, alternate, timed, two_sides
+from benchmarks.running import ROOT, Comparison, Outcome, alternate, timed, two_sides
 
 CLOSE = 0.03
 MEASURED = 400  # images that the fast network is chosen on
@@ -21,6 +21,8 @@ MEASURED = 400  # images that the fast network is chosen on
 
 def make_model(*, folder: str, place: str, size: int, backbone: str, options: dict, weights: str | None) -> None:
     """Train the model to ask (v2's probe on phantoms), save it and export it."""
+    from importlib.util import find_spec
+
     from fracturelab import datasets, exporting, training
     from fracturelab.training import saving
 
@@ -34,10 +36,8 @@ def make_model(*, folder: str, place: str, size: int, backbone: str, options: di
     )  # fmt: skip
     card = saving.card_of(fit, prepared, name="benchmark", evaluations={})
     saving.save_fit(fit, Path(place), card)
-    calibration = np.asarray(prepared.images[prepared.rows("train")[:200]])
-    exporting.export_model(
-        place, images=np.asarray(prepared.images), labels=prepared.labels, calibration=calibration
-    )
+    calibration = np.asarray(prepared.images[prepared.rows("train")[:200]]) if find_spec("nncf") else None
+    exporting.export_model(place, images=np.asarray(prepared.images), labels=prepared.labels, calibration=calibration)
 
 
 def cost_of(*, model: str) -> float:
@@ -90,7 +90,9 @@ def answers_of_both(*, size: int, backbone: str, alpha: float | None, bundled: b
             )  # fmt: skip
             times[0].append(1000 * float(np.median(mine)))
             times[1].append(1000 * float(np.median(others)))
-        exact_single = [ours(answer, model=model, runtime="float32", images=pixels[:1])["seconds"] for _ in range(singles)]
+        exact_single = [
+            ours(answer, model=model, runtime="float32", images=pixels[:1])["seconds"] for _ in range(singles)
+        ]
     return {
         "cost": cost, "fast": networks["fast"], "float32": networks["float32"], "single": times,
         "batch": ([batch / one["seconds"] for one in first], [batch / one["seconds"] for one in second]),
@@ -132,8 +134,8 @@ def run_batch(**settings: Any) -> Outcome:
     precision = found["fast"]["precision"]
     ours, other = found["batch"]
     limit = machine.matrix_product_openvino(precision) * 1e9 / found["cost"]
-    return Outcome(ours, other, limit, checks=_checks(found),
-                   details={**_details(found, precision), "float32_images_a_second": found["float32_rate"]})  # fmt: skip
+    details = {**_details(found, precision), "float32_images_a_second": found["float32_rate"]}
+    return Outcome(ours, other, limit, checks=_checks(found), details=details)
 
 
 def run_single(**settings: Any) -> Outcome:
@@ -142,13 +144,13 @@ def run_single(**settings: Any) -> Outcome:
     precision = found["fast"]["precision"]
     ours, other = found["single"]
     limit = 1000 * found["cost"] / machine.matrix_product_openvino(precision) / 1e9
-    return Outcome(ours, other, limit, checks=_checks(found),
-                   details={**_details(found, precision), "float32_ms": found["float32_ms"]})  # fmt: skip
+    details = {**_details(found, precision), "float32_ms": found["float32_ms"]}
+    return Outcome(ours, other, limit, checks=_checks(found), details=details)
 
 
 def run_cold(*, repetitions: int) -> Outcome:
     """From the start of the process to its end, with the answer printed."""
-    model = Path(__file__).resolve().parents[1] / "models" / "fracturelab-small.keras"
+    model = ROOT / "models" / "fracturelab-small.keras"
     with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work:
         script = Path(work) / "predict.py"
         script.write_text(theirs.COLD, encoding="utf-8")
@@ -162,8 +164,6 @@ def run_cold(*, repetitions: int) -> Outcome:
                                 repetitions=repetitions)  # fmt: skip
         least = min(timed(lambda: _run(bare))[0] for _ in range(repetitions))
         loaded = _run([sys.executable, "-X", "importtime", *mine[1:]], stderr=True)
-    import json
-
     answers = json.loads(ours[-1][1])[0]["p_fracture"], float(other[-1][1].split()[-1])
     return Outcome(
         [seconds for seconds, _ in ours], [seconds for seconds, _ in other], least,
@@ -174,7 +174,7 @@ def run_cold(*, repetitions: int) -> Outcome:
 
 
 def _run(command: list[str], *, stderr: bool = False) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[:4])} ended with {done.returncode}: {done.stderr[-500:]}")
     return done.stderr if stderr else done.stdout

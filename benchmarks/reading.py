@@ -136,8 +136,8 @@ _SIZES = {
 COMPARISONS = (
     Comparison(
         "input_first_pass", "images/s", True,
-        "JPEGs of 2304 x 2880 pixels to batches at 224 px, from the files. Ours decodes at a reduced scale, letterboxes "
-        "and writes the cache; theirs is `image_dataset_from_directory`.",
+        "JPEGs of 2304 x 2880 pixels to batches at 224 px, from the files. Ours decodes at a reduced scale, "
+        "letterboxes and writes the cache; theirs is `image_dataset_from_directory`.",
         "the JPEG library's decoding at the reduced scale alone, on all cores.", _SIZES, run_first,
     ),
     Comparison(

@@ -11,11 +11,14 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from fracturelab import records
+from fracturelab.quiet import load_tensorflow
 
 Call = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def two_sides() -> Iterator[tuple[Call, Call]]:
         `ours(function, **arguments)` and `theirs(...)`, which wait for the result; functions are found by import.
     """
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as first, ProcessPoolExecutor(1, mp_context=spawn) as second:
+    pools = (ProcessPoolExecutor(1, mp_context=spawn, initializer=load_tensorflow) for _ in range(2))
+    with next(pools) as first, next(pools) as second:
         yield (
             lambda function, **arguments: first.submit(function, **arguments).result(),
             lambda function, **arguments: second.submit(function, **arguments).result(),

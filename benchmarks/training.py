@@ -41,11 +41,12 @@ def train(*, folder: str, size: int, views: int, epochs: int, seed: int, backbon
 def costs(*, size: int, backbone: str, options: dict) -> dict[str, float]:
     """FLOPs an image of the whole network and of its part above the freeze line."""
     from fracturelab.models.transfer import build_transfer_model, freeze_line, split_at
+    from fracturelab.training.features import store_bytes
 
     model = build_transfer_model(backbone, weights="none", input_size=size, backbone_options=options)
     trunk, top = split_at(model, freeze_line(model))
-    return {"whole": machine.flops(model), "trunk": machine.flops(trunk), "top": machine.flops(top),
-            "stored_bytes": 2 * float(trunk.output.shape[1] * trunk.output.shape[2] * trunk.output.shape[3])}  # fmt: skip
+    halves = store_bytes(trunk.output.shape[1:], images=1, views=1, dtype="float16")
+    return {"whole": machine.flops(model), "top": machine.flops(top), "stored_bytes": float(halves)}
 
 
 @cache
@@ -72,9 +73,7 @@ def both_stages(*, images: int, size: int, views: int, head_epochs: int, epochs:
                 other(theirs.train_head, **shared, **network, scaling=scaling, epochs=head_epochs, seed=seed)
             )
             found["whole"].append(ours(train, **shared, **network, views=views, epochs=epochs, seed=seed))
-            found["their_further"].append(
-                other(theirs.fine_tune, **shared, epochs=epochs, line=head["freeze_line"])
-            )
+            found["their_further"].append(other(theirs.fine_tune, **shared, epochs=epochs, line=head["freeze_line"]))
         short = other(theirs.train_head, **shared, **network, scaling=scaling, epochs=max(1, head_epochs // 4), seed=0)
     return {**found, "cost": cost, "short": short, "parts": found["head"][0]["parts"]}
 

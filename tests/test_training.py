@@ -317,3 +317,37 @@ def test_scores_of_validation_are_scikit_learns():
     table = np.eye(3)[[0, 1, 2, 0]] * 0.7 + 0.1
     assert fitting.validation_scores([0, 1, 2, 0], table)[1] == 1.0
     assert np.isnan(fitting.validation_scores([0, 1], np.array([0.5, np.nan]))[0])
+
+
+def test_an_epoch_on_stored_activations_is_an_epoch_of_the_whole_network(prepared, tmp_path):
+    """The same batches, once as activations at the freeze line and once as images: the same weights come out."""
+    from fracturelab.models.transfer import settle_norms, unfreeze
+
+    trained = []
+    rows, labels = prepared.rows("train"), prepared.labels
+    for stored in (True, False):
+        model = transfer_model()
+        settle_norms(model, prepared.images[rows])
+        line = freeze_line(model)
+        trunk, top = split_at(model, line)
+        unfreeze(model, after=line)
+        network = top if stored else model
+        network.compile(keras.optimizers.SGD(0.05), "binary_crossentropy")
+        before = [np.array(weight) for weight in network.trainable_weights]
+        stores = features.compute({"line": trunk}, prepared, rows=rows, views=2, folder=tmp_path, progress=False)[
+            "line"
+        ]
+        inputs = stores if stored else [features.view_of(prepared.images[rows], view=view, rows=rows, seed=0,
+                                                         augmentation=v2.VIEWS) for view in (0, 1)]  # fmt: skip
+        losses = [
+            network.train_on_batch(inputs[view][start : start + 10], labels[rows][start : start + 10])
+            for view in (0, 1)
+            for start in range(0, 30, 10)
+        ]
+        after = [np.array(weight) for weight in network.trainable_weights]
+        trained.append((losses, before, after))
+    (losses, before, after), (whole_losses, _, whole_after) = trained
+    np.testing.assert_allclose(losses, whole_losses, rtol=1e-4)
+    assert max(np.abs(new - old).max() for old, new in zip(before, after, strict=True)) > 1e-3
+    for ours, whole in zip(after, whole_after, strict=True):
+        np.testing.assert_allclose(ours, whole, atol=1e-4)

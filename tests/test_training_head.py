@@ -107,3 +107,33 @@ def test_the_keras_model_answers_as_the_head(classes):
     else:
         expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(model(images, training=False), expected, atol=1e-5)
+
+
+def test_features_that_do_not_fit_in_memory_give_the_same_head(monkeypatch, tmp_path):
+    views, labels = made_up(n=300)
+    groups, rows = np.arange(300).astype(str), np.random.default_rng(2).permutation(300)[:240]
+    stores = []
+    for number, view in enumerate(views):
+        np.save(tmp_path / f"{number}.npy", view)
+        stores.append(np.load(tmp_path / f"{number}.npy", mmap_mode="r"))
+    loaded = []
+    real = head._loaded
+
+    def spy(*arguments, **keywords):
+        found = real(*arguments, **keywords)
+        loaded.append(isinstance(found[0][0], np.memmap))
+        return found
+
+    monkeypatch.setattr(head, "_loaded", spy)
+    answers = []
+    for memory in (2**28, 100):
+        monkeypatch.setattr(head, "_MEMORY", memory)
+        monkeypatch.setattr(head, "_CHUNK", 4096 if memory > 100 else 50)
+        strength, losses = head.cross_validated_strength(stores, labels, groups, rows=rows, seed=1)
+        answers.append((strength, losses, head.solve(stores, labels, rows=rows, strength=strength)))
+        assert set(loaded) == {memory == 100}
+        loaded.clear()
+    (strength, losses, first), (other_strength, other_losses, second) = answers
+    assert strength == other_strength
+    assert losses == pytest.approx(other_losses, rel=1e-4)
+    np.testing.assert_allclose(first.kernel, second.kernel, atol=1e-3)

@@ -123,8 +123,8 @@ def benchmarks_text(results: Mapping[str, Any]) -> str:
     """All results as a Markdown page: the table, what each line compares, and the machine."""
     machine = results.get(MACHINE) or {}
     words = "; ".join(f"{name.replace('_', ' ')} {_word(value)}" for name, value in machine.items())
-    lines = ["# Side by side", "", "Written by `make bench`; every comparison alternates both sides in one run, medians.",
-             "", benchmarks_table(results), *_about(results), f"Machine: {words}.", ""]  # fmt: skip
+    how = "Written by `make bench`; every comparison alternates both sides in one run, and takes medians."
+    lines = ["# Side by side", "", how, "", benchmarks_table(results), *_about(results), f"Machine: {words}.", ""]
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STRENGTHS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)  # of L2, strongest first; each solution starts the next
 _CHUNK = 4096
-_MEMORY = 2**30  # bytes of features up to which a fit holds them in memory
+_MEMORY = 2**28  # bytes of features up to which they are held in memory; beyond, they are read anew in every step
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def moments(views: Sequence[NDArray], rows: NDArray[np.int64]) -> tuple[NDArray[
 
 def _blocks(views: Sequence[NDArray], rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
     """The rows of every view, some thousands at a time, without a copy where they are all the rows there are."""
-    whole = len(rows) == len(views[0]) and np.array_equal(rows, np.arange(len(rows)))
+    whole = _all_rows(views, rows)
     for view in views:
         for start in range(0, len(rows), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -77,12 +77,20 @@ def _blocks(views: Sequence[NDArray], rows: NDArray[np.int64]) -> Iterator[NDArr
 
 
 def _loaded(
-    views: Sequence[NDArray], labels: NDArray[np.int64], rows: NDArray[np.int64]
+    views: Sequence[NDArray], labels: NDArray[np.int64], rows: NDArray[np.int64], *, share: int = 1
 ) -> tuple[Sequence[NDArray], NDArray[np.int64], NDArray[np.int64]]:
-    """Views, labels and rows with only those rows, in memory, where they fit well; else as they are."""
-    if len(rows) * views[0].shape[1] * 4 * len(views) > _MEMORY:
+    """Views, labels and rows with only those rows, in memory, where they fit well; else as they are.
+
+    Of the memory that features may take, `share` such sets get an equal part each.
+    """
+    there = all(type(view) is np.ndarray and view.dtype == np.float32 for view in views)
+    if len(rows) * views[0].shape[1] * 4 * len(views) > _MEMORY // share or (there and _all_rows(views, rows)):
         return views, labels, rows
     return [np.asarray(view[rows], np.float32) for view in views], labels[rows], np.arange(len(rows))
+
+
+def _all_rows(views: Sequence[NDArray], rows: NDArray[np.int64]) -> bool:
+    return len(rows) == len(views[0]) and np.array_equal(rows, np.arange(len(rows)))
 
 
 def solve(
@@ -198,18 +206,19 @@ def cross_validated_strength(
     for fold in range(folds):
         held, fit = rows[side == fold], rows[side != fold]
         if all(len(np.unique(labels[part])) == classes for part in (held, fit)):
-            parts.append((_loaded(views, labels, fit), views[0][held], labels[held]))
+            parts.append((_loaded(views, labels, fit, share=folds), held))
     heads: list[Head | None] = [None] * len(parts)
     losses: dict[float, float] = {}
     for strength in strengths:
         found = []
-        for number, ((fit_views, fit_labels, fit_rows), held_features, held_labels) in enumerate(parts):
+        for number, ((fit_views, fit_labels, fit_rows), held) in enumerate(parts):
             heads[number] = head = solve(
                 fit_views, fit_labels, rows=fit_rows, strength=strength, classes=classes, start=heads[number],
                 tolerance=1e-5,
             )  # fmt: skip
-            loss, _ = _cross_entropy(head.logits(held_features), held_labels)
-            found.append(np.mean([loss[held_labels == value].mean() for value in range(classes)]))
+            logits = np.concatenate([head.logits(block) for block in _blocks(views[:1], held)])
+            loss, _ = _cross_entropy(logits, labels[held])
+            found.append(np.mean([loss[labels[held] == value].mean() for value in range(classes)]))
         losses[strength] = float(np.mean(found)) if found else float("inf")
         if losses[strength] > 1.02 * min(losses.values()):
             break  # weaker ones overfit more, and take longest

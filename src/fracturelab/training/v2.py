@@ -80,8 +80,9 @@ def train_v2(
         patience: Epochs without a better validation loss before fine-tuning stops.
         plateau: Epochs without a better validation loss before the learning rate is lowered.
         augmentation: How far augmented views may be; None for `VIEWS`.
-        store_limit: Most bytes that the activations at the freeze line may take on disk. Beyond that fewer views are
-            kept, and if not even one fits the whole network runs in every epoch.
+        store_limit: Most bytes that the features, and that the activations at the freeze line, may take on disk each.
+            Beyond that fewer views are kept; if not even one view's activations fit, the whole network runs in every
+            epoch of fine-tuning.
         store_dir: Where features are kept; None for `features.default_store_dir()`.
         shared_stores: Compute features and activations of all images at once, so that fits on other splits of the same
             images find them in `store_dir`, even while they run at the same time; whoever made the folder removes it.
@@ -116,9 +117,10 @@ def train_v2(
     stored = (everything, everything) if shared_stores else (train, val)
     own, held_rows = (train, val) if shared_stores else (np.arange(len(train)), np.arange(len(val)))
     rows_stored = len(everything) if shared_stores else len(train) + len(val)
-    kept = _views_that_fit(trunk, rows=rows_stored, views=views, limit=store_limit) if fine_tune_epochs else 0
-
     parts = {FEATURES: _up_to(model, FEATURES)}
+    views = max(1, _views_that_fit(parts[FEATURES], "float32", rows=rows_stored, views=views, limit=store_limit))
+    kept = _views_that_fit(trunk, "float16", rows=rows_stored, views=views, limit=store_limit)
+    kept = kept if fine_tune_epochs else 0
     both = {**parts, line: trunk}
     settings: dict[str, Any] = {
         "seed": seed, "augmentation": how, "folder": store_dir, "progress": progress, "alone": shared_stores,
@@ -205,8 +207,8 @@ def _up_to(model: keras.Model, layer: str) -> keras.Model:
     return keras.Model(model.input, model.get_layer(layer).output, name=layer)
 
 
-def _views_that_fit(trunk: keras.Model, *, rows: int, views: int, limit: int) -> int:
-    size = features.store_bytes(trunk.output.shape[1:], images=rows, views=1, dtype="float16")
+def _views_that_fit(part: keras.Model, dtype: str, *, rows: int, views: int, limit: int) -> int:
+    size = features.store_bytes(part.output.shape[1:], images=rows, views=1, dtype=dtype)
     return min(views, limit // size)
 
 
