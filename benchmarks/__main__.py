@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
 
 from benchmarks.running import entry, quiet_environment
 
@@ -50,8 +53,21 @@ def main(argv: list[str] | None = None) -> int:
     print(records.benchmarks_table({one.name: results[one.name] for one in chosen}))
     for check in failed:
         print(f"does not hold: {check}")
-    print(f"Written to {records.benchmarks_file()} and, as a table, beside it.")
+    _picture(results, records.benchmarks_file().with_name("ratios.png"))
+    print(f"Written to {records.benchmarks_file()}, and beside it as a table and as a picture.")
     return 1 if failed else 0
+
+
+def _picture(results: Mapping[str, Any], path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    from fracturelab import plots, records
+
+    plt.switch_backend("Agg")
+    known = [name for name in records.BENCHMARKS if name in results]
+    figure = plots.ratios(known, [results[name]["ratio"] for name in known]).figure
+    plots.save_figure(figure, path)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def audited_set(n: int, *, rendered: bool = False) -> Path:
     """Many different pictures, and among them planted copies; `planted.json` says which.
 
     One picture in fifty is planted: a copy of an earlier one, mirrored or turned, and resized, made brighter, or saved
-    as a poor JPEG. The others are phantoms of 128 pixels, each rendered anew (`rendered=True`: 40,000 take minutes); or,
+    as a poor JPEG. The others are phantoms of 128 pixels, each rendered anew (`rendered=True`; takes minutes); or,
     sooner, double exposures: two of 300 phantoms (fewer where n is small), each turned by any angle, scaled and shifted
     at random, laid over each other as two limbs on a plate are, with shading of their own. No two such pictures are
     copies, though each phantom comes in hundreds of them, which makes it harder not to take them for copies.
