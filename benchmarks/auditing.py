@@ -98,18 +98,21 @@ def _only_read(paths: list[str]) -> None:
 
 
 def run(*, images: int, further: tuple[int, ...], repetitions: int, rendered: bool) -> Outcome:
-    """Both sides at the largest size, ours at smaller ones as well."""
-    folder = data.audited_set(images, rendered=rendered)
+    """Both sides at one size, ours at others as well."""
+    whole = data.audited_set(max(images, *further), rendered=rendered)
+    folder = data.first_of(whole, images)
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
     for _ in range(repetitions):
         for side, results in found.items():
             results.append(one_side(side, folder, images))
     sizes = {}
     for count in further:
-        sizes[count] = one_side("ours", data.audited_set(count, rendered=rendered), count)
+        if count != images:
+            sizes[count] = one_side("ours", data.first_of(whole, count), count)
     ours, other = found["ours"], found["theirs"]
     middle = sorted(ours, key=lambda one: one["seconds"])[len(ours) // 2]
-    sizes[images] = middle
+    sizes = dict(sorted({**sizes, images: middle}.items()))
+    largest = sizes[max(sizes)]
     pairs = images * (images - 1) / 2 - middle["planted"]
     a_image = {count: 1000 * one["seconds"] / count for count, one in sizes.items()}
     large = [a_image[count] for count in sizes if count >= 4000]
@@ -118,15 +121,17 @@ def run(*, images: int, further: tuple[int, ...], repetitions: int, rendered: bo
         reading_seconds(data.picture_files(folder)),
         checks={
             "every planted copy found": all(one["found"] == one["planted"] for one in [*ours, *sizes.values()]),
-            "no different pictures chained together": all(one["largest_group"] <= 3 for one in ours),
-            "search within 60 s": all(one["search_seconds"] <= 60 for one in ours),
-            "peak memory under 1.5 GB": all(one["peak_mb"] < 1500 for one in ours),
+            "no different pictures chained together": all(one["largest_group"] <= 3 for one in sizes.values()),
+            "search within 60 s": largest["search_seconds"] <= 60,
+            "peak memory under 1.5 GB": largest["peak_mb"] < 1500,
             "cost an image flat from 4,000 on, within 20%": all(
                 later <= 1.2 * first for first, later in pairwise(large)
             ) and (not large or large[-1] <= 1.2 * large[0]),
         },
         details={
             "images": images,
+            "at_most": {"images": max(sizes), "false_pairs": largest["false_pairs"],
+                        "search_seconds": largest["search_seconds"], "peak_mb": largest["peak_mb"]},
             "what": "phantoms, each rendered anew" if rendered else "double exposures of 300 phantoms (see data.py)",
             "planted": middle["planted"],
             "found": {"ours": middle["found"], "theirs": other[0]["found"]},
@@ -143,11 +148,11 @@ def run(*, images: int, further: tuple[int, ...], repetitions: int, rendered: bo
 COMPARISONS = (
     Comparison(
         "audit_40000", "s", False,
-        "The whole audit of a folder (checksums, damage, copies in eight orientations, shortcuts) in as many processes "
-        "as there are cores; theirs: a script that hashes each file in eight orientations and compares all pairs.",
+        "The whole audit of a folder of 40,000 images (of 8,000 in the default size, and ours once of 40,000): "
+        "checksums, damage, copies in eight orientations, shortcuts, in as many processes as there are cores; theirs: a script that hashes each file in eight orientations and compares all pairs.",
         "opening and decoding the files on all cores, and nothing else.",
-        {"tiny": {"images": 200, "further": (), "repetitions": 1, "rendered": False},
-         "default": {"images": 40_000, "further": (4_000,), "repetitions": 3, "rendered": False},
+        {"tiny": {"images": 200, "further": (100,), "repetitions": 1, "rendered": False},
+         "default": {"images": 8_000, "further": (40_000,), "repetitions": 3, "rendered": False},
          "full": {"images": 40_000, "further": (1_000, 4_000, 10_000), "repetitions": 3, "rendered": True}},
         run,
     ),

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,11 +15,13 @@ from scipy.ndimage import affine_transform
 
 from fracturelab import phantoms
 from fracturelab.images import default_cache_dir
+from fracturelab.models.weights import sha256_of
 
 CLASSES = ("fractured", "normal")  # in the order of image_dataset_from_directory, which goes by name
 LABELS = {"normal": 0, "fractured": 1}
 LARGE = (2880, 2304)  # height and width of the largest JPEGs of FracAtlas
 AUDITED_SIDE = 128
+SHIPPED = Path(__file__).resolve().parents[1] / "models" / "fracturelab-small.keras"
 _BASES = 300
 
 
@@ -59,6 +62,34 @@ def training_set(n: int, *, size: int = 320) -> Path:
             _save(phantom.image, part / side / CLASSES[1 - label] / f"{number:05d}.png")
 
     return _made_once(f"training-{n}-{size}", make)
+
+
+def starting_weights(backbone: str, options: dict[str, Any]) -> str:
+    """A file of weights that both sides start from: bundled ones, or those of the shipped model's backbone."""
+    from fracturelab.errors import FracturelabError
+    from fracturelab.models.weights import resolve, save_bundled
+
+    try:
+        return str(resolve(backbone, "bundled", options).path)
+    except FracturelabError:
+        pass
+
+    def make(part: Path) -> None:
+        from fracturelab.models.backbones import build_backbone
+        from fracturelab.models.files import load_model, read_card
+
+        card = read_card(SHIPPED)
+        if (card["backbone"], card["weights"]["options"]) != (backbone, options):
+            raise FracturelabError(f"expected {card['backbone']} with {card['weights']['options']}, as shipped")
+        model = load_model(SHIPPED)
+        size = int(model.input_shape[1])
+        base = build_backbone(backbone, input_size=size, options=options)
+        for layer in base.layers:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+        save_bundled(base, part, name="shipped", backbone=backbone, origin=f"backbone of {SHIPPED.name}",
+                     licence=str(card.get("licence")), input_size=size, scaling="tf", options=options)  # fmt: skip
+
+    return str(_made_once(f"weights-{backbone}-{sha256_of(SHIPPED)[:12]}", make) / "shipped.weights.h5")
 
 
 def large_jpegs(n: int) -> Path:
@@ -111,9 +142,24 @@ def audited_set(n: int, *, rendered: bool = False) -> Path:
     return _made_once(f"audited-{'phantoms' if rendered else 'composed'}-{n}", make)
 
 
+def first_of(place: Path, n: int) -> Path:
+    """The first pictures of an audited set, with the copies among them; files are linked, not made again."""
+
+    def make(part: Path) -> None:
+        for path in map(Path, picture_files(place)):
+            if int(path.stem) < n:
+                target = part / path.parent.name / path.name
+                target.parent.mkdir(exist_ok=True)
+                os.link(path, target)
+        pairs = [pair for pair in planted_pairs(place) if int(Path(pair[1]).stem) < n]
+        (part / "planted.json").write_text(json.dumps(pairs), encoding="utf-8")
+
+    return _made_once(f"{place.name}-first-{n}", make)
+
+
 def planted_pairs(place: Path) -> list[tuple[str, str]]:
     """Names of originals and of their planted copies, without folder."""
-    return [(f"{first}", f"{second}") for first, second in json.loads((place / "planted.json").read_text("utf-8"))]
+    return [(first, second) for first, second in json.loads((place / "planted.json").read_text("utf-8"))]
 
 
 def picture_files(place: Path) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -38,8 +40,10 @@ def make_model(*, folder: str, place: str, size: int, backbone: str, options: di
     )  # fmt: skip
     card = saving.card_of(fit, prepared, name="benchmark", evaluations={})
     saving.save_fit(fit, Path(place), card)
-    calibration = np.asarray(prepared.images[prepared.rows("train")[:200]]) if find_spec("nncf") else None
-    exporting.export_model(place, images=np.asarray(prepared.images), labels=prepared.labels, calibration=calibration)
+    calibration = np.asarray(prepared.images[prepared.rows("train")[:100]]) if find_spec("nncf") else None
+    pixels = np.asarray(prepared.images)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # nncf's progress bars
+        exporting.export_model(place, images=pixels, labels=prepared.labels, calibration=calibration)
 
 
 def cost_of(*, model: str) -> float:
@@ -65,14 +69,14 @@ def answer(*, model: str, runtime: str, images: np.ndarray) -> dict[str, Any]:
 
 
 @cache
-def answers_of_both(*, size: int, backbone: str, alpha: float | None, bundled: bool, batch: int, singles: int,
+def answers_of_both(*, size: int, backbone: str, alpha: float | None, pretrained: bool, batch: int, singles: int,
                     repetitions: int) -> dict[str, Any]:  # fmt: skip
     """Batches and single images on both sides, alternating; two comparisons read what they need."""
     from fracturelab.exporting import read_export
 
-    folder = str(data.training_set(MEASURED + 20))
+    folder = str(data.training_set(MEASURED))
     network = {"size": size, "backbone": backbone, "options": {} if alpha is None else {"alpha": alpha},
-               "weights": "bundled" if bundled else None}  # fmt: skip
+               "weights": "bundled" if pretrained else None}  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work, two_sides() as (ours, other):
         model = str(Path(work) / "benchmark.keras")
         ours(make_model, folder=folder, place=model, **network)
@@ -184,9 +188,9 @@ def _run(command: list[str], *, stderr: bool = False) -> str:
     return done.stderr if stderr else done.stdout
 
 
-_TINY = {"size": 32, "backbone": "MobileNet", "alpha": 0.25, "bundled": False, "batch": 32, "singles": 2,
+_TINY = {"size": 32, "backbone": "MobileNet", "alpha": 0.25, "pretrained": False, "batch": 32, "singles": 2,
          "repetitions": 1}  # fmt: skip
-_DEFAULT = {"size": 224, "backbone": "ResNet50", "alpha": None, "bundled": True, "batch": 64, "singles": 10,
+_DEFAULT = {"size": 224, "backbone": "ResNet50", "alpha": None, "pretrained": True, "batch": 64, "singles": 10,
             "repetitions": 3}  # fmt: skip
 _SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": {**_DEFAULT, "batch": 256, "singles": 30, "repetitions": 5}}
 

@@ -26,7 +26,7 @@ def data(folder: str, size: int, *, shuffle: bool, batch_size: int = 32) -> Any:
     )  # fmt: skip
 
 
-def build(size: int, backbone: str, options: Mapping[str, Any], weights: str | None, scaling: Mapping | None) -> Any:
+def build(size: int, backbone: str, options: Mapping[str, Any], weights: str | None, scaling: Mapping) -> Any:
     """Augmentation, a frozen backbone without its top, and a dense layer; returns the model and the backbone."""
     import keras
     from keras import layers
@@ -44,7 +44,7 @@ def build(size: int, backbone: str, options: Mapping[str, Any], weights: str | N
     x = layers.RandomRotation(10 / 360)(x)
     x = layers.RandomZoom(0.08)(x)
     x = layers.RandomContrast(0.15)(x)
-    x = layers.Rescaling(scaling["scale"], scaling["offset"])(x) if scaling else layers.Rescaling(1 / 127.5, -1)(x)
+    x = layers.Rescaling(scaling["scale"], scaling["offset"])(x)
     x = base(x, training=False)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.2)(x)
@@ -59,7 +59,7 @@ def _fit(model: Any, folder: str, size: int, epochs: int) -> dict[str, Any]:
     ends: list[float] = []
     clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))
     began = time.perf_counter()
-    model.fit(train, validation_data=val, epochs=epochs, verbose=0, callbacks=[clock])
+    model.fit(train, validation_data=val, epochs=epochs, verbose=0, shuffle=False, callbacks=[clock])
     epoch_seconds = np.diff([began, *ends]).tolist()
     answers = model.predict(val, verbose=0)[:, 0]
     labels = np.concatenate([labels[:, 0] for _, labels in val.as_numpy_iterator()])

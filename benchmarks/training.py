@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,28 +44,34 @@ def costs(*, size: int, backbone: str, options: dict) -> dict[str, float]:
     from fracturelab.models.transfer import build_transfer_model, freeze_line, split_at
     from fracturelab.training.features import store_bytes
 
-    model = build_transfer_model(backbone, weights="none", input_size=size, backbone_options=options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that its weights are random, which does not matter here
+        model = build_transfer_model(backbone, weights="none", input_size=size, backbone_options=options)
     trunk, top = split_at(model, freeze_line(model))
     halves = store_bytes(trunk.output.shape[1:], images=1, views=1, dtype="float16")
     return {"whole": machine.flops(model), "top": machine.flops(top), "stored_bytes": float(halves)}
 
 
+def scaling_of(*, backbone: str, options: dict, weights: str | None) -> dict[str, list[float]]:
+    """How grey levels are scaled for a file of weights."""
+    from fracturelab.models.backbones import check_scaling
+    from fracturelab.models.weights import resolve
+
+    return check_scaling(resolve(backbone, weights, options).scaling, backbone)
+
+
 @cache
 def both_stages(*, images: int, size: int, views: int, head_epochs: int, epochs: int, repetitions: int, backbone: str,
-                alpha: float | None, bundled: bool) -> dict[str, Any]:  # fmt: skip
+                alpha: float | None, pretrained: bool) -> dict[str, Any]:  # fmt: skip
     """Run both stages on both sides, alternating; the two comparisons read what they need."""
     options = {} if alpha is None else {"alpha": alpha}
-    weights = scaling = None
-    if bundled:
-        from fracturelab.models.weights import resolve
-
-        info = resolve(backbone, "bundled", options)
-        weights, scaling = info.path, info.scaling
     folder = str(data.training_set(images))
     shared = {"folder": folder, "size": size}
-    network = {"backbone": backbone, "options": options, "weights": weights}
     found: dict[str, list[Any]] = {"head": [], "whole": [], "their_head": [], "their_further": []}
     with two_sides() as (ours, other):
+        weights = ours(data.starting_weights, backbone=backbone, options=options) if pretrained else None
+        scaling = ours(scaling_of, backbone=backbone, options=options, weights=weights)
+        network = {"backbone": backbone, "options": options, "weights": weights}
         cost = ours(costs, size=size, backbone=backbone, options=options)
         for seed in range(repetitions):
             head = ours(train, **shared, **network, views=views, epochs=0, seed=seed)
@@ -140,10 +147,10 @@ def _mean(values: Any) -> float:
 
 
 _TINY = {"images": 40, "size": 64, "views": 2, "head_epochs": 4, "epochs": 2, "repetitions": 1, "backbone": "MobileNet",
-         "alpha": 0.25, "bundled": False}  # fmt: skip
-_DEFAULT = {"images": 210, "size": 96, "views": 3, "head_epochs": 20, "epochs": 10, "repetitions": 3,
-            "backbone": "ResNet50", "alpha": None, "bundled": True}  # fmt: skip
-_SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": {**_DEFAULT, "images": 420, "size": 224}}
+         "alpha": 0.25, "pretrained": False}  # fmt: skip
+_DEFAULT = {"images": 400, "size": 224, "views": 3, "head_epochs": 20, "epochs": 10, "repetitions": 3,
+            "backbone": "MobileNet", "alpha": 0.75, "pretrained": True}  # fmt: skip
+_SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": {**_DEFAULT, "backbone": "ResNet50", "alpha": None}}
 
 COMPARISONS = (
     Comparison(
