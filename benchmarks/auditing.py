@@ -149,7 +149,8 @@ COMPARISONS = (
     Comparison(
         "audit_40000", "s", False,
         "The whole audit of a folder of 40,000 images (of 8,000 in the default size, and ours once of 40,000): "
-        "checksums, damage, copies in eight orientations, shortcuts, in as many processes as there are cores; theirs: a script that hashes each file in eight orientations and compares all pairs.",
+        "checksums, damage, copies in eight orientations, shortcuts, in as many processes as there are cores; theirs: "
+        "a script that hashes each file in eight orientations and compares all pairs.",
         "opening and decoding the files on all cores, and nothing else.",
         {"tiny": {"images": 200, "further": (100,), "repetitions": 1, "rendered": False},
          "default": {"images": 8_000, "further": (40_000,), "repetitions": 3, "rendered": False},
