@@ -144,6 +144,8 @@ def audited_set(n: int, *, rendered: bool = False) -> Path:
 
 def first_of(place: Path, n: int) -> Path:
     """The first pictures of an audited set, with the copies among them; files are linked, not made again."""
+    if place.name.endswith(f"-{n}"):
+        return place
 
     def make(part: Path) -> None:
         for path in map(Path, picture_files(place)):
