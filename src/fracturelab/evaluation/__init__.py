@@ -16,6 +16,7 @@ from fracturelab.evaluation.intervals import Interval, auc_score_interval, wilso
 from fracturelab.evaluation.metrics import METRICS, Evaluation, binary_metrics, evaluate
 from fracturelab.evaluation.multiclass import MulticlassEvaluation, multiclass_metrics
 from fracturelab.evaluation.paired import Comparison, McNemar, compare, mcnemar
+from fracturelab.evaluation.seeds import SeedsComparison, compare_seeds
 from fracturelab.evaluation.sentences import conclusion, verdict
 from fracturelab.evaluation.studies import Spread, study_scores, summary_over_seeds
 from fracturelab.evaluation.thresholds import choose_threshold
@@ -29,6 +30,7 @@ __all__ = [
     "Interval",
     "McNemar",
     "MulticlassEvaluation",
+    "SeedsComparison",
     "Spread",
     "auc_score_interval",
     "binary_metrics",
@@ -36,6 +38,7 @@ __all__ = [
     "check_predictions",
     "choose_threshold",
     "compare",
+    "compare_seeds",
     "conclusion",
     "evaluate",
     "expected_calibration_error",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fracturelab.errors import FracturelabError
@@ -17,27 +18,35 @@ NORM_MOMENTUM = 0.9
 behind the weights for hundreds of steps, and validation sees a network that training never had."""
 
 
-def build_cnn(*, input_size: int = 128, classes: int = 2, dropout: float = 0.4) -> keras.Model:
-    """Build four blocks of convolution, batch norm, ReLU and pooling, then global pooling and a dense layer.
+def build_cnn(
+    *, input_size: int = 128, classes: int = 2, dropout: float = 0.4, filters: Sequence[int] = FILTERS
+) -> keras.Model:
+    """Build blocks of convolution, batch norm, ReLU and pooling, then global pooling and a dense layer.
 
     Args:
         input_size: Side of the square input in pixels, at least 32.
         classes: 2 for one output P(fractured), more for one probability a class.
         dropout: Share of the dense layer's outputs that training leaves out.
+        filters: Of each block; a block halves the sides, so there may be five at 32 pixels.
 
     Returns:
         An uncompiled, flat `keras.Model` from float32 (n, input_size, input_size, 1), grey levels 0..255, to
         "p_fracture" (n, 1), or to "p_class" (n, classes).
+
+    Raises:
+        FracturelabError: A size or filters that cannot be built.
     """
     import keras
     from keras import layers
 
     if isinstance(input_size, bool) or not isinstance(input_size, int) or not 32 <= input_size <= 2048:
         raise FracturelabError(f"expected input_size from 32 to 2048 pixels. Received: {input_size!r}")
+    if not filters or 2 ** len(filters) > input_size or any(not isinstance(n, int) or n < 1 for n in filters):
+        raise FracturelabError(f"expected filters of blocks that each halve {input_size} pixels. Received: {filters!r}")
     inputs = keras.Input((input_size, input_size, 1), name=INPUT_NAME)
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(inputs)
-    for number, filters in enumerate(FILTERS, start=1):
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"block{number}_conv")(x)
+    for number, count in enumerate(filters, start=1):
+        x = layers.Conv2D(count, 3, padding="same", use_bias=False, name=f"block{number}_conv")(x)
         x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"block{number}_norm")(x)
         x = layers.Activation("relu", name=f"block{number}_relu")(x)
         x = layers.MaxPooling2D(name=f"block{number}_pool")(x)

@@ -171,7 +171,7 @@ def run_epochs(
     while state["next"] < epochs and not state["stopped"]:
         epoch = state["next"]
         rate = float(model.optimizer.learning_rate)
-        _reseed(model, seed=seed, epoch=epoch)
+        reseed_dropout(model, seed=seed, epoch=epoch)
         logs = model.fit(epoch_data(epoch), epochs=1, verbose=0, shuffle=False, class_weight=class_weight)
         loss = float(logs.history["loss"][-1])
         val_loss, val_auc = validate()
@@ -206,8 +206,14 @@ def run_epochs(
     return state["history"]
 
 
-def _reseed(model: keras.Model, *, seed: int, epoch: int) -> None:
-    """Set the random state of every dropout layer from (seed, epoch), so that a resumed run draws the same."""
+def reseed_dropout(model: keras.Model, *, seed: int, epoch: int) -> None:
+    """Set the random state of every dropout layer from (seed, epoch), so that a resumed run draws the same.
+
+    Args:
+        model: A flat model; layers inside of nested models are left alone.
+        seed: Seed of the run.
+        epoch: Number of the epoch, from 0.
+    """
     for number, layer in enumerate(model.layers):
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:

@@ -1,0 +1,116 @@
+"""Two recipes, each fitted with the same seeds, on the same images: is one better on average over its seeds?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fracturelab.errors import FracturelabError
+from fracturelab.evaluation.checks import binary_labels, finite_probabilities, group_codes
+from fracturelab.evaluation.intervals import UNDEFINED, Interval
+from fracturelab.evaluation.resampling import Array, RankedScores, bootstrap, percentile_interval
+
+
+@dataclass(frozen=True)
+class SeedsComparison:
+    """Recipes a and b, fitted with the same seeds.
+
+    Attributes:
+        n: Images.
+        n_groups: Independent groups among them.
+        aucs_a: ROC AUC of a, one a seed.
+        aucs_b: ROC AUC of b, one a seed.
+        mean_a: Mean of a over seeds, with its interval over images.
+        mean_b: The same of b.
+        difference: Mean over seeds of AUC of b minus AUC of a, with its paired interval over images. It is true of
+            these seeds; how much seeds differ is in `differences`.
+    """
+
+    n: int
+    n_groups: int
+    aucs_a: tuple[float, ...]
+    aucs_b: tuple[float, ...]
+    mean_a: Interval
+    mean_b: Interval
+    difference: Interval
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """AUC of b minus AUC of a, seed by seed."""
+        return tuple(b - a for a, b in zip(self.aucs_a, self.aucs_b, strict=True))
+
+    def to_dict(self) -> dict[str, object]:
+        """All of it as plain numbers, ready for JSON."""
+        return {
+            "n": self.n,
+            "n_groups": self.n_groups,
+            "aucs_a": list(self.aucs_a),
+            "aucs_b": list(self.aucs_b),
+            "mean_a": self.mean_a.to_dict(),
+            "mean_b": self.mean_b.to_dict(),
+            "difference": self.difference.to_dict(),
+        }
+
+
+def compare_seeds(
+    labels: ArrayLike,
+    a: Sequence[ArrayLike],
+    b: Sequence[ArrayLike],
+    *,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+    n_bootstrap: int = 2000,
+) -> SeedsComparison:
+    """Compare two recipes over seeds on the same images.
+
+    Images are resampled in whole groups, and in each resample every fit of both recipes is scored: the interval holds
+    what other images could have shown of these fits.
+
+    Args:
+        labels: (n,) 0 normal, 1 fractured.
+        a: (n,) P(fractured) of the first recipe, one for each seed.
+        b: (n,) P(fractured) of the second recipe, for the same seeds in the same order.
+        groups: (n,) patient or near-copy group; None or NA is a group of its own.
+        seed: Of the bootstrap.
+        n_bootstrap: Resamples of whole groups.
+
+    Returns:
+        The comparison; with one class only, everything in it is undefined.
+
+    Raises:
+        FracturelabError: No seeds, or not the same number for both; else as in `compare`.
+    """
+    if not len(a) == len(b) or not len(a):
+        raise FracturelabError(f"expected as many fits of one recipe as of the other. Received: {len(a)} and {len(b)}")
+    truth = binary_labels(labels)
+    first, second = ([finite_probabilities(one, n=len(truth)) for one in fits] for fits in (a, b))
+    codes = group_codes(groups, n=len(truth))
+    n_groups = int(codes.max()) + 1
+    if truth.min() == truth.max():
+        return SeedsComparison(len(truth), n_groups, (), (), UNDEFINED, UNDEFINED, UNDEFINED)
+    ranked = [RankedScores(truth, scores) for scores in (*first, *second)]
+    k = len(first)
+
+    def areas(counts: Array) -> Array:
+        return np.stack([one(counts)[:, 0] for one in ranked], axis=1)
+
+    values = areas(np.ones((1, len(truth))))[0]
+    drawn = bootstrap(areas, codes, n_resamples=n_bootstrap, seed=seed)
+
+    def interval(of: Array, resampled: Array) -> Interval:
+        return percentile_interval(float(of), resampled)
+
+    mean_a, mean_b = values[:k].mean(), values[k:].mean()
+    drawn_a, drawn_b = drawn[:, :k].mean(axis=1), drawn[:, k:].mean(axis=1)
+    return SeedsComparison(
+        n=len(truth),
+        n_groups=n_groups,
+        aucs_a=tuple(float(v) for v in values[:k]),
+        aucs_b=tuple(float(v) for v in values[k:]),
+        mean_a=interval(mean_a, drawn_a),
+        mean_b=interval(mean_b, drawn_b),
+        difference=interval(mean_b - mean_a, drawn_b - drawn_a),
+    )
