@@ -19,6 +19,7 @@ EXTRAS = {
     "requirements-dask.txt": (("dask",), "What `--dask` and the workers of a cluster need as well."),
     "requirements-explain.txt": (("explain",), "What LIME and SHAP maps need as well."),
     "requirements-slides.txt": (("slides",), "What `make presentation` adds to requirements.txt."),
+    "requirements-tune.txt": (("tune",), "What the search of notebook 09 needs as well."),
     "requirements-torch.txt": (("torch",), "What the PyTorch model of notebook 05 needs as well."),
     "requirements-lab.txt": (("lab",), "What `make lab` adds to requirements.txt."),
     "requirements-optional.txt": (

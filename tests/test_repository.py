@@ -112,7 +112,7 @@ def test_every_dependency_has_a_range_a_reason_and_an_exact_pin():
     extras = project["optional-dependencies"]
     files = ["requirements.txt", "requirements-dev.txt", "requirements-lab.txt", "requirements-optional.txt",
              "requirements-app.txt", "requirements-explain.txt", "requirements-slides.txt",
-             "requirements-torch.txt", "requirements-dask.txt"]  # fmt: skip
+             "requirements-torch.txt", "requirements-dask.txt", "requirements-tune.txt"]  # fmt: skip
     pinned = {name: {**pins("requirements.txt"), **pins(name)} for name in files}
     wanted = {
         "requirements.txt": project["dependencies"] + extras["cpu"] + extras["fast"],
@@ -123,6 +123,7 @@ def test_every_dependency_has_a_range_a_reason_and_an_exact_pin():
         "requirements-slides.txt": extras["slides"],
         "requirements-torch.txt": extras["torch"],
         "requirements-dask.txt": extras["dask"],
+        "requirements-tune.txt": extras["tune"],
         "requirements-optional.txt": extras["kaggle"] + extras["dicom"] + extras["export"],
     }
     for file, dependencies in wanted.items():

@@ -97,6 +97,8 @@ def _remedy(package: str) -> str:
         return "pip install -r requirements-optional.txt"
     if package.split(".")[0] == "pptx":
         return "pip install -r requirements-slides.txt"
+    if package.split(".")[0] == "optuna":
+        return "pip install -r requirements-tune.txt"
     if package.split(".")[0] == "torch":
         return "pip install -r requirements-torch.txt"
     if package.split(".")[0] in ("dask", "distributed"):

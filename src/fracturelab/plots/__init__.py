@@ -26,6 +26,7 @@ from fracturelab.plots.scores import (
 from fracturelab.plots.style import FRACTURED, NORMAL, WIDTH, save_figure, style
 from fracturelab.plots.thresholds import threshold_choice
 from fracturelab.plots.training import learning_curve, training_curves
+from fracturelab.plots.tuning import tuning_history, tuning_slices
 
 __all__ = [
     "FRACTURED",
@@ -59,4 +60,6 @@ __all__ = [
     "style",
     "threshold_choice",
     "training_curves",
+    "tuning_history",
+    "tuning_slices",
 ]

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.files import write_json
+from fracturelab.models.transfer import FEATURES, split_at
 from fracturelab.pipeline import Augmentation, epoch_order
 from fracturelab.training import features
 from fracturelab.training.fitting import (
@@ -130,11 +131,15 @@ def prepare_lessons(
     train, val = prepared.rows("train"), prepared.rows("val")
     check_parts(prepared.labels, train, val, 2)
     how = augmentation or VIEWS
-    said = features.compute(
-        {"answer": teacher}, theirs, rows=train, views=views, seed=seed, augmentation=how, folder=store_dir,
+    # A transfer model's features may be there already, from its own training: then only its head is asked.
+    cut = FEATURES if any(layer.name == FEATURES for layer in teacher.layers) else None
+    trunk, head = split_at(teacher, cut) if cut else (teacher, None)
+    stores = features.compute(
+        {cut or "answer": trunk}, theirs, rows=train, views=views, seed=seed, augmentation=how, folder=store_dir,
         progress=progress,
-    )["answer"]  # fmt: skip
-    answers = np.clip(np.stack([np.asarray(one)[:, 0] for one in said]).astype(np.float64), 1e-12, 1 - 1e-12)
+    )[cut or "answer"]  # fmt: skip
+    said = [predict(head, one) if head is not None else np.asarray(one)[:, 0] for one in stores]
+    answers = np.clip(np.stack(said).astype(np.float64), 1e-12, 1 - 1e-12)
     logits = np.clip(np.log(answers) - np.log1p(-answers), -LARGEST_LOGIT, LARGEST_LOGIT).astype(np.float32)
     shown = [
         np.rint(features.view_of(prepared.images[train], view=view, rows=train, seed=seed, augmentation=how))

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fracturelab.errors import FracturelabError
 from fracturelab.models.files import write_json
 from fracturelab.training.distillation import ARCHITECTURES, Lessons, fit_student, load_lessons, save_lessons
-from fracturelab.training.tuning import open_study, tune
+from fracturelab.training.tuning import finished, open_study, tune
 
 if TYPE_CHECKING:
     import optuna
@@ -102,45 +106,44 @@ def objective_of(
 
 
 def begin(
-    folder: str | Path, lessons: Lessons, *, architecture: str = "cnn", epochs: int = 8, batch_size: int = 32,
-    seed: int = 0,
+    parent: str | Path, lessons: Lessons, *, architecture: str = "cnn", epochs: int = 8, batch_size: int = 32,
+    seed: int = 0, anew: int | None = None,
 ) -> Path:  # fmt: skip
-    """Make the folder of a study, or find it again as it is.
+    """Make the folder of a study, or find it again as it is: the same lessons and settings have the same folder.
 
     Args:
-        folder: Where to. One that holds a study of other settings or images is refused.
+        parent: Where studies are kept.
         lessons: What students learn from.
         architecture: One of `distillation.ARCHITECTURES`.
         epochs: Of each trial.
         batch_size: Images a batch.
         seed: Of the draws and of every student.
+        anew: A study that has so many finished trials already is removed and begun again; None keeps any.
 
     Returns:
         The folder.
 
     Raises:
-        FracturelabError: As said, or it cannot be written.
+        FracturelabError: There is no such architecture, or the folder cannot be written.
     """
-    import hashlib
-
-    folder = Path(folder)
     if architecture not in ARCHITECTURES:
-        raise FracturelabError(
-            f"expected architecture to be one of {', '.join(ARCHITECTURES)}. Received: {architecture!r}"
-        )
+        known = ", ".join(ARCHITECTURES)
+        raise FracturelabError(f"expected architecture to be one of {known}. Received: {architecture!r}")
     digest = hashlib.sha256()
     for array in (lessons.views, lessons.logits, lessons.labels, lessons.val_images, lessons.val_labels):
-        digest.update(repr((array.shape, str(array.dtype))).encode() + array.tobytes())
+        digest.update(repr((array.shape, str(array.dtype))).encode() + np.ascontiguousarray(array).tobytes())
     job = {
         "architecture": architecture, "epochs": epochs, "batch_size": batch_size, "seed": seed,
         "lessons": digest.hexdigest(),
     }  # fmt: skip
+    key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
+    folder = Path(parent) / f"{architecture}-{key[:10]}"
     if (folder / JOB).is_file():
-        if _job(folder) != job:
-            raise FracturelabError(f"{folder}: holds a study of other images or settings; choose another folder")
-        return folder
+        if anew is None or finished(open_study(folder / STORAGE)) < anew:
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
     save_lessons(lessons, folder)
-    write_json(folder / JOB, job)
+    write_json(folder / JOB, job)  # last: where it is, the folder is whole
     return folder
 
 

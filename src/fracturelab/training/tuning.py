@@ -134,6 +134,11 @@ def tune(
                 said(f"trial {done.number}: {'pruned' if done.state == states.PRUNED else f'{done.value:.4f}'}")
 
 
+def finished(study: optuna.Study) -> int:
+    """How many trials of a study have finished or were pruned."""
+    return sum(one.state.name in ("COMPLETE", "PRUNED") for one in study.get_trials(deepcopy=False))
+
+
 def history(study: optuna.Study) -> pd.DataFrame:
     """What was tried, a row a trial.
 

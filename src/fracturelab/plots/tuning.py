@@ -1,0 +1,100 @@
+"""Pictures of a search over hyperparameters: what was tried in which order, and what each hyperparameter did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from fracturelab.plots.style import FRACTURED, GREY, NORMAL, WIDTH, own_axes, panels, style, styled
+
+_STATES = {"complete": ("o", NORMAL), "pruned": ("x", GREY), "failed": ("|", FRACTURED)}
+
+
+@styled
+def tuning_history(
+    values: ArrayLike,
+    states: Sequence[str],
+    *,
+    lower_is_better: bool = True,
+    reference: float | None = None,
+    ylabel: str = "validation loss",
+    ax: Axes | None = None,
+) -> Axes:
+    """The value of each trial, and the best one so far as a line.
+
+    Args:
+        values: Of each trial in order; of a pruned one the last that it reached, nan where there is none.
+        states: "complete", "pruned" or "failed", one a trial; others are left out.
+        lower_is_better: Which way the best goes.
+        reference: Where to draw a dashed line, such as the value before tuning.
+        ylabel: What the values are.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        The Axes; trials that have no value stand at the lower edge.
+    """
+    found = np.asarray(values, float)
+    if len(found) != len(states):
+        raise ValueError(f"expected a state for each of {len(found)} trials. Received: {len(states)}")
+    ax = own_axes(ax, width=7.5, height=3.4)
+    numbers = np.arange(len(found))
+    kinds = np.asarray(states, str)
+    for state, (marker, colour) in _STATES.items():
+        of = (kinds == state) & np.isfinite(found)
+        if of.any():
+            ax.plot(numbers[of], found[of], marker, color=colour, markersize=6, label=state)
+        lost = (kinds == state) & ~np.isfinite(found)
+        if lost.any():
+            ax.plot(numbers[lost], np.zeros(lost.sum()), marker, color=colour, markersize=6, clip_on=False,
+                    transform=ax.get_xaxis_transform(), label=f"{state}, without a value")  # fmt: skip
+    done = np.flatnonzero((kinds == "complete") & np.isfinite(found))
+    if len(done):
+        best = (np.minimum if lower_is_better else np.maximum).accumulate(found[done])
+        ends = np.append(done, max(len(found) - 1, done[-1]))
+        ax.step(ends, np.append(best, best[-1]), where="post", color="black", linewidth=1.2, label="best so far")
+    if reference is not None:
+        ax.axhline(reference, color=GREY, linewidth=1, linestyle="--")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set(xlabel="trial", ylabel=ylabel)
+    if len(found):
+        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    return ax
+
+
+def tuning_slices(
+    tried: Mapping[str, Sequence[float]],
+    values: ArrayLike,
+    *,
+    logarithmic: Sequence[str] = (),
+    ylabel: str = "validation loss",
+    columns: int = 3,
+) -> Figure:
+    """The values of finished trials against each hyperparameter, a panel each; later trials are darker.
+
+    Args:
+        tried: Hyperparameter to what each trial used of it.
+        values: Of the same trials, in order.
+        logarithmic: Names of those on a logarithmic scale.
+        ylabel: What the values are.
+        columns: Panels in a row.
+
+    Returns:
+        The figure.
+    """
+    found = np.asarray(values, float)
+    if not tried or any(len(used) != len(found) for used in tried.values()):
+        raise ValueError(f"expected hyperparameters of {len(found)} trials. Received: {list(tried)}")
+    with style():
+        across = max(1, min(columns, len(tried)))
+        figure, axes = panels(len(tried), columns=columns, panel=(WIDTH / across, 2.4))
+        shades = np.linspace(0.3, 1.0, max(len(found), 1))[: len(found)]
+        for i, (ax, (name, used)) in enumerate(zip(axes, tried.items(), strict=True)):
+            ax.scatter(np.asarray(used, float), found, s=30, color=NORMAL, alpha=shades)
+            if name in logarithmic:
+                ax.set_xscale("log")
+            ax.set(xlabel=name.replace("_", " "), ylabel=ylabel if i % across == 0 else "")
+    return figure
