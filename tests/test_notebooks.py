@@ -165,16 +165,20 @@ def types(tmp_path_factory) -> Path:
     return folder
 
 
+def hide(package: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let kernels that start from here on find no such package; a notebook must not try to import it."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import importlib.util as util\nfind = util.find_spec\n"
+        f"util.find_spec = lambda name, package=None: None if name == {package!r} else find(name, package)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path]))
+
+
 @pytest.mark.parametrize("torch", ["as it is", "missing"])
 def test_05_trains_three_models_on_fracture_types(tmp_path, types, torch, monkeypatch):
     if torch == "missing":
-        (tmp_path / "hidden").mkdir()
-        # Python finds this first; the notebook must not try to import it.
-        (tmp_path / "hidden" / "sitecustomize.py").write_text(
-            "import importlib.util as util\nfind = util.find_spec\n"
-            "util.find_spec = lambda name, package=None: None if name == 'torch' else find(name, package)\n"
-        )
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "hidden"), *sys.path]))
+        hide("torch", tmp_path / "hidden", monkeypatch)
     failure, said, reports = run(
         "05", tmp_path, DATA=str(types), SIZE=32, EPOCHS=1, BACKBONE="MobileNet", BACKBONE_OPTIONS={"alpha": 0.25},
         WEIGHTS="none", FINE_TUNE_EPOCHS=0,
@@ -251,3 +255,67 @@ def test_08_trains_explains_scores_and_records(tmp_path, xrays):
     figures = {path.name for path in (reports / "figures").glob("08-*.png")}
     assert {"08-pointing.png", "08-one-thing.png", "08-randomisation.png", "08-your-x-rays.png"} <= figures
     assert {"08-right.png", "08-wrong.png"} & figures
+
+
+def test_06_compares_backbones_of_two_kinds_and_averages_them(tmp_path, xrays, two_views):
+    failure, said, reports = run(
+        "06", tmp_path, DATA=str(xrays), MORE_DATA=[str(two_views)], BACKBONES=["MobileNet", "ResNet50"],
+        BACKBONE_OPTIONS={"MobileNet": {"alpha": 0.25}}, SIZE=32, WHOLE_SIZE=32, EPOCHS={"MobileNet": 2}, N_VIEWS=1,
+        SHOWN=4,
+    )  # fmt: skip
+    assert failure is None
+    assert "of 2 data sets; 0 groups of copies reach across them" in said
+    assert "**MobileNet** had no pretrained weights here" in said
+    assert "ResNet50 starts from resnet50 weights" in said
+    records = {path.stem: read_record(path) for path in (reports / "results").iterdir()}
+    assert set(records) == {"06-mobilenet", "06-resnet50", "06-ensemble"}
+    assert records["06-mobilenet"]["weights"]["kind"] == "none"
+    assert records["06-mobilenet"]["results"]["model"] == "backbones: MobileNet (whole)"
+    assert records["06-resnet50"]["results"]["model"] == "backbones: ResNet50"
+    ensemble = records["06-ensemble"]["results"]
+    assert ensemble["parameters"] == sum(
+        records[f"06-{name}"]["results"]["parameters"] for name in ("mobilenet", "resnet50")
+    )
+    alone = records[f"06-{ensemble['best_member'].lower()}"]["results"]["evaluations"]["test"]["metrics"]["roc_auc"][
+        "value"
+    ]
+    tested = ensemble["evaluations"]["test"]["metrics"]["roc_auc"]["value"]
+    assert ensemble["against_best_member"]["difference"]["value"] == pytest.approx(tested - alone)
+    assert records["06-ensemble"]["data"]["source"] == f"{xrays.name}, {two_views.name}"
+    assert (tmp_path / "models" / "local" / "06-best-member.keras").is_file()
+    figures = {path.name for path in (reports / "figures").glob("06-*.png")}
+    assert {"06-sources.png", "06-training.png", "06-alike.png", "06-combinations.png", "06-cost.png"} <= figures
+
+
+@pytest.mark.parametrize("optuna", ["as it is", "missing"])
+def test_09_teaches_students_and_tunes_one(tmp_path, xrays, optuna, monkeypatch):
+    if optuna == "missing":
+        hide("optuna", tmp_path / "hidden", monkeypatch)
+    failure, said, reports = run(
+        "09", tmp_path, DATA=str(xrays), SIZE=32, BACKBONE="MobileNet", BACKBONE_OPTIONS={"alpha": 0.25},
+        WEIGHTS="none", TEACHER_SIZE=48, N_VIEWS=2, EPOCHS=1, SEEDS=1, TRIALS=2, TRIAL_EPOCHS=1, SHOWN=4,
+    )  # fmt: skip
+    assert failure is None
+    with_optuna = optuna != "missing" and importlib.util.find_spec("optuna") is not None
+    records = {path.stem: read_record(path) for path in (reports / "results").iterdir()}
+    kinds = {"cnn-alone", "cnn-taught", "hybrid-alone", "hybrid-taught", "teacher", "distillation"}
+    assert set(records) == {f"09-{kind}" for kind in kinds | ({"cnn-tuned"} if with_optuna else set())}
+    assert records["09-cnn-taught"]["settings"]["teacher"] == {"model": "MobileNet", "weights": "none"}
+    assert records["09-cnn-alone"]["settings"]["teacher"] is None
+    assert records["09-cnn-alone"]["results"]["ms_per_image"] > 0
+    study = records["09-distillation"]["results"]
+    one = study["differences"]["cnn: taught minus alone"]
+    tested = {
+        way: records[f"09-cnn-{way}"]["results"]["evaluations"]["test"]["metrics"]["roc_auc"]["value"]
+        for way in ("alone", "taught")
+    }
+    assert one["difference"]["value"] == pytest.approx(tested["taught"] - tested["alone"])
+    assert f"AUC {one['difference']['value']:+.3f}" in said
+    figures = {path.name for path in (reports / "figures").glob("09-*.png")}
+    assert {"09-views.png", "09-training.png", "09-scores.png", "09-differences.png", "09-cost.png"} <= figures
+    if with_optuna:
+        assert len(study["trials"]) == 2
+        assert "1 trials were finished before; all of them are still there, unchanged: True" in said
+        assert "09-history.png" in figures
+    else:
+        assert said.count("pip install -r requirements-tune.txt") == 2 and study["trials"] is None

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fracturelab.datasets.archives import extract_archive
+from fracturelab.datasets.combining import combine
 from fracturelab.datasets.kaggle import PUBLISHED, fetch
 from fracturelab.datasets.layouts import LAYOUTS, read_dataset
 from fracturelab.datasets.table import COLUMNS, file_hashes, fingerprint, make_table
@@ -16,6 +17,7 @@ __all__ = [
     "COLUMNS",
     "LAYOUTS",
     "PUBLISHED",
+    "combine",
     "extract_archive",
     "fetch",
     "file_hashes",

@@ -12,6 +12,7 @@ from fracturelab.evaluation.curves import (
     precision_recall_curve,
     roc_curve,
 )
+from fracturelab.evaluation.ensembles import average, best_member
 from fracturelab.evaluation.intervals import Interval, auc_score_interval, wilson
 from fracturelab.evaluation.metrics import METRICS, Evaluation, binary_metrics, evaluate
 from fracturelab.evaluation.multiclass import MulticlassEvaluation, multiclass_metrics
@@ -33,6 +34,8 @@ __all__ = [
     "SeedsComparison",
     "Spread",
     "auc_score_interval",
+    "average",
+    "best_member",
     "binary_metrics",
     "calibration_curve",
     "check_predictions",

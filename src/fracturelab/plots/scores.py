@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -126,6 +126,7 @@ def score_against_cost(
     *,
     xlabel: str = "parameters (millions)",
     ylabel: str = "ROC AUC",
+    hollow: Collection[str] = (),
     ax: Axes | None = None,
 ) -> Axes:
     """A score against size or time, on a logarithmic scale, with whiskers and names.
@@ -136,6 +137,7 @@ def score_against_cost(
         scores: (value, low, high) of each.
         xlabel: What the costs are.
         ylabel: What the scores are.
+        hollow: Names of models that must not be compared with the others as if they were alike; drawn hollow.
         ax: Where to draw; a new figure if None.
 
     Returns:
@@ -152,6 +154,7 @@ def score_against_cost(
             yerr=[[max(value - low, 0)], [max(high - value, 0)]],
             fmt=marker,
             color=colour,
+            markerfacecolor="white" if name in hollow else colour,
             markersize=7,
             linewidth=1.2,
             capsize=3,

@@ -1,0 +1,57 @@
+"""Several models asked as one: the mean of their probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fracturelab.errors import FracturelabError
+from fracturelab.evaluation.checks import binary_labels, finite_probabilities
+from fracturelab.evaluation.resampling import RankedScores
+
+
+def average(probabilities: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
+    """Average the members' probabilities of the same images.
+
+    Members that err together gain nothing from it; members that err apart gain most. A member that is always sure
+    outweighs one that never is, right or wrong.
+
+    Args:
+        probabilities: Name of each member to its (n,) P(fractured).
+
+    Returns:
+        (n,) P(fractured) of the ensemble.
+
+    Raises:
+        FracturelabError: Fewer than two members, other numbers of images, or no probabilities.
+    """
+    if len(probabilities) < 2:
+        raise FracturelabError(f"expected an ensemble of at least two members. Received: {list(probabilities)}")
+    n = len(np.asarray(next(iter(probabilities.values()))).ravel())
+    return np.mean([finite_probabilities(values, n=n) for values in probabilities.values()], axis=0)
+
+
+def best_member(labels: ArrayLike, probabilities: Mapping[str, ArrayLike]) -> str:
+    """Name the member with the highest ROC AUC, on the images that may choose: those of validation.
+
+    Args:
+        labels: (n,) 0 normal, 1 fractured, both of them there.
+        probabilities: Name of each member to its (n,) P(fractured).
+
+    Returns:
+        The name; the first of several that are equal.
+
+    Raises:
+        FracturelabError: No member, one class only, or no probabilities.
+    """
+    truth = binary_labels(labels)
+    if not probabilities or truth.min() == truth.max():
+        raise FracturelabError("expected members, and images of both classes to choose by")
+    every = np.ones((1, len(truth)))
+    aucs = {
+        name: float(RankedScores(truth, finite_probabilities(values, n=len(truth)))(every)[0, 0])
+        for name, values in probabilities.items()
+    }
+    return max(aucs, key=lambda name: aucs[name])
