@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fracturelab.datasets.table import COLUMNS, make_table
 from fracturelab.errors import FracturelabError
@@ -32,7 +32,8 @@ def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     if not tables or not all(tables):
         raise FracturelabError(f"expected data sets with a name each. Received: {list(tables)}")
-    rows, seen = [], {}
+    rows: list[dict[str, Any]] = []
+    seen: dict[str, str] = {}
     for name, table in tables.items():
         plain = table[list(COLUMNS)].astype(object)
         for row in plain.where(plain.notna(), None).to_dict("records"):

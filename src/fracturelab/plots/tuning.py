@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from fracturelab.plots.style import FRACTURED, GREY, NORMAL, WIDTH, own_axes, panels, style, styled
@@ -58,7 +60,7 @@ def tuning_history(
         ax.step(ends, np.append(best, best[-1]), where="post", color="black", linewidth=1.2, label="best so far")
     if reference is not None:
         ax.axhline(reference, color=GREY, linewidth=1, linestyle="--")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="trial", ylabel=ylabel)
     if len(found):
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
@@ -91,9 +93,9 @@ def tuning_slices(
     with style():
         across = max(1, min(columns, len(tried)))
         figure, axes = panels(len(tried), columns=columns, panel=(WIDTH / across, 2.4))
-        shades = np.linspace(0.3, 1.0, max(len(found), 1))[: len(found)]
+        colours = [to_rgba(NORMAL, alpha) for alpha in np.linspace(0.3, 1.0, len(found))]
         for i, (ax, (name, used)) in enumerate(zip(axes, tried.items(), strict=True)):
-            ax.scatter(np.asarray(used, float), found, s=30, color=NORMAL, alpha=shades)
+            ax.scatter(np.asarray(used, float), found, s=30, color=colours)
             if name in logarithmic:
                 ax.set_xscale("log")
             ax.set(xlabel=name.replace("_", " "), ylabel=ylabel if i % across == 0 else "")

@@ -81,7 +81,7 @@ class Lessons:
     @property
     def answers(self) -> NDArray[np.float32]:
         """float32 (views, n), the teacher's P(fractured)."""
-        return 1 / (1 + np.exp(-self.logits))
+        return (1 / (1 + np.exp(-self.logits))).astype(np.float32)
 
 
 def prepare_lessons(
