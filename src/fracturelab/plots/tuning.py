@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 from fracturelab.plots.style import FRACTURED, GREY, NORMAL, WIDTH, own_axes, panels, style, styled
@@ -98,5 +98,9 @@ def tuning_slices(
             ax.scatter(np.asarray(used, float), found, s=30, color=colours)
             if name in logarithmic:
                 ax.set_xscale("log")
+                decades = np.log10(max(used) / min(used)) if len(found) else 0.0
+                ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
+                ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+                ax.xaxis.set_minor_formatter(NullFormatter())
             ax.set(xlabel=name.replace("_", " "), ylabel=ylabel if i % across == 0 else "")
     return figure
