@@ -24,7 +24,8 @@ import numpy as np
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.files import write_json
-from fracturelab.training.distillation import ARCHITECTURES, Lessons, fit_student, load_lessons, save_lessons
+from fracturelab.training.distillation import ARCHITECTURES, fit_student
+from fracturelab.training.lessons import Lessons, load_lessons, save_lessons
 from fracturelab.training.tuning import finished, open_study, tune
 
 if TYPE_CHECKING:
