@@ -53,7 +53,7 @@ def suggest(trial: optuna.Trial, architecture: str) -> dict[str, Any]:
         "teacher_weight": trial.suggest_float("teacher_weight", 0.0, 0.9),
         "temperature": trial.suggest_float("temperature", 1.0, 6.0),
     }
-    return {**settings, "options": options_of(architecture, width=trial.suggest_categorical("width", [16, 32, 48]))}
+    return {**settings, "options": options_of(architecture, width=trial.suggest_categorical("width", [8, 16, 24]))}
 
 
 def options_of(architecture: str, *, width: int) -> dict[str, Any]:
