@@ -8,19 +8,12 @@ import pytest
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.cnn import build_cnn
-from fracturelab.training import distillation, features
-from fracturelab.training.distillation import (
-    Lessons,
-    build_distiller,
-    fit_student,
-    lesson_batches,
-    load_lessons,
-    prepare_lessons,
-    save_lessons,
-    train_student,
-)
+from fracturelab.training import features
+from fracturelab.training.distillation import build_distiller, fit_student, lesson_batches, train_student
 from fracturelab.training.fitting import predict, set_seed
+from fracturelab.training.lessons import Lessons, load_lessons, prepare_lessons, save_lessons
 from fracturelab.training.prepare import prepare_arrays
+from fracturelab.training.v2 import VIEWS
 
 TINY = {"options": {"filters": (8, 16)}, "dropout": 0.0, "batch_size": 16, "learning_rate": 3e-3}
 
@@ -57,7 +50,7 @@ def test_the_teacher_is_asked_once_about_the_very_views_of_the_student(prepared,
     made = prepare_lessons(teacher, prepared, views=3, seed=5, store_dir=tmp_path)
     rows = prepared.rows("train")
     for view in range(3):
-        seen = features.view_of(prepared.images[rows], view=view, rows=rows, seed=5, augmentation=distillation.VIEWS)
+        seen = features.view_of(prepared.images[rows], view=view, rows=rows, seed=5, augmentation=VIEWS)
         np.testing.assert_allclose(made.answers[view], predict(teacher, seen), atol=1e-5)
         np.testing.assert_allclose(made.views[view], seen, atol=0.5)
     assert made.logits.shape == (3, len(rows)) and len(made.val_labels) == len(prepared.rows("val"))
@@ -127,8 +120,8 @@ def test_the_same_student_begins_and_sees_the_same_with_and_without_a_teacher(le
     again = next(iter(lesson_batches(lessons, batch_size=8, seed=3, epoch=2)))
     np.testing.assert_array_equal(images, again[0][0])
     np.testing.assert_array_equal(np.asarray(pairs)[:, 1] > 0, np.asarray(labels) == 1)  # answers go with their images
-    repeat, rows = fit_student(lessons, epochs=2, **{**TINY, "dropout": 0.3})
-    once_more, others = fit_student(lessons, epochs=2, **{**TINY, "dropout": 0.3})
+    repeat, rows = fit_student(lessons, epochs=1, **{**TINY, "dropout": 0.3})
+    once_more, others = fit_student(lessons, epochs=1, **{**TINY, "dropout": 0.3})
     assert rows == others
     np.testing.assert_array_equal(predict(repeat, lessons.val_images), predict(once_more, lessons.val_images))
 

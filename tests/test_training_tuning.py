@@ -14,7 +14,7 @@ import pytest
 
 from fracturelab.errors import FracturelabError
 from fracturelab.training import student_tuning, tuning
-from fracturelab.training.distillation import Lessons
+from fracturelab.training.lessons import Lessons
 from fracturelab.training.tuning import history, importances, open_study, tune
 
 needs_optuna = pytest.mark.skipif(not tuning.optuna_is_here(), reason=tuning.HOW_TO_GET_IT)

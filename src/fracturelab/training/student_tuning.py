@@ -24,7 +24,8 @@ import numpy as np
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.files import write_json
-from fracturelab.training.distillation import ARCHITECTURES, Lessons, fit_student, load_lessons, save_lessons
+from fracturelab.training.distillation import ARCHITECTURES, fit_student
+from fracturelab.training.lessons import Lessons, load_lessons, save_lessons
 from fracturelab.training.tuning import finished, open_study, tune
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def suggest(trial: optuna.Trial, architecture: str) -> dict[str, Any]:
         "teacher_weight": trial.suggest_float("teacher_weight", 0.0, 0.9),
         "temperature": trial.suggest_float("temperature", 1.0, 6.0),
     }
-    return {**settings, "options": options_of(architecture, width=trial.suggest_categorical("width", [16, 32, 48]))}
+    return {**settings, "options": options_of(architecture, width=trial.suggest_categorical("width", [8, 16, 24]))}
 
 
 def options_of(architecture: str, *, width: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.models.cnn import NORM_MOMENTUM
-from fracturelab.models.transfer import STANDARDISE, build_transfer_model
+from fracturelab.models.transfer import STANDARDISE, build_transfer_model, settle_norms
 from fracturelab.models.weights import resolve
 from fracturelab.pipeline import Augmentation, batches
 from fracturelab.training.fitting import (
@@ -28,7 +28,7 @@ from fracturelab.training.fitting import (
 )
 from fracturelab.training.prepare import Prepared
 from fracturelab.training.v1 import finished_fit
-from fracturelab.training.v2 import VIEWS
+from fracturelab.training.v2 import SETTLING, VIEWS
 
 if TYPE_CHECKING:
     import keras
@@ -84,6 +84,7 @@ def train_whole(
             backbone, weights=info, input_size=prepared.size, backbone_options=backbone_options, classes=classes,
             dropout=dropout,
         )  # fmt: skip
+    settle_norms(model, prepared.images[train[:SETTLING]])  # else the first epochs are validated on a faded signal
     unfreeze_whole(model)
     compile_model(model, learning_rate=learning_rate, weight_decay=1e-4)
     how = augmentation or VIEWS
