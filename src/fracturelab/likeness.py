@@ -136,7 +136,7 @@ def describe(
     apart = _normal_scores(facts, quantiles)
     together = (1 - _SHRINK) * (apart.T @ apart / len(apart))
     np.fill_diagonal(together, 1.0)  # of a fact that hardly varies, too
-    inverse = np.linalg.inv(together)
+    inverse: NDArray[np.float64] = np.linalg.inv(together).astype(np.float64)
     scores = np.sort(_distances(_normal_scores(measure(images, validation), quantiles), inverse))
     rate = max(rate, 1 / (len(scores) + 1))
     last = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
@@ -268,7 +268,7 @@ def _normal_scores(facts: NDArray[np.float64], quantiles: NDArray[np.float64]) -
     return scores
 
 
-def _distances(apart: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray[np.float64]:
+def _distances(apart: NDArray[np.float64], inverse: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", apart, inverse, apart), 0.0))
 
 
