@@ -84,11 +84,11 @@ def holdout_split(table: pd.DataFrame, *, val: float = 0.15, test: float = 0.15,
     if val < 0 or test < 0 or val + test >= 1:
         raise ValueError(f"expected val and test of at least 0 and together below 1. Received: val={val}, test={test}")
     usable = _usable(table)
-    published = table["split"].astype("string").fillna("").to_numpy(object)
+    published = table["split"].astype("string[python]").fillna("").to_numpy(object)
     unknown = sorted(set(published) - {*SIDES, ""})
     if unknown:
         raise FracturelabError(f'the column "split" holds {unknown[0]!r}: expected train, val, test or nothing')
-    groups = table["group"].astype("string").fillna("").to_numpy(str)
+    groups = table["group"].astype("string[python]").fillna("").to_numpy(str)
     split = np.where(usable & ((published == "val") | (published == "test")), published, "").astype(object)
     rest = usable & (split == "")
     dropped = 0
@@ -180,10 +180,10 @@ def with_fracatlas_test(table: pd.DataFrame, *, hashes: Sequence[str] | None = N
         hashes = file_hashes(list(table["path"]))
     listed = fracatlas_test_hashes()
     marked = np.array([sha256 in listed for sha256 in hashes], bool)
-    groups = table["group"].astype("string").fillna("").to_numpy(str)
+    groups = table["group"].astype("string[python]").fillna("").to_numpy(str)
     tied = np.isin(groups, np.setdiff1d(groups[marked], [""]))
     result = table.copy()
-    split = result["split"].astype("string").fillna("").to_numpy(object).copy()
+    split = result["split"].astype("string[python]").fillna("").to_numpy(object).copy()
     split[marked | tied] = "test"
     result["split"] = _column(split)
     return result
@@ -192,7 +192,7 @@ def with_fracatlas_test(table: pd.DataFrame, *, hashes: Sequence[str] | None = N
 def _column(split: np.ndarray) -> pd.array:
     import pandas as pd
 
-    return pd.array([side or pd.NA for side in split.tolist()], dtype="string")
+    return pd.array([side or pd.NA for side in split.tolist()], dtype="string[python]")
 
 
 def _usable(table: pd.DataFrame) -> np.ndarray:

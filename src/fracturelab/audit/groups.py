@@ -114,7 +114,7 @@ def fill_groups(table: pd.DataFrame, readings: Readings, copies: Copies) -> pd.D
     """Fill a table's `group` from what is known of its files: see `with_groups`."""
     import pandas as pd
 
-    published = table["group"].astype("string").fillna("").to_numpy(object)
+    published = table["group"].astype("string[python]").fillna("").to_numpy(object)
     joined = joined_groups(published, copies.groups)
     names: dict[int, tuple[bool, str]] = {}
     for number, name, sha256, path in zip(joined, published, readings.sha256, readings.paths, strict=True):
@@ -122,7 +122,7 @@ def fill_groups(table: pd.DataFrame, readings: Readings, copies: Copies) -> pd.D
         own = (name == "", name or made_up)  # a published name sorts before one that is made up
         names[number] = min(names.get(number, own), own)
     result = table.copy()
-    result["group"] = pd.array([names[number][1] for number in joined], dtype="string")
+    result["group"] = pd.array([names[number][1] for number in joined], dtype="string[python]")
     return result
 
 

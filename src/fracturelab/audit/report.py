@@ -96,8 +96,8 @@ def audit(
     readings = read_files(list(table["path"]), progress=progress, workers=workers)
     copies = find_copies(readings)
     labels = table["label"].astype("Int64").fillna(-1).to_numpy(np.int64)
-    split = table["split"].astype("string").fillna("").to_numpy(object)
-    names = table["group"].astype("string").fillna("").to_numpy(object)
+    split = table["split"].astype("string[python]").fillna("").to_numpy(object)
+    names = table["group"].astype("string[python]").fillna("").to_numpy(object)
     published = np.where(np.char.startswith(names.astype(str), MADE_UP), "", names)  # made-up names are no patients
     rows = np.flatnonzero(readings.readable & (labels >= 0))
     shortcuts = shortcut_scores(
@@ -181,8 +181,8 @@ def _pairs(table: pd.DataFrame, copies: Copies, labels: np.ndarray, split: np.nd
     order = np.lexsort((second, first, -correlation, -worst))
     first, second = first[order], second[order]
     columns = {
-        "path_a": table["path"].iloc[first].to_numpy(),
-        "path_b": table["path"].iloc[second].to_numpy(),
+        "path_a": table["path"].iloc[first].reset_index(drop=True),  # plain strings: a name need not be UTF-8
+        "path_b": table["path"].iloc[second].reset_index(drop=True),
         "distance": copies.pairs["distance"][order],
         "correlation": correlation[order],
         "orientation": [ORIENTATIONS[number] for number in copies.pairs["orientation"][order]],
@@ -206,4 +206,6 @@ def _groups(table: pd.DataFrame, copies: Copies) -> pd.DataFrame:
 def _frame(rows: Sequence[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(list(rows), columns=columns)
+    frame = pd.DataFrame(list(rows), columns=columns, dtype=object)  # a path need not be UTF-8, as Arrow's strings are
+    counts = [name for name in ("count", "of") if name in columns]
+    return frame.astype(dict.fromkeys(counts, "int64"))

@@ -103,7 +103,7 @@ def augment_then_split(
     images = augmented_copies(prepared.images, origins, augmentation=augmentation, seed=seed)
     held_out = np.random.default_rng([seed, copies]).permutation(copies) < round(val * copies)
     table = prepared.table.iloc[origins].reset_index(drop=True)
-    table["split"] = pd.array(np.where(held_out, "val", "train").tolist(), dtype="string")
+    table["split"] = pd.array(np.where(held_out, "val", "train").tolist(), dtype="string[python]")
     return replace(prepared, table=table, images=images, hashes=prepared.hashes[origins], leaks_on_purpose=True)
 
 

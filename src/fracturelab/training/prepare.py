@@ -159,11 +159,11 @@ def prepare_arrays(
         {
             "path": [f"{source} {number}" for number in range(n)],
             "label": pd.array(np.asarray(labels, np.int64), dtype="Int64"),
-            "group": pd.array(np.asarray(groups).astype(str), dtype="string"),
-            "split": pd.array([None] * n, dtype="string"),
-            "source": pd.array([source] * n, dtype="string"),
-            "kind": pd.array([None] * n, dtype="string"),
-            "study": pd.array([None] * n, dtype="string"),
+            "group": pd.array(np.asarray(groups).astype(str), dtype="string[python]"),
+            "split": pd.array([None] * n, dtype="string[python]"),
+            "source": pd.array([source] * n, dtype="string[python]"),
+            "kind": pd.array([None] * n, dtype="string[python]"),
+            "study": pd.array([None] * n, dtype="string[python]"),
         }
     )
     hashes = np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in images], dtype=np.str_)
