@@ -113,6 +113,13 @@ def test_tidy_takes_off_what_libraries_say_while_they_load():
     assert kept == ["UserWarning: look here\n", "WARNING: All log messages before absl:: is mine\n"]
 
 
+def test_tidy_takes_off_where_a_warning_s_library_lies():
+    ran = notebook("1")
+    text = "/home/someone/.venv/lib/python3.11/site-packages/keras/ops.py:9: UserWarning: a softmax\n"
+    ran.cells[1].outputs = [nbformat.v4.new_output("stream", name="stderr", text=text)]
+    assert tidy(ran).cells[1].outputs[0]["text"] == "keras/ops.py:9: UserWarning: a softmax\n"
+
+
 def test_tidy_takes_off_progress_bars_that_nothing_can_show():
     ran = notebook("1")
     bar = {"application/vnd.jupyter.widget-view+json": {"model_id": "1f"}, "text/plain": "  0%|          | 0/100"}

@@ -18,6 +18,7 @@ from fracturelab.errors import FracturelabError
 PARAMETERS = "parameters"
 INJECTED = "injected-parameters"
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,16}")
+_PACKAGES = re.compile(r"(?<!\S)\S*[/\\]site-packages[/\\]")  # where a warning's library lies on this machine
 # What TensorFlow's libraries say while they load, whatever log level is set: it holds times and process ids.
 _LOADING = re.compile(
     r"(WARNING: All log messages before absl::|[IW]\d{4} \d\d:\d\d:\d{10}|To enable the following ins).*\n?"
@@ -79,7 +80,7 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cell.outputs = [output for output in cell.outputs if not _only_loading(output)]
         for output in cell.get("outputs", []):
             if "text" in output:
-                output["text"] = _ADDRESS.sub("", output["text"])
+                output["text"] = _PACKAGES.sub("", _ADDRESS.sub("", output["text"]))
             for kind, value in output.get("data", {}).items():
                 if kind.startswith("text/") and isinstance(value, str):
                     output["data"][kind] = _ADDRESS.sub("", value)
