@@ -5,9 +5,9 @@ each training image is computed once and kept; `keras.distillation.Distiller` th
 answers. Its teacher here is a lookup: it passes on the answers that come with the batch.
 
 `LogitsDistillation` takes a softmax over the outputs. Of a single sigmoid output that is always 1, and such a student
-would learn nothing from its teacher, without a warning. So teacher and student are shown as two logits, [0, z]: their
-softmax is the sigmoid of z. Its loss is given as an object: by its default name, "kl_divergence", Keras 3.15 finds a
-function, leaves the softmax out, and compares raw logits as if they were probabilities.
+would learn nothing from its teacher. So teacher and student are shown as two logits, [0, z]: their softmax is the
+sigmoid of z. Its loss is given as an object: by its default name, "kl_divergence", Keras 3.15 finds a function, leaves
+the softmax out, and compares raw logits as if they were probabilities.
 """
 
 from __future__ import annotations
