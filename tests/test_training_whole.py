@@ -39,7 +39,7 @@ def test_it_learns_says_what_it_is_and_repeats_itself(prepared):
     settings = {**SMALL, "epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "patience": 6, "dropout": 0.0}
     fit = train_whole(prepared, **settings)
     assert fit.weights.kind == "none" and fit.chosen == "whole" and fit.recipe["recipe"] == "whole"
-    assert fit.history["loss"].iloc[-1] < 0.5 * fit.history["loss"].iloc[0]
+    assert fit.history["loss"].iloc[-1] < 0.8 * fit.history["loss"].iloc[0]
     assert fit.candidates["whole"]["val_loss"] == pytest.approx(fit.history["val_loss"].min(), rel=1e-3)
     kernel = next(layer for layer in fit.model.layers if isinstance(layer, keras.layers.Conv2D)).kernel.numpy()
     again = train_whole(prepared, **settings)
