@@ -61,7 +61,7 @@ def test_a_tiny_run_writes_results_and_finds_every_planted_copy(tmp_path):
     assert bench(tmp_path, "--only", "nothing")[1].returncode == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_tiny_training_trains_the_same_on_both_sides(tmp_path):
     results, done = bench(tmp_path, "--only", "v2_*")
     assert set(results) == {"v2_head_20_epochs", "v2_finetune_10_epochs", "machine"}, done.stderr
