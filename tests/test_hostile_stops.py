@@ -325,14 +325,14 @@ EPOCHS = {"epochs": 4, "patience": 9, "plateau": 1, "progress": False, "seed": 3
 TRAIN = """
 import os, signal, sys
 from test_training import made_up
-from fracturelab.training import train_v1, v1
-real, calls = v1.validation_scores, []
+from fracturelab.training import fitting, train_v1
+real, calls = fitting.validation_scores, []
 def kills(*found):
     calls.append(1)
     if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*found)
-v1.validation_scores = kills
+fitting.validation_scores = kills
 train_v1(made_up(), work_dir=sys.argv[1], **{settings})
 """
 

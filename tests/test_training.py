@@ -86,7 +86,7 @@ def test_v1_balances_as_asked(balance, monkeypatch):
         seen["weight"] = arguments["class_weight"]
         return []
 
-    monkeypatch.setattr("fracturelab.training.v1.run_epochs", spy)
+    monkeypatch.setattr("fracturelab.training.fitting.run_epochs", spy)
     uneven = made_up()
     table = uneven.table.copy()
     table.loc[:20, "label"] = 0
@@ -239,7 +239,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(prepared, from_scratch, tmp_pat
         return real(*found)
 
     with monkeypatch.context() as patch:
-        patch.setattr("fracturelab.training.v1.validation_scores", stops)
+        patch.setattr("fracturelab.training.fitting.validation_scores", stops)
         with pytest.raises(Stopped):
             train_v1(prepared, seed=3, work_dir=tmp_path, **LONGER)
     assert json.loads((tmp_path / "v1" / "state.json").read_text())["state"]["next"] == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
     import tensorflow as tf
+
+    from fracturelab.training.prepare import Prepared
+
+PLATEAU_FACTOR = 0.3  # what the learning rate is multiplied with on a plateau
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def run_epochs(
     folder: Path,
     class_weight: Mapping[int, float] | None = None,
     progress: bool = True,
-    factor: float = 0.3,
+    factor: float = PLATEAU_FACTOR,
 ) -> list[dict[str, Any]]:
     """Train a compiled model epoch by epoch; it ends with the weights of its best epoch.
 
@@ -209,6 +214,34 @@ def run_epochs(
     bar.close()
     model.load_weights(str(folder / state["best"]["file"]))
     return state["history"]
+
+
+def fit_images(
+    model: keras.Model, prepared: Prepared, epoch_data: Callable[[int], tf.data.Dataset], *, stage: str,
+    work_dir: str | Path | None = None, **settings: Any,
+) -> tuple[keras.Model, list[dict[str, Any]]]:  # fmt: skip
+    """Train a compiled model that sees images; the validation images of `prepared` choose its epoch.
+
+    Args:
+        model: Compiled.
+        prepared: Its images.
+        epoch_data: Batches of an epoch, by its number from 0.
+        stage: Name of the stage in the history.
+        work_dir: Where checkpoints go, in a folder named after the stage; None keeps none.
+        settings: Further arguments of `run_epochs`.
+
+    Returns:
+        The best epoch's model, saved and loaded again, and the history of `run_epochs`.
+    """
+    val = prepared.rows("val")
+
+    def validate() -> tuple[float, float | None]:
+        return validation_scores(prepared.labels[val], predict(model, prepared.images, rows=val))
+
+    with tempfile.TemporaryDirectory(prefix="fracturelab-") as temporary:
+        folder = Path(work_dir) if work_dir is not None else Path(temporary)
+        history = run_epochs(model, epoch_data, validate, stage=stage, folder=folder / stage, **settings)
+        return reloaded(model, Path(temporary) / f"{stage}.keras"), history
 
 
 def reseed_dropout(model: keras.Model, *, seed: int, epoch: int) -> None:

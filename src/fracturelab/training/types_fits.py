@@ -19,27 +19,27 @@ from numpy.typing import NDArray
 from fracturelab.errors import FracturelabError
 from fracturelab.models.types_cnn import build_types_cnn
 from fracturelab.models.types_torch import HOW_TO_GET_IT, build_types_torch, to_keras, torch_is_here
-from fracturelab.pipeline import Augmentation, batches
+from fracturelab.pipeline import batches
 from fracturelab.training.fitting import (
+    PLATEAU_FACTOR,
     Fit,
     check_parts,
     compile_model,
+    fit_images,
     predict,
     reloaded,
-    run_epochs,
     set_seed,
     validation_scores,
 )
 from fracturelab.training.prepare import Prepared
 from fracturelab.training.v1 import finished_fit
+from fracturelab.training.v2 import VIEWS
 
 if TYPE_CHECKING:
     import tensorflow as tf
     import torch
 
-VIEWS = Augmentation(rotation=10.0, shift=0.04, zoom=0.08, contrast=0.15, brightness=0.05)
 _DECAY = 1e-4
-_PLATEAU_FACTOR = 0.3
 
 
 def epoch_data(prepared: Prepared, *, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
@@ -91,16 +91,10 @@ def train_types_cnn(
     model = build_types_cnn(input_size=prepared.size, classes=classes, block_dropout=block_dropout, dropout=dropout)
     compile_model(model, learning_rate=learning_rate, weight_decay=_DECAY)
 
-    def validate() -> tuple[float, float | None]:
-        return validation_scores(labels[val], predict(model, prepared.images, rows=val))
-
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
-        history = run_epochs(
-            model, lambda epoch: epoch_data(prepared, batch_size=batch_size, seed=seed, epoch=epoch), validate,
-            stage="keras", epochs=epochs, seed=seed, patience=patience, plateau=plateau, factor=_PLATEAU_FACTOR,
-            folder=Path(folder) / "keras", progress=progress,
-        )  # fmt: skip
-        model = reloaded(model, Path(folder) / "types-keras.keras")
+    model, history = fit_images(
+        model, prepared, lambda epoch: epoch_data(prepared, batch_size=batch_size, seed=seed, epoch=epoch),
+        stage="keras", epochs=epochs, seed=seed, patience=patience, plateau=plateau, progress=progress,
+    )  # fmt: skip
     return finished_fit(
         model, prepared, history=history, candidates={}, chosen="keras", weights=None, seed=seed, started=started,
         recipe={
@@ -199,7 +193,7 @@ def _torch_epochs(
             best, kept, since = val_loss, answers, 0
             state = {name: array.clone() for name, array in model.state_dict().items()}
         elif since % plateau == 0:
-            optimizer.param_groups[0]["lr"] = rate * _PLATEAU_FACTOR
+            optimizer.param_groups[0]["lr"] = rate * PLATEAU_FACTOR
         if since >= patience:
             break
     model.load_state_dict(state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -15,10 +14,9 @@ from fracturelab.training.fitting import (
     check_parts,
     class_weights,
     compile_model,
+    fit_images,
     history_table,
     predict,
-    reloaded,
-    run_epochs,
     set_seed,
     validation_scores,
 )
@@ -80,17 +78,11 @@ def train_v1(
             augmentation=how, seed=seed, epoch=epoch,
         )  # fmt: skip
 
-    def validate() -> tuple[float, float | None]:
-        return validation_scores(labels[val], predict(model, prepared.images, rows=val))
-
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as temporary:
-        folder = Path(work_dir) if work_dir is not None else Path(temporary)
-        history = run_epochs(
-            model, epoch_data, validate, stage="v1", epochs=epochs, seed=seed, patience=patience, plateau=plateau,
-            folder=folder / "v1", class_weight=class_weights(labels[train]) if balance == "weights" else None,
-            progress=progress,
-        )  # fmt: skip
-        model = reloaded(model, Path(temporary) / "v1.keras")
+    model, history = fit_images(
+        model, prepared, epoch_data, stage="v1", work_dir=work_dir, epochs=epochs, seed=seed, patience=patience,
+        plateau=plateau, class_weight=class_weights(labels[train]) if balance == "weights" else None,
+        progress=progress,
+    )  # fmt: skip
     return finished_fit(
         model, prepared, history=history, candidates={}, chosen="v1", weights=None, seed=seed, started=started,
         recipe={

@@ -5,27 +5,16 @@ This is no transfer learning, and its score says nothing of the backbone's pretr
 
 from __future__ import annotations
 
-import tempfile
 import time
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.models.cnn import NORM_MOMENTUM
 from fracturelab.models.transfer import STANDARDISE, build_transfer_model, settle_norms
 from fracturelab.models.weights import resolve
 from fracturelab.pipeline import Augmentation, batches
-from fracturelab.training.fitting import (
-    Fit,
-    check_parts,
-    compile_model,
-    predict,
-    reloaded,
-    run_epochs,
-    set_seed,
-    validation_scores,
-)
+from fracturelab.training.fitting import Fit, check_parts, compile_model, fit_images, set_seed
 from fracturelab.training.prepare import Prepared
 from fracturelab.training.v1 import finished_fit
 from fracturelab.training.v2 import SETTLING, VIEWS
@@ -89,20 +78,14 @@ def train_whole(
     compile_model(model, learning_rate=learning_rate, weight_decay=1e-4)
     how = augmentation or VIEWS
 
-    def validate() -> tuple[float, float | None]:
-        return validation_scores(labels[val], predict(model, prepared.images, rows=val))
-
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
-        history = run_epochs(
-            model,
-            lambda epoch: batches(
-                prepared.images, labels, rows=train, batch_size=batch_size, balanced=True, augmentation=how, seed=seed,
-                epoch=epoch,
-            ),
-            validate, stage="whole", epochs=epochs, seed=seed, patience=patience, plateau=plateau,
-            folder=Path(folder) / "whole", progress=progress,
-        )  # fmt: skip
-        model = reloaded(model, Path(folder) / "whole.keras")
+    model, history = fit_images(
+        model, prepared,
+        lambda epoch: batches(
+            prepared.images, labels, rows=train, batch_size=batch_size, balanced=True, augmentation=how, seed=seed,
+            epoch=epoch,
+        ),
+        stage="whole", epochs=epochs, seed=seed, patience=patience, plateau=plateau, progress=progress,
+    )  # fmt: skip
     return finished_fit(
         model, prepared, history=history, candidates={}, chosen="whole", weights=info, seed=seed, started=started,
         recipe={
