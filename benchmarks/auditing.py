@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from itertools import pairwise
@@ -15,7 +14,7 @@ import numpy as np
 
 from benchmarks import data, theirs
 from benchmarks.memory import Watch
-from benchmarks.running import ROOT, Comparison, Outcome
+from benchmarks.running import Comparison, Outcome, apart
 
 
 def audit_ours(paths: list[str]) -> dict[str, Any]:
@@ -69,11 +68,7 @@ def _largest_group(count: int, pairs: np.ndarray) -> int:
 
 def one_side(side: str, folder: Path, count: int) -> dict[str, Any]:
     """The same in a process of its own, so that its memory is its own."""
-    command = [sys.executable, "-m", "benchmarks.auditing", side, str(folder), str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    if done.returncode:
-        raise RuntimeError(f"{side} ended with {done.returncode}: {done.stderr[-800:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return apart("benchmarks.auditing", side, folder, count)
 
 
 def reading_seconds(paths: list[str]) -> float:

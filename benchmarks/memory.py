@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import threading
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import data, theirs
-from benchmarks.running import ROOT, Comparison, Outcome, alternate
+from benchmarks.running import Comparison, Outcome, alternate, apart
 from fracturelab.quiet import load_tensorflow
 
 SIZE, BATCH = 64, 32
@@ -189,11 +188,7 @@ def bare(folder: Path, steps: int) -> dict[str, Any]:
 
 def one_side(side: str, folder: Path, steps: int) -> dict[str, Any]:
     """A side in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.memory", side, str(folder), str(steps)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    if done.returncode:
-        raise RuntimeError(f"{side} ended with {done.returncode}: {done.stderr[-800:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return apart("benchmarks.memory", side, folder, steps)
 
 
 def run(*, images: int, few: int, steps: int, repetitions: int, rendered: bool) -> Outcome:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +22,15 @@ from fracturelab.quiet import load_tensorflow
 
 Call = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def apart(module: str, side: str, folder: Path, count: int) -> dict[str, Any]:
+    """Run one side of a comparison in a process of its own: a module that prints what it found as its last line."""
+    command = [sys.executable, "-m", module, side, str(folder), str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        raise RuntimeError(f"{side} ended with {done.returncode}: {done.stderr[-800:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @dataclass(frozen=True)
