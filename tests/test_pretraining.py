@@ -33,6 +33,9 @@ def chunk(number, *, teacher=False):
         arrays["teacher_pool"] = rng.normal(-1, 4, (n, 7)).astype(np.float16)
     else:
         arrays["maps"] = rng.integers(0, 255, (n, stores.MAP_SIDE, stores.MAP_SIDE, 2), dtype=np.uint8)
+        arrays["fracture"] = np.tile([1, 0], n // 2).astype(np.int8)  # twins
+        arrays["place"] = np.repeat(rng.random((n // 2, stores.MAP_SIDE, stores.MAP_SIDE)) < 0.05, 2, axis=0)
+        arrays["maps"][..., 1] = 255 * arrays["place"] * arrays["fracture"][:, None, None]
     return arrays
 
 
@@ -120,12 +123,14 @@ def test_batches_standardise_mirror_and_weigh(two_stores):
     assert abs(((everything - statistics["teacher_pool_mean"]) / statistics["teacher_pool_std"]).std() - 1) < 0.01
 
 
-def test_a_stopped_run_ends_like_one_that_was_not(two_stores, tmp_path, monkeypatch):
+@pytest.mark.parametrize("first", [1, pytest.param(0, marks=pytest.mark.long)])
+def test_a_stopped_run_ends_like_one_that_was_not(first, two_stores, tmp_path, monkeypatch):
     from fracturelab.pretraining import bundle, run
 
+    chain = stages(run)[first:]
     settings = {
         "backbone": "MobileNet", "options": {"alpha": 0.25}, "phantoms": two_stores[0], "real": two_stores[1],
-        "stages": stages(run), "block": 2,
+        "stages": chain, "block": 2,
     }  # fmt: skip
     run.pretrain(tmp_path / "whole", **settings)
 
@@ -147,7 +152,7 @@ def test_a_stopped_run_ends_like_one_that_was_not(two_stores, tmp_path, monkeypa
     ]
     assert [(x["stage"], x["step"]) for x in logs[0]] == [(x["stage"], x["step"]) for x in logs[1]]
     models = [
-        bundle.pretrained_backbone(tmp_path / f, stages(run), backbone="MobileNet", options={"alpha": 0.25})
+        bundle.pretrained_backbone(tmp_path / f, chain, backbone="MobileNet", options={"alpha": 0.25})
         for f in ("whole", "stopped")
     ]
     for one, other in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
@@ -176,37 +181,76 @@ def test_exported_weights_give_the_features_of_the_run(two_stores, tmp_path):
     assert np.asarray(expected).std() > 0
 
 
-def test_a_window_shows_the_fracture_and_says_only_what_it_shows():
-    from fracturelab.pretraining import student
+def test_twins_come_together_through_one_window_and_say_only_what_it_shows(two_stores):
+    from fracturelab.pretraining import run, student
 
     phantom = chunk(0)
     maps = phantom["maps"]
     maps[...] = 0
     maps[:, 3:7, :, 0] = 200  # bone across the image
     maps[0, 5, 8, 1] = 255  # row 0 is broken there
+    phantom["place"][:2] = maps[0, ..., 1] > 0
     phantom["kind"][:2] = 4
+    phantom["image"][1] = phantom["image"][0]
     cell = SIZE // stores.MAP_SIDE
-    image = phantom["image"]
+    phantom["image"][0, 5 * cell : 6 * cell, 8 * cell : 9 * cell] = 0
+    stage = run.Stage(0, "windows", 5 * cell, 16, 1e-3, batch_size=8, window=1.0)
+    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf", teacher=None)
+    batches = student.Batches(
+        model, phantoms=[phantom], real=[], statistics=None, stage=stage, first=0, steps=1, seed=0
+    )
+    batches.size = stage.size
     for seed in range(20):
-        rng = np.random.default_rng(seed)
-        broken = student.window(phantom, 0, side=5 * cell, rng=rng)
+        (broken, _), (whole, _) = batches._twins(phantom, 0, np.random.default_rng(seed))
         assert broken["image"].shape == (1, 5 * cell, 5 * cell) and broken["maps"].shape == (1, 10, 10, 2)
         assert (broken["fracture"][0], broken["kind"][0]) == (1, 4)
-        assert broken["maps"][0, ..., 1].max() == 255
-        whole = student.window(phantom, 1, side=5 * cell, rng=rng)
         assert (whole["fracture"][0], whole["kind"][0]) == (0, 0)
+        assert broken["maps"][0, ..., 1].max() == 255 and whole["maps"][0, ..., 1].max() == 0
         assert whole["maps"][0, ..., 0].max() == 200
+        assert (broken["image"] != whole["image"]).sum() <= cell * cell  # nothing but the fracture
         part = whole["image"][0]
         assert any(
-            np.array_equal(part, image[1, top : top + len(part), left : left + len(part)])
+            np.array_equal(part, phantom["image"][1, top : top + len(part), left : left + len(part)])
             for top in range(0, SIZE, cell) for left in range(0, SIZE, cell)
         )  # fmt: skip
+
+
+def test_a_batch_holds_each_fracture_and_its_twin(two_stores):
+    from fracturelab.pretraining import run, student
+
+    stage = run.Stage(0, "half windows", 32, 64, 1e-3, batch_size=8, window=0.5)
+    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf", teacher=None)
+    phantoms = stores.open_chunks(two_stores[0])
+    batches = student.Batches(model, phantoms=phantoms, real=[], statistics=None, stage=stage, first=0, steps=8, seed=0)
+    whole = 0
+    for step in range(8):
+        _, targets, weights = batches[step]
+        np.testing.assert_array_equal(targets["region"][::2] >= 0, targets["region"][1::2] >= 0)
+        assert (targets["fracture"][1::2] == 0).all()
+        assert (targets["fracture"][::2, 0] <= 1).all()
+        whole += int(weights["hardware"].sum())
+    assert 0 < whole < 64  # some pairs come whole, some through a window
+
+
+def test_phantoms_are_written_as_twins(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "CHUNK", 4)
+    folder = stores.write_phantoms(tmp_path / "p", count=4, size=80, seed=3, difficulty=(0.0, 0.2), zoom=(1.5, 2))
+    (chunk_,) = stores.open_chunks(folder)
+    np.testing.assert_array_equal(chunk_["fracture"], [1, 0, 1, 0])
+    np.testing.assert_array_equal(chunk_["place"][::2], chunk_["place"][1::2])
+    assert chunk_["place"].any((1, 2)).all()
+    assert (chunk_["maps"][1::2, ..., 1] == 0).all()
+    cell = 80 // stores.MAP_SIDE
+    for k in (0, 2):
+        difference = np.abs(chunk_["image"][k].astype(int) - chunk_["image"][k + 1])
+        at = np.kron(chunk_["place"][k], np.ones((cell, cell), bool))
+        assert difference[at].mean() > 5 * difference[~at].mean()
 
 
 def test_a_stage_of_windows_weighs_cells_of_fractures_more(two_stores):
     from fracturelab.pretraining import run, student
 
-    stage = run.Stage(0, "windows", 32, 16, 1e-3, batch_size=8, window=True)
+    stage = run.Stage(0, "windows", 32, 16, 1e-3, batch_size=8, window=1.0)
     model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf", teacher=None)
     phantoms = stores.open_chunks(two_stores[0])
     batches = student.Batches(model, phantoms=phantoms, real=[], statistics=None, stage=stage, first=0, steps=1, seed=0)
@@ -220,7 +264,7 @@ def test_real_views_stay_whole_beside_windows_of_phantoms(two_stores):
     from fracturelab.pretraining import run, student
 
     phantoms, real = (stores.open_chunks(folder) for folder in two_stores)
-    stage = run.Stage(1, "mixed", 32, 16, 1e-3, 0.5, True, 0.3, batch_size=8, window=True)
+    stage = run.Stage(1, "mixed", 32, 16, 1e-3, 0.5, True, 0.3, batch_size=8, window=1.0)
     model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf", teacher=real[0])
     statistics = student.teacher_statistics(real)
     batches = student.Batches(

@@ -38,7 +38,7 @@ class Stage:
         teacher: Whether the teacher's features are targets.
         supervision: Weight of the label of a real view, against 1 for a phantom's.
         batch_size: Views a step.
-        window: Whether phantoms come as windows of their full resolution, around the fracture where there is one, and
+        window: Share of the pairs of phantoms that come as windows of their full resolution around the fracture, and
             not as whole images shrunk to `size`. A fracture then fills a good part of what is seen. Real views stay
             whole: the teacher saw the whole of them.
     """
@@ -52,7 +52,7 @@ class Stage:
     teacher: bool = False
     supervision: float = 0.0
     batch_size: int = 32
-    window: bool = False
+    window: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -61,7 +61,7 @@ class Stage:
 
 
 def recipe(*, scale: float = 1.0, supervision: float = 0.3) -> tuple[Stage, ...]:
-    """Windows of phantoms first; then also the teacher's view of real X-rays; last, whole phantoms, larger.
+    """Windows of phantoms first; then also the teacher's view of real X-rays; last, larger, half of it whole phantoms.
 
     Args:
         scale: Multiplies the number of images of every stage.
@@ -71,9 +71,9 @@ def recipe(*, scale: float = 1.0, supervision: float = 0.3) -> tuple[Stage, ...]
         The stages.
     """
     return (
-        Stage(0, "phantoms", 80, int(20_000 * scale), 1e-3, window=True),
-        Stage(1, "distil-112", 112, int(30_000 * scale), 1e-3, 0.6, True, supervision, window=True),
-        Stage(2, "distil-160", 160, int(4_000 * scale), 3e-4, 0.4, True, supervision),
+        Stage(0, "phantoms", 80, int(20_000 * scale), 1e-3, window=1.0),
+        Stage(1, "distil-112", 112, int(30_000 * scale), 1e-3, 0.6, True, supervision, window=1.0),
+        Stage(2, "distil-128", 128, int(24_000 * scale), 6e-4, 0.5, True, supervision, window=0.5),
     )
 
 

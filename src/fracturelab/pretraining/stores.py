@@ -81,13 +81,16 @@ def write_phantoms(
     zoom: tuple[float, float] | None = None,
     teacher: keras.Model | None = None,
 ) -> Path:
-    """Render phantoms of the source "clinic", with every target they know.
+    """Render twins of the source "clinic", with every target they know.
+
+    Row 2k is fractured; row 2k + 1 is the same phantom without its fracture, so that nothing else tells the two apart.
+    `place` says for both which cells of the dense maps the fracture passes through.
 
     Args:
         folder: Where to.
         count: How many, rounded up to whole chunks.
         size: Side of the images in pixels.
-        seed: First seed; a phantom's seed is this plus its number.
+        seed: First seed; the seed of pair k is this plus k.
         difficulty: From gross (0) to subtle (1): rises linearly from the first number to the second over the set.
         zoom: Range of the magnification over the view of a whole region; the mix of the source when None.
         teacher: Adds this teacher's features of each phantom; see `build_teacher`.
@@ -99,19 +102,24 @@ def write_phantoms(
 
     def make(number: int) -> Arrays:
         examples: list[dict[str, Any]] = []
-        for row in range(number * CHUNK, (number + 1) * CHUNK):
+        for row in range(number * CHUNK, (number + 1) * CHUNK, 2):
             level = difficulty[0] + (difficulty[1] - difficulty[0]) * row / max(count - 1, 1)
-            phantom = render(seed + row, source="clinic", size=size, difficulty=level, zoom=zoom)
-            maps = np.stack([_pool(phantom.bone_map, "mean"), _pool(phantom.mask.astype(np.float32), "max")], -1)
-            examples.append({
-                "image": phantom.image,
-                "fracture": phantom.label,
-                "kind": 0 if phantom.kind is None else 1 + FRACTURE_KINDS.index(phantom.kind),
-                "region": REGIONS.index(phantom.region),
-                "hardware": int(bool(phantom.nuisances.get("hardware"))),
-                "cast": int(bool(phantom.nuisances.get("cast"))),
-                "maps": (maps * 255).astype(np.uint8),
-            })  # fmt: skip
+            options: dict[str, Any] = {"source": "clinic", "size": size, "difficulty": level, "zoom": zoom}
+            broken = render(seed + row // 2, fractured=True, **options)
+            whole = render(seed + row // 2, fractured=False, view=broken.view, **options)
+            place = _pool(broken.mask.astype(np.float32), "max")
+            for phantom in (broken, whole):
+                maps = np.stack([_pool(phantom.bone_map, "mean"), place * phantom.label], -1)
+                examples.append({
+                    "image": phantom.image,
+                    "fracture": phantom.label,
+                    "kind": 0 if phantom.kind is None else 1 + FRACTURE_KINDS.index(phantom.kind),
+                    "region": REGIONS.index(phantom.region),
+                    "hardware": int(bool(phantom.nuisances.get("hardware"))),
+                    "cast": int(bool(phantom.nuisances.get("cast"))),
+                    "maps": (maps * 255).astype(np.uint8),
+                    "place": place.astype(bool),
+                })  # fmt: skip
         arrays = _stack(examples)
         if teacher is not None:
             side = int(teacher.input.shape[1])
@@ -126,6 +134,7 @@ def write_phantoms(
         "generator": GENERATOR_VERSION,
         "count": count,
         "teacher": teacher is not None,
+        "twins": True,
     }
     return write_chunks(folder, -(-count // CHUNK), make, settings=settings, label="phantoms")
 

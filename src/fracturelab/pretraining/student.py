@@ -120,19 +120,13 @@ class Batches(keras.utils.PyDataset):
         """Batch `index` as (images, targets, weights of the targets)."""
         step = self.first + index
         rng = np.random.default_rng([self.seed, self.stage.number, step])
-        n_real = round(self.stage.batch_size * self.stage.real_share) if self.sources[1] else 0
-        rows = [
-            self._draw(self.sources[0], step, self.stage.batch_size - n_real),
-            self._draw(self.sources[1], step, n_real),
-        ]
-        examples = [chunk_row for drawn in rows for chunk_row in drawn]
-        if self.stage.window:
-            examples = [
-                (chunk, row) if _is_real(chunk) else (window(chunk, row, side=self.size, rng=rng), 0)
-                for chunk, row in examples
-            ]
+        n_real = 2 * round(self.stage.batch_size * self.stage.real_share / 2) if self.sources[1] else 0
+        pairs = self._draw(self.sources[0], step, (self.stage.batch_size - n_real) // 2)
+        real = self._draw(self.sources[1], step, n_real)
+        examples = [twin for pair in pairs for twin in self._twins(*pair, rng)] + real
         images = np.stack([_shrink(chunk["image"][row], self.size) for chunk, row in examples])
         flips = rng.random(len(examples)) < 0.5
+        flips[1 : 2 * len(pairs) : 2] = flips[: 2 * len(pairs) : 2]
         images[flips] = images[flips, :, ::-1]
         targets, weights = {}, {}
         for name in self.names:
@@ -140,15 +134,25 @@ class Batches(keras.utils.PyDataset):
         return disturb(images, rng=rng)[..., None], targets, weights
 
     def _draw(self, chunks: Sequence[Arrays], step: int, n: int) -> list[tuple[Arrays, int]]:
-        """Rows that walk through the chunks in order, over and over, each pass shuffled within a chunk."""
+        """Rows, or first rows of pairs, that walk through the chunks in order, each pass shuffled within a chunk."""
         drawn = []
         for position in range(step * n, (step + 1) * n):
-            length = len(chunks[0]["image"])
+            rows = 1 if _is_real(chunks[0]) else 2
+            length = len(chunks[0]["image"]) // rows
             turn, within = divmod(position, length * len(chunks))
-            chunk, row = divmod(within, length)
-            order = np.random.default_rng([self.seed, turn, chunk]).permutation(length)
-            drawn.append((chunks[chunk], min(int(order[row]), len(chunks[chunk]["image"]) - 1)))
+            number, place = divmod(within, length)
+            order = np.random.default_rng([self.seed, turn, number]).permutation(length)
+            chunk = chunks[number]
+            drawn.append((chunk, rows * min(int(order[place]), len(chunk["image"]) // rows - 1)))
         return drawn
+
+    def _twins(self, chunk: Arrays, row: int, rng: np.random.Generator) -> list[tuple[Arrays, int]]:
+        """The pair of phantoms that begins at `row`, whole or both through the same window."""
+        rows = (row, row + 1)
+        if rng.random() >= self.stage.window:
+            return [(chunk, r) for r in rows]
+        corner = window_corner(chunk["place"][row], side=self.size // (len(chunk["image"][row]) // MAP_SIDE), rng=rng)
+        return [(window(chunk, r, side=self.size, corner=corner), 0) for r in rows]
 
     def _target(
         self, name: str, examples: list[tuple[Arrays, int]], flips: np.ndarray
@@ -182,14 +186,32 @@ class Batches(keras.utils.PyDataset):
         return maps, weight
 
 
-def window(phantom: Arrays, row: int, *, side: int, rng: np.random.Generator) -> Arrays:
+def window_corner(place: np.ndarray, *, side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Where a window lies that shows a cell of the fracture, not on its rim.
+
+    Args:
+        place: bool (MAP_SIDE, MAP_SIDE), the cells that the fracture passes through.
+        side: Side of the window in cells.
+        rng: Source of randomness.
+
+    Returns:
+        Its top and left cell.
+    """
+    cells = np.argwhere(place)
+    centre = cells[rng.integers(len(cells))] if len(cells) else rng.integers(0, MAP_SIDE, 2)
+    inside = rng.integers(1, side - 1, 2) if side > 2 else rng.integers(0, side, 2)
+    top, left = np.clip(centre - inside, 0, MAP_SIDE - side)
+    return int(top), int(left)
+
+
+def window(phantom: Arrays, row: int, *, side: int, corner: tuple[int, int]) -> Arrays:
     """A square part of one phantom at full resolution, as a chunk of one row with the targets that hold for the part.
 
     Args:
         phantom: A chunk.
         row: Row in it.
         side: Side of the part in pixels, a multiple of the side of a cell of the dense maps.
-        rng: Where the part lies: around a cell of the fracture, or else around a cell of bone.
+        corner: Its top and left cell; see `window_corner`.
 
     Returns:
         `image` (1, side, side) and every target; "fracture" and "kind" say what can be seen in the part.
@@ -197,12 +219,7 @@ def window(phantom: Arrays, row: int, *, side: int, rng: np.random.Generator) ->
     image, maps = phantom["image"][row], phantom["maps"][row]
     cell = len(image) // MAP_SIDE
     span = side // cell
-    candidates = np.argwhere(maps[..., 1] > 127)
-    if not len(candidates):
-        candidates = np.argwhere(maps[..., 0] >= min(64, int(maps[..., 0].max())))
-    centre = candidates[rng.integers(len(candidates))]
-    inside = rng.integers(1, span - 1, 2) if span > 2 else rng.integers(0, span, 2)  # not on the rim
-    top, left = np.clip(centre - inside, 0, MAP_SIDE - span)
+    top, left = corner
     part = maps[top : top + span, left : left + span]
     rows, columns = (np.arange(MAP_SIDE) * span // MAP_SIDE,) * 2
     seen = int(part[..., 1].max() > 127)
