@@ -206,7 +206,7 @@ def test_without_training_a_run_takes_the_models_of_the_last_one_over_the_same_d
 def test_a_failing_notebook_stops_the_run_shows_the_cell_and_stays_as_it_was(project, capfd):
     path = written(project / "notebooks" / "01_first.ipynb", "first = 1", "value = {}\nvalue['missing']")
     before = path.read_bytes()
-    assert main([]) == 1
+    assert main(["--jobs", "1"]) == 1
     said = capfd.readouterr()
     assert "01_first.ipynb, cell 3" in said.err
     assert "value['missing']" in said.err
@@ -214,6 +214,36 @@ def test_a_failing_notebook_stops_the_run_shows_the_cell_and_stays_as_it_was(pro
     assert "Traceback" not in said.err
     assert "02_second" not in said.out
     assert path.read_bytes() == before
+
+
+def test_two_run_at_once_and_the_one_that_needs_them_comes_after(project, capfd):
+    """Each of 02 and 03 waits until the other has begun; 04 needs what both leave."""
+    begin = (
+        "import time\nfrom pathlib import Path\nPath('../{me}').touch()\nend = time.time() + 60\n"
+        "while not Path('../{other}').exists():\n    assert time.time() < end\n    time.sleep(0.05)\n"
+        "Path('../{me} done').touch()"
+    )
+    (project / "notebooks" / "01_first.ipynb").unlink()
+    written(project / "notebooks" / "02_second.ipynb", begin.format(me="two", other="three"))
+    written(project / "notebooks" / "03_third.ipynb", begin.format(me="three", other="two"))
+    done = "from pathlib import Path; print(*sorted(path.name for path in Path('..').glob('* done')))"
+    path = written(project / "notebooks" / "04_last.ipynb", done)
+    assert main(["--jobs", "3"]) == 0
+    assert printed(path) == "three done two done\n"
+    said = capfd.readouterr().out
+    assert said.index("03_third") < said.index("04_last") and said.index("02_second") < said.index("04_last")
+
+
+def test_after_a_failure_what_runs_is_finished_and_nothing_else_begins(project, capfd):
+    written(project / "notebooks" / "01_first.ipynb", "import time; time.sleep(3)", "print('whole')")
+    written(project / "notebooks" / "02_second.ipynb", "1 / 0")
+    last = written(project / "notebooks" / "03_third.ipynb", "print('begun')")
+    assert main(["--jobs", "2"]) == 1
+    said = capfd.readouterr()
+    assert "ZeroDivisionError" in said.err
+    assert "02_second" in said.out and "failed" in said.out and "03_third" not in said.out
+    assert printed(project / "notebooks" / "01_first.ipynb") == "whole\n"
+    assert printed(last) == ""
 
 
 def test_what_the_user_gave_is_one_line_and_exit_code_2(project, tmp_path, capfd):

@@ -18,7 +18,7 @@ from fracturelab.evaluation.metrics import METRICS, Evaluation, binary_metrics, 
 from fracturelab.evaluation.multiclass import MulticlassEvaluation, multiclass_metrics
 from fracturelab.evaluation.paired import Comparison, McNemar, compare, mcnemar
 from fracturelab.evaluation.seeds import SeedsComparison, compare_seeds
-from fracturelab.evaluation.sentences import conclusion, verdict
+from fracturelab.evaluation.sentences import conclusion, p_value, verdict
 from fracturelab.evaluation.studies import Spread, study_scores, summary_over_seeds
 from fracturelab.evaluation.thresholds import choose_threshold
 
@@ -47,6 +47,7 @@ __all__ = [
     "expected_calibration_error",
     "mcnemar",
     "multiclass_metrics",
+    "p_value",
     "precision_recall_curve",
     "roc_curve",
     "study_scores",

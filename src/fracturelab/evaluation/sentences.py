@@ -111,10 +111,10 @@ def conclusion(comparison: Comparison, *, names: tuple[str, str] = ("the first m
         found = "no difference is shown" if test.p >= 0.05 else f"{b if test.only_b > test.only_a else a} is better"
         return (
             f"{_capital(images)} of one class: AUC is undefined; by right answers, {test.only_a} to {test.only_b}, "
-            f"{found} (McNemar {_p_value(test.p)})."
+            f"{found} (McNemar {p_value(test.p)})."
         )
     span = f"AUC difference {difference.value:+.2f}, 95% interval {difference.low:+.2f} to {difference.high:+.2f}"
-    span += f", {images}, McNemar {_p_value(test.p)}"
+    span += f", {images}, McNemar {p_value(test.p)}"
     if difference.low > 0:
         return f"{_capital(b)} ranks better than {a} ({span})."
     if difference.high < 0:
@@ -124,8 +124,8 @@ def conclusion(comparison: Comparison, *, names: tuple[str, str] = ("the first m
     return f"No difference between {a} and {b} is shown ({span})."
 
 
-def _p_value(p: float) -> str:
-    """A p-value in words: p = 0.012, or p < 0.001 where three digits would say zero."""
+def p_value(p: float) -> str:
+    """A p-value in words: "p = 0.012", or "p < 0.001" where three digits would say zero."""
     return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 

@@ -6,6 +6,7 @@ import argparse
 import ast
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -13,8 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from joblib import cpu_count
+
 from fracturelab.errors import FracturelabError
-from fracturelab.notebooks.running import Failure, find_notebooks, run_notebook
+from fracturelab.notebooks.running import Failure, find_notebooks
+from fracturelab.notebooks.together import Task, run_together
 from fracturelab.places import MODELS, REPORTS, models_folder, project_folder, realimages_folder, reports_folder
 
 LARGEST = 1_000_000
@@ -34,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help="every notebook there is")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another parameter")
     parser.add_argument("--folder", type=Path, help="where the notebooks lie")
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="notebooks at once (default: two, or one core)")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="longest time for one cell")
     arguments = parser.parse_args(argv)
     try:
@@ -47,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_all(arguments: argparse.Namespace) -> int:
-    """Run the chosen notebooks one after another, and say what came out."""
+    """Run the chosen notebooks, and say what came out."""
     folder = arguments.folder or project_folder() / "notebooks"
     paths = find_notebooks(folder, only=re.findall(r"[\w-]+", arguments.only), everything=arguments.all)
     parameters = _parameters(arguments)
@@ -66,14 +71,17 @@ def run_all(arguments: argparse.Namespace) -> int:
             environment = {REPORTS: str(run)}
             print(f"realimages/ holds X-rays of your own: what shows them goes to {_short(run)}")
     began, clock = datetime.now(UTC), time.perf_counter()
-    outs: list[Path] = []
+    tasks = []
     for number, path in enumerate(paths, 1):
         out, extra = (run / path.name, environment) if path in apart else (path, {})
-        outs.append(out)
-        failure = _with_progress(path, out, f"[{number}/{len(paths)}]", parameters, extra, arguments)
-        if failure is not None:
-            _explain(failure, path, None if out == path else out)
-            return 2 if failure.mendable else 1
+        tasks.append(Task(number, path, out, parameters, extra, arguments.timeout))
+    failed = _with_progress(tasks, jobs=max(arguments.jobs, 0) or min(2, cpu_count()))
+    if failed is not None:
+        task, failure = failed
+        _explain(failure, task.path, None if task.out == task.path else task.out)
+        return 2 if failure.mendable else 1
+    outs = [task.out for task in tasks]
+    for out in outs:
         if out.stat().st_size > LARGEST:
             print(f"      {out.name} is over 1 MB ({out.stat().st_size / 1e6:.1f} MB)")
     _summarise([reports] * (len(apart) < len(paths)) + [run] * bool(apart), outs, began)
@@ -130,31 +138,28 @@ def _models(run: Path, paths: Sequence[Path]) -> Path:
     return earlier[-1] if earlier else models_folder()
 
 
-def _with_progress(
-    path: Path,
-    out: Path,
-    head: str,
-    parameters: dict[str, Any],
-    environment: dict[str, str],
-    arguments: argparse.Namespace,
-) -> Failure | None:
-    """Run one notebook behind one line of progress."""
-    line = f"{head} {path.stem:<32}"
+def _with_progress(tasks: Sequence[Task], *, jobs: int) -> tuple[Task, Failure] | None:
+    """Run the notebooks, a line each as it ends, and in a terminal one below that says which cells are being run."""
     live = sys.stdout.isatty()
-    print(line, end="", flush=True)
+    width = shutil.get_terminal_size().columns - 1
+    running: dict[str, str] = {}
 
-    def on_cell(cell: int, cells: int) -> None:
+    def show(line: str, end: str) -> None:
+        print(f"\r{line[:width]:<{width}}" if live else line, end=end, flush=True)
+
+    def on_cell(task: Task, cell: int, cells: int) -> None:
+        running[task.path.stem] = f"{task.path.stem} cell {cell} of {cells}"
         if live:
-            print(f"\r{line} cell {cell} of {cells}   ", end="", flush=True)
+            show("  ".join(running.values()), "")
 
-    clock = time.perf_counter()
-    failure = run_notebook(
-        path, out, parameters=parameters, environment=environment, timeout=arguments.timeout, on_cell=on_cell
-    )
-    seconds = time.perf_counter() - clock
-    said = "failed" if failure else "done"
-    print((f"\r{line}" if live else "") + f" {said}, {seconds:.0f} s" + " " * 12 * live, flush=True)
-    return failure
+    failed = None
+    for task, failure, seconds in run_together(tasks, jobs=jobs, on_cell=on_cell):
+        running.pop(task.path.stem, None)
+        said = "failed" if failure else "done"
+        show(f"[{task.number}/{len(tasks)}] {task.path.stem:<32} {said}, {seconds:.0f} s", "\n")
+        if failure is not None and failed is None:
+            failed = task, failure
+    return failed
 
 
 def _explain(failure: Failure, path: Path, copy: Path | None) -> None:

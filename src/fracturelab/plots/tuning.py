@@ -99,7 +99,8 @@ def tuning_slices(
             if name in logarithmic:
                 ax.set_xscale("log")
                 decades = np.log10(max(used) / min(used)) if len(found) else 0.0
-                ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
+                subs = (1.0,) if decades > 2 else (1.0, 3.0) if decades > 1 else (1.0, 2.0, 5.0)
+                ax.xaxis.set_major_locator(LogLocator(subs=subs))
                 ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
                 ax.xaxis.set_minor_formatter(NullFormatter())
             ax.set(xlabel=name.replace("_", " "), ylabel=ylabel if i % across == 0 else "")
