@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help="every notebook there is")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another parameter")
     parser.add_argument("--folder", type=Path, help="where the notebooks lie")
-    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="notebooks at once (default: two, or one core)")
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="notebooks at once (default 2)")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="longest time for one cell")
     arguments = parser.parse_args(argv)
     try:
