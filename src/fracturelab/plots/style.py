@@ -6,8 +6,6 @@ Colours are those of Okabe and Ito (2008), "Color Universal Design".
 from __future__ import annotations
 
 import functools
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fracturelab.errors import FracturelabError
+from fracturelab.writing import whole_file
 
 WIDTH = 9.0
 """Inches across a notebook cell."""
@@ -132,19 +131,6 @@ def save_figure(figure: Figure | Axes, path: str | Path, *, dpi: int = 120) -> P
     whole = figure.get_figure(root=True) if isinstance(figure, Axes) else figure
     if whole is None:
         raise ValueError("expected Axes of a figure. Received: Axes without one")
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".tmp.png")
-        os.close(handle)
-        with style():
-            whole.savefig(temporary, dpi=dpi, bbox_inches="tight", pad_inches=0.1, metadata={"Software": None})
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise FracturelabError(
-            f"cannot write {path}: {error.strerror or error}. Choose a folder that can be written, or free some space"
-        ) from error
+    with whole_file(path) as part, style():
+        whole.savefig(part, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.1, metadata={"Software": None})
     return path

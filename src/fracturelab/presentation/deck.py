@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.presentation.fitting import fitting_size, needed, text_width
+from fracturelab.writing import whole_file
 
 if TYPE_CHECKING:
     from fracturelab.presentation.content import Slide
@@ -53,20 +52,8 @@ def write_deck(slides: Sequence[Slide], path: str | Path, *, title: str) -> Path
     deck.core_properties.title, deck.core_properties.author = title, "fracturelab"
     for number, slide in enumerate(slides, start=1):
         _draw(deck, slide, number)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".tmp.pptx")
-        os.close(handle)
-        deck.save(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise FracturelabError(
-            f"cannot write {path}: {error.strerror or error}. Choose a folder that can be"
-        ) from error
+    with whole_file(path) as part:
+        deck.save(str(part))
     return path
 
 

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import numpy as np
 from fracturelab.errors import FracturelabError
 from fracturelab.places import reports_folder
 from fracturelab.records.context import code_version, machine, package_versions
+from fracturelab.writing import whole_file
 
 _FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -155,24 +155,10 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         FracturelabError: It cannot be written; what was there before stays.
     """
-    path = Path(path)
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise FracturelabError(
-            f"cannot write {path}: {reason}. Choose a folder that can be written, or free some space"
-        ) from error
+    with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
