@@ -356,6 +356,8 @@ ROWS: tuple[Row, ...] = (
         "the next run goes on after the second and ends with the same weights and metrics"),
     Row("kill-folds", STOPS, "SIGKILL in the third fold of a cross-validation",
         "the next run goes on with that fold and ends with the same scores"),
+    Row("kill-tuning", STOPS, "SIGKILL in the fifth trial of a search",
+        "the next run keeps every finished trial, and tries again what was lost"),
     Row("kill-saving", STOPS, "SIGKILL while a model and its card are saved",
         "the earlier model answers, or the new one, or one line says that they do not belong together"),
     Row("full-cache", STOPS, "a disk that fills while images are cached", "one line; earlier caches stay whole"),

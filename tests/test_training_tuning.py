@@ -49,7 +49,7 @@ tune(objective, storage=sys.argv[1], trials=8, seed=3)
 
 
 @needs_optuna
-def test_a_study_killed_and_started_again_keeps_every_finished_trial(tmp_path):
+def test_a_study_killed_and_started_again_keeps_every_finished_trial(tmp_path, happened):
     storage = tmp_path / "study" / "trials.db"
     with script(KILLED, storage) as child:
         assert child.stdout.readline() == "begun\n"
@@ -71,6 +71,7 @@ def test_a_study_killed_and_started_again_keeps_every_finished_trial(tmp_path):
     assert table["again"].tolist()[5] == 4
     best = np.minimum.accumulate([trial.value for trial in after if trial.value is not None])
     assert table.loc[table["state"] == "complete", "best"].tolist() == pytest.approx(best.tolist())
+    happened("kill-tuning", "all four finished trials were kept, and the fifth was tried again")
 
 
 # Trials wait until both processes have one, so that both surely take part.
