@@ -304,3 +304,10 @@ def test_pictures_get_smaller_and_look_the_same():
     assert len(after) < 0.6 * len(before)
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(after))).convert("L"))
     assert np.abs(shown.astype(int) - grey).max() <= 6
+
+
+def test_importing_the_progress_bar_says_nothing_in_a_kernel(project):
+    path = written(project / "notebooks" / "01_first.ipynb", "import sys; sys.modules['ipywidgets'] = None",
+                   "import fracturelab.progress")  # fmt: skip
+    assert main(["--only", "01"]) == 0
+    assert printed(path) == ""

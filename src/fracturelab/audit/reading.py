@@ -15,12 +15,12 @@ from pathlib import Path
 import joblib
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
 from fracturelab.audit.duplicates import SIDE
 from fracturelab.errors import UnreadableImageError
 from fracturelab.images import MAX_FILE_BYTES, image_facts, read_image
 from fracturelab.images.opening import open_regular
+from fracturelab.progress import tqdm
 
 _CHUNK = 64  # files a task
 _FEW = 256  # fewer files than this are read here, without starting workers

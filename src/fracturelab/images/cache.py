@@ -192,7 +192,8 @@ def _decoded(
 ) -> Iterator[tuple[int, np.ndarray, Row]]:
     """Decode in parallel, in order, a bounded number at a time."""
     from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
+
+    from fracturelab.progress import tqdm
 
     chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
     bar = tqdm(total=len(indices), desc="decoding", unit="image", disable=not progress, leave=False)

@@ -201,7 +201,7 @@ def _fill(folder: Path, plan, source, size, correlate, difficulty, zoom, by_kind
 
     steps = plan
     if progress:
-        from tqdm import tqdm
+        from fracturelab.progress import tqdm
 
         steps = tqdm(plan, desc=f"phantoms ({source})", unit="image")
     (folder / "images").mkdir()

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from fracturelab.errors import FracturelabError
 from fracturelab.pretraining.stores import Arrays, open_chunks
@@ -22,6 +21,7 @@ from fracturelab.pretraining.student import (
     soften_residuals,
     teacher_statistics,
 )
+from fracturelab.progress import tqdm
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from fracturelab.errors import FracturelabError
 from fracturelab.pretraining.views import random_view
+from fracturelab.progress import tqdm
 
 if TYPE_CHECKING:
     import keras

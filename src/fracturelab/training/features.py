@@ -110,7 +110,8 @@ def compute(
             )  # fmt: skip
     import keras
     import tensorflow as tf
-    from tqdm.auto import tqdm
+
+    from fracturelab.progress import tqdm
 
     folder = default_store_dir() if folder is None else Path(folder)
     names = list(outputs)

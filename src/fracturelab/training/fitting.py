@@ -167,7 +167,7 @@ def run_epochs(
         The history, a dict an epoch. Where a loss that was not finite stopped training, the last one says so as
         `warning`.
     """
-    from tqdm.auto import tqdm
+    from fracturelab.progress import tqdm
 
     folder.mkdir(parents=True, exist_ok=True)
     state = read_state(folder, stage)

@@ -172,7 +172,8 @@ def _torch_epochs(
 ) -> tuple[list[dict[str, Any]], NDArray[np.float32]]:  # fmt: skip
     """Train epoch by epoch; the model ends with its best epoch, whose validation probabilities are returned as well."""
     import torch
-    from tqdm.auto import tqdm
+
+    from fracturelab.progress import tqdm
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, eps=1e-7, weight_decay=_DECAY)
     history: list[dict[str, Any]] = []
