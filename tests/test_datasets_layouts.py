@@ -451,13 +451,13 @@ def test_a_closed_folder_is_named() -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_names_in_one_folder(tmp_path: Path) -> None:
+def test_ten_thousand_names_in_one_folder(tmp_path: Path) -> None:
     (tmp_path / "fractured").mkdir()
     write(tmp_path, ["normal/a.png"])
-    for index in range(100_000):
+    for index in range(10_000):
         os.close(os.open(tmp_path / "fractured" / f"{index}.png", os.O_CREAT))
     table = read_dataset(tmp_path)
-    assert list(table["label"].value_counts()) == [100_000, 1]
+    assert list(table["label"].value_counts()) == [10_000, 1]
 
 
 def test_fracatlas_is_found_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,7 +175,7 @@ def hide(package: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path]))
 
 
-@pytest.mark.parametrize("torch", ["as it is", "missing"])
+@pytest.mark.parametrize("torch", ["as it is", pytest.param("missing", marks=pytest.mark.long)])
 def test_05_trains_three_models_on_fracture_types(tmp_path, types, torch, monkeypatch):
     if torch == "missing":
         hide("torch", tmp_path / "hidden", monkeypatch)
@@ -287,7 +287,7 @@ def test_06_compares_backbones_of_two_kinds_and_averages_them(tmp_path, xrays, t
     assert {"06-sources.png", "06-training.png", "06-alike.png", "06-combinations.png", "06-cost.png"} <= figures
 
 
-@pytest.mark.parametrize("optuna", ["as it is", "missing"])
+@pytest.mark.parametrize("optuna", ["as it is", pytest.param("missing", marks=pytest.mark.long)])
 def test_09_teaches_students_and_tunes_one(tmp_path, xrays, optuna, monkeypatch):
     if optuna == "missing":
         hide("optuna", tmp_path / "hidden", monkeypatch)
