@@ -368,10 +368,14 @@ def facts(**changes) -> Facts:
         ({"torn_groups": ("p1",)}, "A score on test cannot be believed, because 1 patient has images", []),
         (
             {"judged": "", "near_groups": 5, "near_images": 11, "cross_split": {}},
-            "There is no published split to believe: split by group,",
+            "There is no published split to believe: split by group",
             ["11 images are copies in 5 groups"],
         ),
-        ({"judged": "", "cross_split": {}}, "There is no published split to believe: split by group,", ["no copies"]),
+        (
+            {"judged": "", "cross_split": {}},
+            "There is no published split to believe: no copies were found",
+            ["by patient"],
+        ),
         (
             {"shortcuts": {"aspect": 0.93, "corners": 0.75}},
             "A score on test leaks nothing but needs caution: aspect alone predicts the label with an AUC of 0.93",

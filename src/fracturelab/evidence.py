@@ -168,7 +168,9 @@ def evidence_table(records: Sequence[Mapping[str, Any]]) -> str:
     rows.sort(key=lambda r: r["results"]["probe"]["metrics"]["roc_auc"]["value"])
     whole = max(point["n"] for point in rows[0]["results"]["curve"])
     sizes = sorted({point["n"] for row in rows for point in row["results"]["curve"]} - {whole})
-    head = ["weights", "px", *(f"{n} images" for n in sizes), f"all ({whole})", "AP, all", "v2, all"]
+    head = ["weights", "px", *(f"{n} images" for n in sizes), f"all ({whole})", "average precision, all"]
+    tuned = any(row["results"].get("fine_tuned") for row in rows)
+    head += ["v2, fine-tuned, all"] * tuned
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for row in rows:
         results = row["results"]
@@ -178,7 +180,7 @@ def evidence_table(records: Sequence[Mapping[str, Any]]) -> str:
         lines.append([
             row["name"].removeprefix("evidence-"), str(results["input_size"]), *cells,
             _between(results["probe"]["metrics"]["roc_auc"]), _between(results["probe"]["metrics"]["pr_auc"]),
-            _between(fine["metrics"]["roc_auc"]) if fine else "",
+            *[_between(fine["metrics"]["roc_auc"]) if fine else ""] * tuned,
         ])  # fmt: skip
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

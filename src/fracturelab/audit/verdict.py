@@ -197,11 +197,11 @@ def _cautions(facts: Facts) -> list[str]:
 def _without_split(facts: Facts, cautions: list[str]) -> str:
     if facts.near_groups:
         groups = f"{facts.near_groups} group{'s' if facts.near_groups > 1 else ''}"
-        why = f"{facts.near_images} images are copies in {groups} and would leak through a split by image"
+        how = f"split by group, because {facts.near_images} images are copies in {groups} and would leak otherwise"
     else:
-        why = "no copies were found, but images of one patient can look different"
+        how = "no copies were found, but two images of one patient can look different: split by patient where known"
     also = "".join(f"; {caution}" for caution in cautions)
-    return f"There is no published split to believe: split by group, because {why}{also}."
+    return f"There is no published split to believe: {how}{also}."
 
 
 def _plain(name: str) -> str:

@@ -46,7 +46,7 @@ def add_commands(commands: Any) -> None:
         "evaluate",
         parents=[common(), reading_options()],
         help="score a model on labelled X-rays, with 95%% intervals",
-        description="Score a model on labelled X-rays, with 95%% intervals over patients or near-duplicate groups.",
+        description="Score a model on labelled X-rays, with 95% intervals over patients or near-duplicate groups.",
     )
     evaluate.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
     evaluate.add_argument("folder", metavar="DIR", help="folder of X-rays")

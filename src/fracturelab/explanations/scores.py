@@ -166,18 +166,21 @@ def mean_curve(curves: NDArray, *, seed: int = 0) -> dict[str, list[float | None
     return {name: [getattr(one, name) for one in found] for name in ("value", "low", "high")}
 
 
-def mean_interval(values: NDArray, groups: ArrayLike | None = None, *, seed: int = 0) -> Interval:
+def mean_interval(
+    values: NDArray, groups: ArrayLike | None = None, *, hits: bool | None = None, seed: int = 0
+) -> Interval:
     """The mean of numbers in 0..1 with its interval: Wilson's for hits, a bounded bootstrap for shares and for groups.
 
     Args:
         values: (n,) in 0..1.
         groups: (n,) what belongs together, such as a patient; None for images on their own.
+        hits: Whether the values are hits and misses; True if None and all are 0 or 1.
         seed: Of the bootstrap.
     """
     found = np.asarray(values, np.float64)
     if len(found) == 0:
         return Interval(None, None, None)
-    if groups is None and np.isin(found, (0, 1)).all():
+    if groups is None and (np.isin(found, (0, 1)).all() if hits is None else hits):
         return wilson(float(found.sum()), len(found))
     codes = np.arange(len(found)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     return bounded_mean_interval(found, codes, n_resamples=2000, seed=seed)

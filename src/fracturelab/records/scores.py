@@ -14,7 +14,7 @@ _TRAINED = "training-"  # what `fracturelab train` puts before the name of a mod
 _PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "validation"), "validation"),
-    **dict.fromkeys(("test", "held-out test part", "unseen"), "test"),
+    **dict.fromkeys(("test", "held-out test part", "unseen", "holdout", "holdout, studies"), "test"),
 }
 
 

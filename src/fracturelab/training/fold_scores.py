@@ -91,7 +91,7 @@ class CrossValidation:
         """For a record."""
         levels = self.levels
         results: dict[str, Any] = {
-            "model": str(self.settings["recipe"]),
+            "model": f"cross-validation: {self.settings['recipe']}",
             "folds": [
                 {
                     "name": part.name,

@@ -177,7 +177,7 @@ def save_fit(fit: Fit, path: str | Path, card: Mapping[str, Any]) -> Path:
 
 def record_fit(
     name: str, fit: Fit, prepared: Prepared, *, evaluations: Mapping[str, Any], source: str | None = None,
-    model: str | None = None, folder: str | Path | None = None,
+    model: str | None = None, cost: Mapping[str, Any] | None = None, folder: str | Path | None = None,
 ) -> Path:  # fmt: skip
     """Write the record of a fit.
 
@@ -188,6 +188,7 @@ def record_fit(
         evaluations: From `evaluate_parts`, and others.
         source: Name of the data set.
         model: What tables call the model; its recipe if None.
+        cost: From `cost_of`, where it was measured already; measured here if None.
         folder: Where to; the project's results if None.
 
     Returns:
@@ -212,7 +213,7 @@ def record_fit(
             "history": fit.history.to_dict("records"),
             "evaluations": dict(evaluations),
             "warnings": list(fit.warnings),
-            **cost_of(fit.model, prepared.images),
+            **(cost or cost_of(fit.model, prepared.images)),
         },
         folder=folder,
     )
