@@ -135,6 +135,15 @@ def heat(driver) -> str:
     return found[1].get_attribute("src") if len(found) > 1 else ""
 
 
+def sizes(driver) -> list[list[int]]:
+    """Width and height of the pictures, once they have been loaded."""
+    script = (
+        "return [...document.querySelectorAll('[data-testid=stImage] img')].map(i => [i.naturalWidth, i.naturalHeight])"
+    )
+    wait(lambda: all(width for width, _ in driver.execute_script(script)), "the pictures")
+    return driver.execute_script(script)
+
+
 def shoot(driver, name: str) -> None:
     """Keep a picture of the page where somebody wants to look at it."""
     folder = os.environ.get("FRACTURELAB_SCREENSHOTS")
@@ -158,10 +167,7 @@ def test_a_good_image_is_answered_and_explained(browser, files):
     assert "good bone.png" in shown
     wait(lambda: any(words in text(browser) for words in ("toss-up", "Leaning towards", "Clearly")), "its words")
     wait(lambda: heat(browser), "the heat map")
-    sizes = browser.execute_script(
-        "return [...document.querySelectorAll('[data-testid=stImage] img')].map(i => [i.naturalWidth, i.naturalHeight])"
-    )
-    assert sizes == [[120, 180], [120, 180]]
+    assert sizes(browser) == [[120, 180], [120, 180]]
     shoot(browser, "good")
 
 
@@ -224,10 +230,7 @@ def test_a_dicom_file_is_answered_and_its_header_stays_unread(browser, files):
     upload(browser, path)
     wait(lambda: "P(fractured) 0." in text(browser) and "series 7.dcm" in text(browser), "an answer to DICOM")
     wait(lambda: heat(browser), "the heat map")
-    sizes = browser.execute_script(
-        "return [...document.querySelectorAll('[data-testid=stImage] img')].map(i => [i.naturalWidth, i.naturalHeight])"
-    )
-    assert sizes == [[110, 150], [110, 150]]
+    assert sizes(browser) == [[110, 150], [110, 150]]
     for secret in ("Doe^", "Secret", "secret-77"):
         assert secret not in browser.page_source
 

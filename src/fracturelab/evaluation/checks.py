@@ -63,9 +63,9 @@ def group_codes(groups: ArrayLike | None, *, n: int) -> NDArray[np.intp]:
     found = groups if isinstance(groups, pd.Series) else pd.Series(np.asarray(groups).ravel())
     if len(found) != n:
         raise FracturelabError(f"expected one group for each of {n} labels. Received: {len(found)}")
-    named = found.reset_index(drop=True).astype(object)
-    missing = named.isna()
-    named[missing] = [("alone", i) for i in np.flatnonzero(missing)]
+    named = found.to_numpy(dtype=object, copy=True)
+    for i in np.flatnonzero(found.isna()):
+        named[i] = ("alone", i)
     return np.asarray(pd.factorize(named)[0], dtype=np.intp)
 
 
