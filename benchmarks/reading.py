@@ -129,7 +129,7 @@ def run_later(*, images: int, repetitions: int) -> Outcome:
 
 _SIZES = {
     "tiny": {"images": 4, "repetitions": 1},
-    "default": {"images": 32, "repetitions": 3},
+    "default": {"images": 160, "repetitions": 3},
     "full": {"images": 200, "repetitions": 5},
 }
 
