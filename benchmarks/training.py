@@ -150,7 +150,8 @@ _TINY = {"images": 40, "size": 64, "views": 2, "head_epochs": 4, "epochs": 2, "r
          "alpha": 0.25, "pretrained": False}  # fmt: skip
 _DEFAULT = {"images": 260, "size": 224, "views": 3, "head_epochs": 20, "epochs": 10, "repetitions": 3,
             "backbone": "MobileNet", "alpha": 0.75, "pretrained": True}  # fmt: skip
-_SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": {**_DEFAULT, "images": 400, "backbone": "ResNet50", "alpha": None}}
+_FULL = {**_DEFAULT, "images": 400, "backbone": "ResNet50", "alpha": None}
+_SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": _FULL}
 
 COMPARISONS = (
     Comparison(
