@@ -44,6 +44,7 @@ def test_every_promised_comparison_is_there_in_every_size():
         assert one.about.endswith(".") and one.limit_is.endswith(".")
 
 
+@pytest.mark.long
 def test_a_tiny_run_writes_results_and_finds_every_planted_copy(tmp_path):
     results, done = bench(tmp_path, "--only", "audit_40000")
     assert done.returncode == 0, done.stderr + done.stdout

@@ -104,7 +104,7 @@ def real_images(folder: Path, kind: str, xrays: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["labelled", "one class", "unlabelled"])
+@pytest.mark.parametrize("kind", ["labelled", pytest.param("one class", marks=pytest.mark.long), "unlabelled"])
 def test_04_judges_saved_models_on_what_they_have_not_seen(tmp_path, xrays, models, kind):
     shutil.copytree(models, tmp_path / "models")
     if kind == "one class":

@@ -52,6 +52,7 @@ def test_it_learns_says_what_it_is_and_repeats_itself(prepared):
     )
 
 
+@pytest.mark.long
 def test_it_stops_when_validation_no_longer_gets_better(prepared):
     fit = train_whole(prepared, **SMALL, epochs=30, patience=1, learning_rate=1e-9)
     assert len(fit.history) < 30
