@@ -89,11 +89,7 @@ def _damaged(error: Exception) -> str:
 
 def _undecoded(dataset: Any, error: Exception) -> str:
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    if (
-        syntax is not None
-        and getattr(syntax, "is_compressed", False)
-        and isinstance(error, (RuntimeError, NotImplementedError))
-    ):
+    if syntax is not None and getattr(syntax, "is_compressed", False) and isinstance(error, RuntimeError):
         return (
             f"a DICOM file in {syntax.name}: damaged, or no decoder for it is installed (pip install 'pylibjpeg[all]')"
         )

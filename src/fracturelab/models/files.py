@@ -192,9 +192,9 @@ def check_model_file(path: str | Path) -> None:
             config = json.loads(archive.read("config.json"))
             _check_config(config, path)
             _check_weights(archive, path)
+    except FracturelabError:
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, KeyError, RecursionError, EOFError, NotImplementedError) as error:
-        if isinstance(error, FracturelabError):
-            raise
         raise FracturelabError(f"{path}: not a Keras model, or a damaged one ({error})") from error
 
 

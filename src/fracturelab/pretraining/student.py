@@ -135,10 +135,12 @@ class Batches(keras.utils.PyDataset):
 
     def _draw(self, chunks: Sequence[Arrays], step: int, n: int) -> list[tuple[Arrays, int]]:
         """Rows, or first rows of pairs, that walk through the chunks in order, each pass shuffled within a chunk."""
+        if not n:
+            return []
+        rows = 1 if _is_real(chunks[0]) else 2
+        length = len(chunks[0]["image"]) // rows
         drawn = []
         for position in range(step * n, (step + 1) * n):
-            rows = 1 if _is_real(chunks[0]) else 2
-            length = len(chunks[0]["image"]) // rows
             turn, within = divmod(position, length * len(chunks))
             number, place = divmod(within, length)
             order = np.random.default_rng([self.seed, turn, number]).permutation(length)

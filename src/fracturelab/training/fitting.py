@@ -140,7 +140,6 @@ def run_epochs(
     folder: Path,
     class_weight: Mapping[int, float] | None = None,
     progress: bool = True,
-    factor: float = PLATEAU_FACTOR,
 ) -> list[dict[str, Any]]:
     """Train a compiled model epoch by epoch; it ends with the weights of its best epoch.
 
@@ -161,7 +160,6 @@ def run_epochs(
         folder: Where checkpoints go. It belongs to this run alone.
         class_weight: Weight of each class in the loss.
         progress: One progress bar for all epochs.
-        factor: What the learning rate is multiplied with on a plateau.
 
     Returns:
         The history, a dict an epoch. Where a loss that was not finite stopped training, the last one says so as
@@ -204,7 +202,7 @@ def run_epochs(
             if better:
                 state["best"] = {"epoch": epoch, "val_loss": val_loss}
             elif state["since"] % plateau == 0:
-                model.optimizer.learning_rate = rate * factor
+                model.optimizer.learning_rate = rate * PLATEAU_FACTOR
             state["stopped"] = state["since"] >= patience
         write_state(model, folder, state)
         bar.set_postfix(
