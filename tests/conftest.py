@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 from collections.abc import Callable
 
 import pytest
@@ -22,6 +23,21 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRACTURELAB_CACHE", str(shared / "fracturelab-cache"))
         yield
+
+
+def pytest_runtest_setup():
+    """Networks begin with the same random weights in every run: Keras draws the seeds it is not given from `random`."""
+    random.seed(1)
+
+
+@pytest.fixture
+def eager():
+    """No graphs: tracing a backbone takes longer than the few steps that a test takes."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 _answers: dict[str, str] = {}

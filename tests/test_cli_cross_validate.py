@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from PIL import Image
 from fracturelab import cli
 
 pytest.importorskip("distributed")
+pytestmark = pytest.mark.xdist_group("folds")  # one worker: the run that was never stopped is made once
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +91,18 @@ def wait_for(condition, *, seconds: float = 1500) -> None:  # a busy machine is 
         time.sleep(0.02)
 
 
+def begun(home: Path, name: str, *, folds: int) -> None:
+    """A run that has its first folds behind it: those of the one that was never stopped."""
+    shutil.copytree(
+        home / "alone", home / name, ignore=shutil.ignore_patterns(*(f"fold-{n}-*" for n in range(folds + 1, 4)))
+    )
+
+
 def test_killed_in_fold_3_it_goes_on_there_and_ends_the_same(home, alone, happened):
+    begun(home, "killed", folds=2)
     started = subprocess.Popen(command(home, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoints = home / "killed" / "checkpoints"
-    wait_for(lambda: len(finished(home, "killed")) == 2 and any(checkpoints.glob("*/lock")))
+    wait_for(lambda: any(checkpoints.glob("*/lock")))
     fits = psutil.Process(started.pid).children(recursive=True)
     assert fits
     started.kill()
@@ -149,6 +159,7 @@ def test_two_dask_workers_give_the_same_to_the_last_digit(home, alone, dask):
 
 def test_when_a_dask_worker_dies_another_does_its_fold(home, alone, dask):
     address, workers = dask
+    begun(home, "dead", folds=1)
     started = subprocess.Popen(command(home, "dead", "--dask", address), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     busy = [psutil.Process(worker.pid) for worker in workers]
     wait_for(lambda: all(one.children() for one in busy))  # both are in the middle of a fit

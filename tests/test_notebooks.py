@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib.util
+import inspect
 import os
 import shutil
 import sys
@@ -47,6 +50,31 @@ def run(number: str, folder: Path, **parameters: object):
     ]
     said = [output.get("text", "") + "".join(output.get("data", {}).get("text/markdown", "")) for output in outputs]
     return failure, "\n".join(said), reports
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem[:2])
+def test_helpers_that_a_notebook_calls_are_there_and_take_what_it_gives(path):
+    """The short form of running it: a helper that was renamed, or takes other arguments, is found without training."""
+    cells = nbformat.read(path, as_version=4).cells
+    tree = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and "fracturelab" in node.module]
+    names: dict[str, object] = {}
+    exec(compile(ast.Module(imports, []), path.name, "exec"), names)
+    assigned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    checked = 0
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        written = ast.unparse(call.func)
+        first, *rest = written.split(".")
+        if first not in names or first in assigned or not all(word.isidentifier() for word in rest):
+            continue
+        helper = functools.reduce(getattr, rest, names[first])
+        if all(keyword.arg for keyword in call.keywords) and not any(isinstance(a, ast.Starred) for a in call.args):
+            try:
+                inspect.signature(helper).bind(*call.args, **{keyword.arg: None for keyword in call.keywords})
+            except TypeError as error:
+                pytest.fail(f"{written}: {error}")
+            checked += 1
+    assert checked > 10
 
 
 def test_01_shows_measures_and_records(tmp_path, xrays):
@@ -104,7 +132,9 @@ def real_images(folder: Path, kind: str, xrays: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["labelled", pytest.param("one class", marks=pytest.mark.long), "unlabelled"])
+@pytest.mark.parametrize(
+    "kind", ["labelled", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("one class", "unlabelled"))]
+)
 def test_04_judges_saved_models_on_what_they_have_not_seen(tmp_path, xrays, models, kind):
     shutil.copytree(models, tmp_path / "models")
     if kind == "one class":
@@ -175,7 +205,8 @@ def hide(package: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path]))
 
 
-@pytest.mark.parametrize("torch", ["as it is", pytest.param("missing", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("torch", ["as it is", "missing"])
 def test_05_trains_three_models_on_fracture_types(tmp_path, types, torch, monkeypatch):
     if torch == "missing":
         hide("torch", tmp_path / "hidden", monkeypatch)
@@ -208,6 +239,7 @@ def two_views(tmp_path_factory) -> Path:
     return write_studies(tmp_path_factory.mktemp("views") / "studies", patients=30, size=(60, 100))
 
 
+@pytest.mark.long
 def test_07_cross_validates_images_and_studies(tmp_path, two_views):
     failure, said, reports = run(
         "07", tmp_path, DATA=str(two_views), RECIPE="v1", FOLDS=2, SIZE=32, EPOCHS=1, WORKERS=2, SHOWN=3
@@ -240,6 +272,7 @@ TINY = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_08_trains_explains_scores_and_records(tmp_path, xrays):
     failure, said, reports = run("08", tmp_path, DATA=str(xrays), **TINY)
     assert failure is None
@@ -257,6 +290,7 @@ def test_08_trains_explains_scores_and_records(tmp_path, xrays):
     assert {"08-right.png", "08-wrong.png"} & figures
 
 
+@pytest.mark.long
 def test_06_compares_backbones_of_two_kinds_and_averages_them(tmp_path, xrays, two_views):
     failure, said, reports = run(
         "06", tmp_path, DATA=str(xrays), MORE_DATA=[str(two_views)], BACKBONES=["MobileNet", "ResNet50"],
@@ -287,7 +321,8 @@ def test_06_compares_backbones_of_two_kinds_and_averages_them(tmp_path, xrays, t
     assert {"06-sources.png", "06-training.png", "06-alike.png", "06-combinations.png", "06-cost.png"} <= figures
 
 
-@pytest.mark.parametrize("optuna", ["as it is", pytest.param("missing", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("optuna", ["as it is", "missing"])
 def test_09_teaches_students_and_tunes_one(tmp_path, xrays, optuna, monkeypatch):
     if optuna == "missing":
         hide("optuna", tmp_path / "hidden", monkeypatch)

@@ -124,6 +124,7 @@ def test_batches_standardise_mirror_and_weigh(two_stores):
 
 
 @pytest.mark.parametrize("first", [1, pytest.param(0, marks=pytest.mark.long)])
+@pytest.mark.usefixtures("eager")
 def test_a_stopped_run_ends_like_one_that_was_not(first, two_stores, tmp_path, monkeypatch):
     from fracturelab.pretraining import bundle, run
 

@@ -207,6 +207,7 @@ def test_stores_are_refused_where_there_is_no_room(prepared, tmp_path, monkeypat
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_cap_on_activations_is_kept(prepared, tmp_path, monkeypatch):
     sizes = []
     remove = features.remove

@@ -146,6 +146,7 @@ def test_a_trial_that_falls_behind_is_pruned_and_one_that_fails_is_told(tmp_path
 
 
 @needs_optuna
+@pytest.mark.long
 def test_students_are_tuned_by_two_processes(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(24) % 2
