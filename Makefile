@@ -40,7 +40,7 @@ notebooks-all: .venv/ready ## run every notebook there is, those about single to
 test: .venv/dev ## run the whole test suite
 	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(FLAGS)
 
-test-long: .venv/dev ## run what takes long: fuzzing, kills at random moments, 100,000 files, the app under load
+test-long: .venv/dev ## run what takes long: notebooks 05 to 09, fuzzing, kills at random moments, 100,000 files
 	@$(PY) -m pytest -m long -n $(WORKERS) --dist loadgroup $(FLAGS)
 
 check: .venv/dev ## lint, format (notebooks included) and types
@@ -96,27 +96,27 @@ distclean: clean ## remove .venv as well
 	echo "Setting up .venv with $$("$$found" --version) and the pinned packages; the first time takes some minutes."; \
 	rm -f .venv/ready .venv/dev .venv/lab .venv/app .venv/slides .venv/optional; \
 	"$$found" -m venv .venv
-	@$(PIP) install -q --no-compile -r requirements.txt
+	@$(PIP) install -q -r requirements.txt
 	@$(PIP) install -q --no-deps --no-build-isolation -e .
 	@pwd > .venv/path
 	@touch .venv/ready
 
 .venv/dev: .venv/ready requirements-dev.txt
-	@$(PIP) install -q --no-compile -r requirements-dev.txt
+	@$(PIP) install -q -r requirements-dev.txt
 	@touch .venv/dev
 
 .venv/lab: .venv/ready requirements-lab.txt
-	@$(PIP) install -q --no-compile -r requirements-lab.txt
+	@$(PIP) install -q -r requirements-lab.txt
 	@touch .venv/lab
 
 .venv/app: .venv/ready requirements-app.txt
-	@$(PIP) install -q --no-compile -r requirements-app.txt
+	@$(PIP) install -q -r requirements-app.txt
 	@touch .venv/app
 
 .venv/slides: .venv/ready requirements-slides.txt
-	@$(PIP) install -q --no-compile -r requirements-slides.txt
+	@$(PIP) install -q -r requirements-slides.txt
 	@touch .venv/slides
 
 .venv/optional: .venv/ready requirements-optional.txt
-	@$(PIP) install -q --no-compile -r requirements-optional.txt
+	@$(PIP) install -q -r requirements-optional.txt
 	@touch .venv/optional
