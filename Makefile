@@ -38,10 +38,10 @@ notebooks-all: .venv/ready ## run every notebook there is, those about single to
 	@$(PY) -m fracturelab.notebooks --all $(if $(DATA),--data "$$DATA") $(FLAGS)
 
 test: .venv/dev ## run the whole test suite
-	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(FLAGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(FLAGS)
 
 test-long: .venv/dev ## run what takes long: notebooks 05 to 09, fuzzing, kills at random moments, 100,000 files
-	@$(PY) -m pytest -m long -n $(WORKERS) --dist loadgroup $(FLAGS)
+	@$(PY) -m pytest -m long -n $(WORKERS) --dist loadfile $(FLAGS)
 
 check: .venv/dev ## lint, format (notebooks included) and types
 	@$(PY) -m ruff check .

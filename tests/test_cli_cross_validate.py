@@ -19,7 +19,6 @@ from PIL import Image
 from fracturelab import cli
 
 pytest.importorskip("distributed")
-pytestmark = pytest.mark.xdist_group("folds")  # one worker: the run that was never stopped is made once
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +156,7 @@ def test_two_dask_workers_give_the_same_to_the_last_digit(home, alone, dask):
     assert finished(home, "dask") == finished(home, "alone")
 
 
+@pytest.mark.long
 def test_when_a_dask_worker_dies_another_does_its_fold(home, alone, dask):
     address, workers = dask
     begun(home, "dead", folds=1)
@@ -178,10 +178,10 @@ def test_an_audit_on_the_cluster_is_the_audit_here(home, dask):
     found = [
         json.loads(subprocess.run([sys.executable, "-m", "fracturelab", "audit", str(home / "xrays"), "--json", *more],
                                   capture_output=True, text=True, check=True).stdout)
-        for more in ([], ["--workers", "1"], ["--workers", "2"], ["--dask", address])
+        for more in ([], ["--dask", address])
     ]  # fmt: skip
     assert found[0]["images"] == 40
-    assert all(one == found[0] for one in found)
+    assert found[1] == found[0]
 
 
 def refused(capsys, *argv: str) -> str:

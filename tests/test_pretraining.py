@@ -160,6 +160,7 @@ def test_a_stopped_run_ends_like_one_that_was_not(first, two_stores, tmp_path, m
         np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.usefixtures("eager")
 def test_exported_weights_give_the_features_of_the_run(two_stores, tmp_path):
     from fracturelab.models import weights
     from fracturelab.models.backbones import build_backbone

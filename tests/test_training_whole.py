@@ -36,7 +36,7 @@ def test_every_layer_is_trained_but_the_one_that_standardises():
 
 @pytest.mark.filterwarnings("error:RANDOM WEIGHTS")
 def test_it_learns_and_says_what_it_is(prepared):
-    settings = {**SMALL, "epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "patience": 6, "dropout": 0.0}
+    settings = {**SMALL, "epochs": 4, "batch_size": 16, "learning_rate": 3e-3, "patience": 4, "dropout": 0.0}
     fit = train_whole(prepared, **settings)
     assert fit.weights.kind == "none" and fit.chosen == "whole" and fit.recipe["recipe"] == "whole"
     assert fit.history["loss"].iloc[-1] < 0.8 * fit.history["loss"].iloc[0]
