@@ -125,8 +125,14 @@ def _details(found: dict[str, Any], precision: str) -> dict[str, Any]:
     return {
         **found["about"], "precision_of_fast": precision, "furthest_answer_of_fast": found["apart"],
         "furthest_answer_of_float32": found["float32_apart"], "tried": tried,
-        "matrix_product_gops": {name: machine.matrix_product_openvino(name) for name in ("float32", precision)},
+        "matrix_product_gops": {name: _ceiling(name) for name in ("float32", precision)},
     }  # fmt: skip
+
+
+def _ceiling(precision: str) -> float:
+    """Giga-operations a second of the fastest matrix product that the machine was seen to do in a precision."""
+    measured = machine.matrix_product_openvino(precision)
+    return max(measured, machine.matrix_product()) if precision == "float32" else measured
 
 
 def _checks(found: dict[str, Any]) -> dict[str, bool]:
@@ -139,7 +145,7 @@ def run_batch(**settings: Any) -> Outcome:
     found = answers_of_both(**settings)
     precision = found["fast"]["precision"]
     ours, other = found["batch"]
-    limit = machine.matrix_product_openvino(precision) * 1e9 / found["cost"]
+    limit = _ceiling(precision) * 1e9 / found["cost"]
     details = {**_details(found, precision), "float32_images_a_second": found["float32_rate"]}
     return Outcome(ours, other, limit, checks=_checks(found), details=details)
 
@@ -149,7 +155,7 @@ def run_single(**settings: Any) -> Outcome:
     found = answers_of_both(**settings)
     precision = found["fast"]["precision"]
     ours, other = found["single"]
-    limit = 1000 * found["cost"] / machine.matrix_product_openvino(precision) / 1e9
+    limit = 1000 * found["cost"] / _ceiling(precision) / 1e9
     details = {**_details(found, precision), "float32_ms": found["float32_ms"]}
     return Outcome(ours, other, limit, checks=_checks(found), details=details)
 
@@ -198,13 +204,13 @@ COMPARISONS = (
     Comparison(
         "inference_batch", "images/s", True,
         "One saved v2 model asked in batches of 32. Ours: the runtime `fast` of its export; theirs: `model.predict`.",
-        "the network's operations at the speed of a large matrix product of OpenVINO in the same precision.", _SIZES,
+        "the network's operations at the speed of the fastest matrix product measured in the same precision.", _SIZES,
         run_batch,
     ),
     Comparison(
         "inference_single", "ms", False,
         "The same model asked for one image at a time.",
-        "the network's operations at the speed of a large matrix product of OpenVINO in the same precision.", _SIZES,
+        "the network's operations at the speed of the fastest matrix product measured in the same precision.", _SIZES,
         run_single,
     ),
     Comparison(
