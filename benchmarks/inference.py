@@ -125,14 +125,8 @@ def _details(found: dict[str, Any], precision: str) -> dict[str, Any]:
     return {
         **found["about"], "precision_of_fast": precision, "furthest_answer_of_fast": found["apart"],
         "furthest_answer_of_float32": found["float32_apart"], "tried": tried,
-        "matrix_product_gops": {name: _ceiling(name) for name in ("float32", precision)},
+        "matrix_product_gops": {name: machine.fastest_product(name) for name in ("float32", precision)},
     }  # fmt: skip
-
-
-def _ceiling(precision: str) -> float:
-    """Giga-operations a second of the fastest matrix product that the machine was seen to do in a precision."""
-    measured = machine.matrix_product_openvino(precision)
-    return max(measured, machine.matrix_product()) if precision == "float32" else measured
 
 
 def _checks(found: dict[str, Any]) -> dict[str, bool]:
@@ -145,7 +139,7 @@ def run_batch(**settings: Any) -> Outcome:
     found = answers_of_both(**settings)
     precision = found["fast"]["precision"]
     ours, other = found["batch"]
-    limit = _ceiling(precision) * 1e9 / found["cost"]
+    limit = machine.fastest_product(precision) * 1e9 / found["cost"]
     details = {**_details(found, precision), "float32_images_a_second": found["float32_rate"]}
     return Outcome(ours, other, limit, checks=_checks(found), details=details)
 
@@ -155,7 +149,7 @@ def run_single(**settings: Any) -> Outcome:
     found = answers_of_both(**settings)
     precision = found["fast"]["precision"]
     ours, other = found["single"]
-    limit = 1000 * found["cost"] / _ceiling(precision) / 1e9
+    limit = 1000 * found["cost"] / machine.fastest_product(precision) / 1e9
     details = {**_details(found, precision), "float32_ms": found["float32_ms"]}
     return Outcome(ours, other, limit, checks=_checks(found), details=details)
 

@@ -71,9 +71,13 @@ def _product(side: int) -> float:
 
 
 @cache
-def matrix_product_openvino(precision: str) -> float:
-    """The same with OpenVINO, in a precision: "float32", "bf16" or "int8" (operations instead of FLOPs there)."""
-    return max(_product_openvino(precision, side) for side in SIDES)
+def fastest_product(precision: str) -> float:
+    """The same with OpenVINO, in a precision: "float32", "bf16" or "int8" (operations instead of FLOPs there).
+
+    In float32 NumPy's counts as well: the machine can do what either of them does.
+    """
+    found = max(_product_openvino(precision, side) for side in SIDES)
+    return max(found, matrix_product()) if precision == "float32" else found
 
 
 def _product_openvino(precision: str, side: int) -> float:
