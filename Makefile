@@ -12,6 +12,9 @@ PORT ?= 8501
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
+# uv installs the same pins in a third of pip's time; where it can't be had or can't reach the packages, pip does it.
+UV := uv==0.13.9
+install = $(PY) -m uv pip install -q --python $(PY) --compile-bytecode -r $(1) 2>/dev/null || $(PIP) install -q -r $(1)
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export DATA ONLY FULL
 
@@ -68,7 +71,7 @@ bench: .venv/optional ## time everything beside the usual recipe; ONLY=name for 
 	@$(PY) -m benchmarks $(if $(ONLY),--only "$$ONLY") $(if $(FULL),--size full) $(FLAGS)
 
 pins: .venv/ready ## resolve requirements*.txt anew from pyproject.toml
-	@$(PIP) install -q "uv>=0.5"
+	@$(PIP) install -q "$(UV)"
 	@$(PY) scripts/update_pins.py
 
 clean: ## remove caches of tools; results, models and runs stay
@@ -96,27 +99,28 @@ distclean: clean ## remove .venv as well
 	echo "Setting up .venv with $$("$$found" --version) and the pinned packages; the first time takes some minutes."; \
 	rm -f .venv/ready .venv/dev .venv/lab .venv/app .venv/slides .venv/optional; \
 	"$$found" -m venv .venv
-	@$(PIP) install -q -r requirements.txt
+	@$(PIP) install -q "$(UV)" 2>/dev/null || true
+	@$(call install,requirements.txt)
 	@$(PIP) install -q --no-deps --no-build-isolation -e .
 	@pwd > .venv/path
 	@touch .venv/ready
 
 .venv/dev: .venv/ready requirements-dev.txt
-	@$(PIP) install -q -r requirements-dev.txt
+	@$(call install,requirements-dev.txt)
 	@touch .venv/dev
 
 .venv/lab: .venv/ready requirements-lab.txt
-	@$(PIP) install -q -r requirements-lab.txt
+	@$(call install,requirements-lab.txt)
 	@touch .venv/lab
 
 .venv/app: .venv/ready requirements-app.txt
-	@$(PIP) install -q -r requirements-app.txt
+	@$(call install,requirements-app.txt)
 	@touch .venv/app
 
 .venv/slides: .venv/ready requirements-slides.txt
-	@$(PIP) install -q -r requirements-slides.txt
+	@$(call install,requirements-slides.txt)
 	@touch .venv/slides
 
 .venv/optional: .venv/ready requirements-optional.txt
-	@$(PIP) install -q -r requirements-optional.txt
+	@$(call install,requirements-optional.txt)
 	@touch .venv/optional
