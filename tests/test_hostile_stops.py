@@ -373,7 +373,7 @@ def test_full_disks_while_keras_writes(small_disk, happened):
     save_model(Copied(), small_disk / "m.keras", {"threshold": 0.5})  # type: ignore[arg-type]
     fill(small_disk, 300_000)
     before = contents(small_disk)
-    one_line(lambda: save_model(model, small_disk / "m.keras", {"threshold": 0.1}), "m.keras", "cannot be written")
+    one_line(lambda: save_model(model, small_disk / "m.keras", {"threshold": 0.1}), "m.keras", "cannot write")
     assert contents(small_disk) == before
     happened("full-model", "one line; the earlier model is whole")
     state: dict[str, Any] = {"stage": "v1", "next": 1, "since": 0, "best": {"epoch": 0, "val_loss": 0.5},

@@ -12,14 +12,15 @@ from fracturelab.errors import FracturelabError
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def whole_file(path: str | Path, *, suffix: str = ".tmp") -> Iterator[Path]:
     """A temporary file that takes the place of `path` when the block ends well; else what was there before stays.
 
     Args:
         path: The file; its folders are made.
+        suffix: The end of the temporary file's name, for writers that look at it.
 
     Yields:
-        The temporary file, empty, in the same folder; its name ends in `.tmp`.
+        The temporary file, empty, in the same folder, `.{name}.{random}{suffix}`.
 
     Raises:
         FracturelabError: It cannot be written.
@@ -28,7 +29,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
         os.close(handle)
         yield Path(temporary)
         os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import json
-import os
 import shutil
 import stat
 import tempfile
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.norms import fuse_norms
+from fracturelab.writing import whole_file
 
 if TYPE_CHECKING:
     import keras
@@ -49,18 +49,8 @@ def write_json(path: str | Path, values: Mapping[str, Any]) -> Path:
     """
     path = Path(path)
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f"{path.name}.tmp", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise FracturelabError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
     return path
 
 
@@ -103,15 +93,9 @@ def save_model(model: keras.Model, path: str | Path, card: Mapping[str, Any]) ->
         FracturelabError: The place cannot be written.
     """
     path = check_destination(path)
-    temporary = path.with_name(f"{path.stem}.tmp{os.getpid()}.keras")
-    sweep(path.parent, (f"{glob.escape(path.stem)}.tmp*.keras", f"{glob.escape(path.stem)}.json.tmp*"))
-    try:
-        model.save(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise FracturelabError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    sweep(path.parent, (f".{glob.escape(path.name)}.*.tmp.keras", f".{glob.escape(path.stem)}.json.*.tmp"))
+    with whole_file(path, suffix=".tmp.keras") as part:
+        model.save(part)
     from fracturelab.models.weights import sha256_of
 
     write_json(path.with_suffix(".json"), {**card, "file": path.name, "sha256": sha256_of(path)})

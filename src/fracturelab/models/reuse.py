@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.backbones import build_backbone
 from fracturelab.models.files import load_model, read_card
 from fracturelab.models.weights import WeightsInfo, sha256_of
+from fracturelab.writing import whole_file
 
 
 def backbone_weights(path: str | Path, *, folder: str | Path | None = None) -> WeightsInfo:
@@ -47,15 +47,8 @@ def backbone_weights(path: str | Path, *, folder: str | Path | None = None) -> W
             layer.set_weights(model.get_layer(layer.name).get_weights())
     place = Path(folder) if folder is not None else default_cache_dir() / "weights"
     file = place / f"{path.stem}-{sha256_of(path)[:16]}.weights.h5"
-    temporary = file.with_name(f"{os.getpid()}-{file.name}")
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        base.save_weights(temporary)
-        os.replace(temporary, file)
-    except OSError as error:
-        raise FracturelabError(f"{file}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(file, suffix=".tmp.weights.h5") as part:
+        base.save_weights(part)
     return WeightsInfo(
         name=f"{card.get('name') or path.stem}, its backbone",
         kind="file",
