@@ -197,6 +197,16 @@ def test_another_seed_setting_image_or_code_is_another_fold(prepared, fits, tmp_
     assert len(fits) == 5
 
 
+def test_weights_of_another_scaling_are_another_fit(monkeypatch):
+    info = WeightsInfo("w", "bundled", "MobileNet", "", "", "ab", "w.h5", scaling={"scale": 1.0, "offset": 0.0})
+    other = replace(info, scaling={"scale": 1 / 255, "offset": 0.0})
+    job = {"recipe": "v2", "options": {"augmentation": {}}, "weights": apart.weights_job(info), "seed": 0}
+    assert apart.key_of(job) != apart.key_of({**job, "weights": apart.weights_job(other)})
+    monkeypatch.setattr("fracturelab.models.weights.resolve", lambda *_: other)
+    with pytest.raises(FracturelabError, match="are others on this worker"):
+        apart._train(job, None, stores=None, checkpoints=None)
+
+
 def test_a_fold_that_was_edited_is_named_and_fitted_again(prepared, fits, tmp_path):
     expected = run(prepared, tmp_path / "work").to_results()
     [path] = (tmp_path / "work").glob("fold-2-*.json")

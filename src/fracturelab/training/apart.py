@@ -125,7 +125,10 @@ def stop() -> None:
 def weights_job(info: Any) -> dict[str, Any]:
     """Say which weights to start from, so that another process, or another machine, can find the same."""
     ask = info.path if info.kind == "file" else info.kind
-    return {"ask": ask, "sha256": info.sha256, "backbone": info.backbone, "options": dict(info.options)}
+    return {
+        "ask": ask, "sha256": info.sha256, "scaling": info.scaling, "backbone": info.backbone,
+        "options": dict(info.options),
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -232,7 +235,7 @@ def _train(job: dict[str, Any], prepared: Any, *, stores: Path, checkpoints: Pat
         return train_v1(prepared, **options, **common)
     asked = job["weights"]
     info = resolve(asked["backbone"], asked["ask"], asked["options"])
-    if info.sha256 != asked["sha256"]:
+    if (info.sha256, info.scaling) != (asked["sha256"], asked["scaling"]):
         raise FracturelabError(f"the {asked['ask']} weights of {asked['backbone']} are others on this worker")
     return train_v2(
         prepared, backbone=asked["backbone"], backbone_options=asked["options"], weights=info, store_dir=stores,
