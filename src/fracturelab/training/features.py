@@ -201,7 +201,7 @@ def _checksum(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> int:
     """CRC-32 of every pixel of some images, read image by image; a second for some 40,000 images of 224 pixels."""
     found = 0
     for row in rows:
-        found = zlib.crc32(np.ascontiguousarray(images[row]), found)
+        found = zlib.crc32(np.ascontiguousarray(images[row]).data, found)
     return found
 
 
