@@ -228,6 +228,20 @@ def test_labels_csv_in_other_words(tmp_path: Path, text: str) -> None:
     assert facts(read_dataset(root), root, "label", "group") == {"a.png": (1, "7"), "b.png": (0, "8")}
 
 
+def test_a_study_is_the_group_where_no_patient_is_known(tmp_path: Path) -> None:
+    root = write(tmp_path / "none", ["a.png", "b.png", "c.png"])
+    (root / "labels.csv").write_text("path,label,study\na.png,1,s1\nb.png,1,s1\nc.png,0,\n")
+    assert facts(read_dataset(root), root, "group", "study") == {
+        "a.png": ("s1", "s1"), "b.png": ("s1", "s1"), "c.png": (None, None),
+    }  # fmt: skip
+    root = write(tmp_path / "some", ["a.png", "b.png", "c.png", "d.png", "e.png"])
+    (root / "labels.csv").write_text(
+        "path,label,patient,study\na.png,1,p1,s1\nb.png,1,,s1\nc.png,0,p1,study1\nd.png,0,p2,study1\ne.png,0,,study1\n"
+    )
+    groups = {"a.png": ("p1",), "b.png": ("p1",), "c.png": ("p1",), "d.png": ("p2",), "e.png": (None,)}
+    assert facts(read_dataset(root), root, "group") == groups
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
