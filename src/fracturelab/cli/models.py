@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import os
 import re
 import tempfile
@@ -230,11 +231,12 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
         "warnings": warnings,
     }
     name = plain_name(f"evaluation-{arguments.model.stem}-{Path(os.path.abspath(arguments.folder)).name}-{part}")
+    digest = _digest(hashes)
     sources = ", ".join(sorted(set(table["source"].dropna())))
     record = write_record(
-        name,
+        _name_of_images(name, digest, results),
         kind="evaluation",
-        data={"source": sources, "split": part, "n": found.n, "sha256": _digest(hashes)},
+        data={"source": sources, "split": part, "n": found.n, "sha256": digest},
         weights=predictor.card.get("weights"),
         seed=arguments.seed,
         seconds=time.perf_counter() - began,
@@ -439,6 +441,19 @@ def document_metrics(found: Any) -> dict[str, Any]:
 
 def _model_name(path: Path, card: Mapping[str, Any]) -> str:
     return str(card.get("name") or path.stem)
+
+
+def _name_of_images(name: str, digest: str, folder: Path) -> str:
+    """The name of a record of these images: the same images again have the same name, others of that name another.
+
+    Names of earlier versions say nothing of the images; a record of that name stays theirs if it is of these.
+    """
+    from fracturelab.records import read_record
+
+    with contextlib.suppress(FracturelabError):
+        if (read_record(folder / f"{name}.json").get("data") or {}).get("sha256") == digest:
+            return name
+    return f"{name}-{digest[:8]}"
 
 
 def _digest(hashes: Sequence[str]) -> str:

@@ -198,7 +198,7 @@ def _fit(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prepared(job: dict[str, Any]) -> Any:
-    """The job's images, which must be those that it was made for."""
+    """The job's images, which must be those that it was made for, in the job's order."""
     import pandas as pd
 
     from fracturelab.datasets import file_hashes, make_table
@@ -217,6 +217,8 @@ def _prepared(job: dict[str, Any]) -> Any:
     table = make_table(
         {"path": path, "label": label, "group": group, "split": side or None} for path, label, group, side in columns
     )
+    place = np.argsort(sorted(range(len(paths)), key=paths.__getitem__))  # the table is sorted, the job need not be
+    table = table.iloc[place].reset_index(drop=True)
     pixels = load_images(paths, job["size"], progress=False)
     nothing = pd.DataFrame({"path": [], "reason": []})
     return Prepared(table, pixels, np.asarray(job["hashes"], dtype=str), nothing)
