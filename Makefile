@@ -22,7 +22,7 @@ export DATA ONLY FULL
 $(shell [ ! -e .venv/ready ] || [ "$$(cat .venv/path 2>/dev/null)" = "$$(pwd)" ] || rm -f .venv/ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup notebooks notebooks-all test test-long check format lab app readme presentation bench pins clean distclean
+.PHONY: help setup notebooks notebooks-all test test-long test-versions check format lab app readme presentation bench pins clean distclean
 
 help: ## list what can be made
 	@echo "fracturelab. Not for clinical use."
@@ -45,6 +45,14 @@ test: .venv/dev ## run the whole test suite
 
 test-long: .venv/dev ## run what takes long: notebooks 05 to 09, fuzzing, kills at random moments, 100,000 files
 	@$(PY) -m pytest -m long -n $(WORKERS) --dist loadfile $(FLAGS)
+
+test-versions: .venv/dev ## run the suite on the oldest and the newest packages that pyproject.toml allows
+	@for versions in lowest-direct highest; do \
+		echo "packages: $$versions"; \
+		$(PY) -m uv venv -q --clear .venv/$$versions && \
+		$(PY) -m uv pip install -q --python .venv/$$versions --resolution $$versions -e ".[cpu,dev,export]" && \
+		.venv/$$versions/bin/python -m pytest -n $(WORKERS) --dist loadfile $(FLAGS) || exit 1; \
+	done
 
 check: .venv/dev ## lint, format (notebooks included) and types
 	@$(PY) -m ruff check .

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def make_model(*, folder: str, place: str, size: int, backbone: str, options: di
     saving.save_fit(fit, Path(place), card)
     calibration = np.asarray(prepared.images[prepared.rows("train")[:100]]) if find_spec("nncf") else None
     pixels = np.asarray(prepared.images)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # nncf's progress bars
+    with _quietly():
         exporting.export_model(place, images=pixels, labels=prepared.labels, calibration=calibration)
 
 
@@ -51,6 +52,54 @@ def cost_of(*, model: str) -> float:
     from fracturelab.models.files import load_model
 
     return machine.flops(load_model(model))
+
+
+def int8_by_quarter(*, model: str, images: np.ndarray) -> list[float] | None:
+    """How far one quarter of the layers in int8 moves an answer, the others being float32; None without nncf.
+
+    Args:
+        model: The exported model.
+        images: uint8 (n, size, size, 1); the first quarter of them gives the ranges.
+
+    Returns:
+        The largest difference of P(fractured) for each quarter of the layers with weights, from the input on.
+    """
+    from importlib.util import find_spec
+
+    if not find_spec("nncf"):
+        return None
+    import nncf
+    import openvino
+
+    from fracturelab.exporting import export_folder, run
+
+    base = export_folder(model) / "float32.xml"
+    core, batch = openvino.Core(), 32
+    weighted = [node.get_friendly_name() for node in core.read_model(str(base)).get_ordered_ops()
+                if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")]  # fmt: skip
+    pixels = images.astype(np.float32)
+
+    def answers(path: Path) -> np.ndarray:
+        forward = run(path, "float32")
+        return np.concatenate([forward(pixels[i : i + batch]) for i in range(0, len(pixels), batch)])
+
+    exact, apart = answers(base), []
+    with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work, _quietly():
+        for quarter in np.array_split(np.arange(len(weighted)), 4):
+            others = [name for number, name in enumerate(weighted) if number not in set(quarter.tolist())]
+            ranges = nncf.Dataset([image[None] for image in pixels[: len(pixels) // 4]])
+            network = nncf.quantize(core.read_model(str(base)), ranges, subset_size=len(pixels) // 4,
+                                    ignored_scope=nncf.IgnoredScope(names=others))  # fmt: skip
+            openvino.save_model(network, str(Path(work) / "part.xml"), compress_to_fp16=False)
+            apart.append(float(np.abs(answers(Path(work) / "part.xml") - exact).max()))
+    return apart
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without nncf's progress bars."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 _opened: dict[tuple[str, str], Any] = {}
@@ -70,7 +119,7 @@ def answer(*, model: str, runtime: str, images: np.ndarray) -> dict[str, Any]:
 
 @cache
 def answers_of_both(*, size: int, backbone: str, alpha: float | None, pretrained: bool, batch: int, singles: int,
-                    repetitions: int) -> dict[str, Any]:  # fmt: skip
+                    repetitions: int, quantised: int) -> dict[str, Any]:  # fmt: skip
     """Batches and single images on both sides, alternating; two comparisons read what they need."""
     from fracturelab.exporting import read_export
 
@@ -81,6 +130,7 @@ def answers_of_both(*, size: int, backbone: str, alpha: float | None, pretrained
         model = str(Path(work) / "benchmark.keras")
         ours(make_model, folder=folder, place=model, **network)
         cost = ours(cost_of, model=model)
+        quarters = ours(int8_by_quarter, model=model, images=_pixels(folder, size, quantised)) if quantised else None
         networks = read_export(model).networks
         pixels = _pixels(folder, size, batch)
         first, second = alternate(
@@ -105,7 +155,8 @@ def answers_of_both(*, size: int, backbone: str, alpha: float | None, pretrained
         "float32_rate": batch / exact["seconds"], "float32_ms": 1000 * float(np.median(exact_single)),
         "apart": float(np.abs(first[-1]["answers"] - second[-1]["answers"]).max()),
         "float32_apart": float(np.abs(exact["answers"] - second[-1]["answers"]).max()),
-        "about": {"backbone": backbone, "input_size": size, "gflops_an_image": cost / 1e9},
+        "about": {"backbone": backbone, "input_size": size, "gflops_an_image": cost / 1e9,
+                  "difference_with_one_quarter_in_int8": quarters},
     }  # fmt: skip
 
 
@@ -189,9 +240,9 @@ def _run(command: list[str], *, stderr: bool = False) -> str:
 
 
 _TINY = {"size": 32, "backbone": "MobileNet", "alpha": 0.25, "pretrained": False, "batch": 32, "singles": 2,
-         "repetitions": 1}  # fmt: skip
+         "repetitions": 1, "quantised": 0}  # fmt: skip
 _DEFAULT = {"size": 224, "backbone": "ResNet50", "alpha": None, "pretrained": True, "batch": 64, "singles": 10,
-            "repetitions": 3}  # fmt: skip
+            "repetitions": 3, "quantised": 200}  # fmt: skip
 _SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": {**_DEFAULT, "batch": 256, "singles": 30, "repetitions": 5}}
 
 COMPARISONS = (

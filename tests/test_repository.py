@@ -139,9 +139,11 @@ def test_every_dependency_has_a_range_a_reason_and_an_exact_pin():
         assert "#" in line, f"no reason is given: {line.strip()}"
 
 
-def test_what_is_installed_is_what_is_pinned_and_what_is_pinned_is_enough():
+def test_what_is_pinned_is_installed():
     from importlib import metadata
 
+    if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        pytest.skip("another environment than `make setup` makes: its versions need not be the pinned ones")
     for package, versions in pins("requirements.txt").items():
         if len(versions) == 1 and ";" not in versions[0]:
             try:

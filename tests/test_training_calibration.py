@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fracturelab.errors import FracturelabError
-from fracturelab.training.calibration import PlattScaling, fit_platt, fold_in
+from fracturelab.training.calibration import PlattScaling, fit_platt, fold_in, member_scaling
 
 
 def sample(n=20_000, seed=0):
@@ -35,6 +35,15 @@ def test_one_class_and_a_reversed_model_are_refused():
         fit_platt(np.zeros(500), 1 / (1 + np.exp(-logits)))
     with pytest.raises(FracturelabError, match="turned around"):
         fit_platt(1 - labels, 1 / (1 + np.exp(-logits)))
+
+
+def test_a_member_that_ranks_backwards_has_no_say():
+    labels, logits = sample(500)
+    p = 1 / (1 + np.exp(-logits))
+    assert member_scaling(labels, p) == fit_platt(labels, p)
+    np.testing.assert_allclose(member_scaling(1 - labels, p)(p), (1 - labels).mean())
+    with pytest.raises(FracturelabError, match="one class"):
+        member_scaling(np.ones(500), p)
 
 
 def test_folded_in_the_model_answers_calibrated():

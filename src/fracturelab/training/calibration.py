@@ -70,6 +70,29 @@ def fit_platt(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
     return PlattScaling(slope, shift)
 
 
+def member_scaling(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
+    """Fit the scaling of a member of an ensemble; one that ranks images backwards is given no say.
+
+    Args:
+        labels: (n,) 0 or 1, both present, of images that trained nothing.
+        probabilities: (n,) P(fractured) of the member.
+
+    Returns:
+        The scaling; with a slope of 0 and the share of fractured images as its answer to all, for a member whose fitted
+        slope would be 0 or below.
+
+    Raises:
+        FracturelabError: One class only.
+    """
+    share = np.asarray(labels, np.float64).mean()
+    if not 0 < share < 1:
+        raise FracturelabError("expected validation images of both classes to calibrate on. Received: one class")
+    try:
+        return fit_platt(labels, probabilities)
+    except FracturelabError:
+        return PlattScaling(0.0, float(_logit(share)))
+
+
 def fold_in(model: keras.Model, scaling: PlattScaling) -> None:
     """Make a scaling part of a binary model's last layer.
 
