@@ -66,10 +66,10 @@ def chosen_reader() -> Reader | None:
 def read_all(files: list[tuple[str, bytes]], reader: Reader) -> tuple[list[Upload], list[Answer | None]]:
     """Read and answer what has not been answered yet; the slider must not make the model run again."""
     kept = st.session_state.setdefault("answers", {})
-    new: list[tuple[tuple[str, str, str], Upload]] = []
+    new: list[tuple[tuple[str, ...], Upload]] = []
     uploads = []
     for name, data in files:
-        mark = (str(reader.path), name, str(hash(data)))
+        mark = reader.mark(name, data)
         upload = kept[mark][0] if mark in kept else read_upload(name, data, size=reader.size)
         uploads.append((mark, upload))
         if mark not in kept:

@@ -204,6 +204,17 @@ def test_groups_are_filled_by_content_and_published_ones_stay(tmp_path):
     assert with_groups(table_of([(path, 1, None) for path in moved]), workers=1)["group"].tolist() == groups[:2]
 
 
+def test_studies_of_patients_who_become_one_stay_apart(tmp_path):
+    rows = [
+        {"path": str(write(tmp_path / f"{number}.png", picture(min(number, 2)))), "group": f"p{number}", "study": study}
+        for number, study in enumerate(("study1", "study1", "study1", "study1", None))
+    ]  # 2, 3 and 4 are one picture
+    table = with_groups(make_table(rows), workers=1)
+    assert table["group"].tolist() == ["p0", "p1", "p2", "p2", "p2"]
+    assert table["study"].fillna("").tolist() == ["study1", "study1", "study1", "p3/study1", ""]
+    pd.testing.assert_frame_equal(with_groups(table, workers=1), table)
+
+
 def test_unreadable_files_get_a_group_of_their_own(planted):
     table = with_groups(planted[1], workers=1)
     assert table["group"].notna().all()

@@ -15,6 +15,7 @@ from PIL import Image
 
 from fracturelab import __version__, cli
 from fracturelab.cli.output import columns, number, plain, print_json
+from fracturelab.records import write_record
 
 METRICS = {"roc_auc", "pr_auc", "accuracy", "precision", "recall", "specificity", "f1", "kappa", "brier"}
 
@@ -311,6 +312,28 @@ def test_evaluate_gives_the_promised_keys_and_the_scores_of_its_predictions(trai
     text = capsys.readouterr().out
     assert "Not for clinical use." in text
     assert "called fractured" in text
+
+
+def test_evaluations_of_other_images_are_other_records_and_of_the_same_images_one(
+    trained, in_empty_folder, tmp_path, capsys
+):
+    def recorded(folder):
+        path = Path(document(capsys, "evaluate", trained["model"], folder)["record"])
+        return path, json.loads(path.read_text())["data"]["sha256"]
+
+    folders = [dataset(tmp_path / name, n=6, first=5000 + 10 * i)
+               for i, name in enumerate(("骨折", "рентген", "A/xrays", "B/xrays"))]  # fmt: skip
+    found = dict(map(recorded, folders))
+    assert len(found) == 4
+    assert all(path.stem.endswith(f"-all-{sha256[:8]}") for path, sha256 in found.items())
+    assert dict(map(recorded, folders)).keys() == found.keys()
+    # One that is called as earlier versions did is replaced by its own images, and by no others.
+    path, sha256 = recorded(folders[2])
+    write_record(
+        "evaluation-small-xrays-all", kind="evaluation", results={}, data={"sha256": sha256}, folder=path.parent
+    )
+    assert recorded(folders[2])[0].stem == "evaluation-small-xrays-all"
+    assert recorded(folders[3])[0] in found
 
 
 def test_evaluate_warns_of_images_the_model_was_trained_on(trained, in_empty_folder, capsys):

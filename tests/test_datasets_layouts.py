@@ -228,6 +228,20 @@ def test_labels_csv_in_other_words(tmp_path: Path, text: str) -> None:
     assert facts(read_dataset(root), root, "label", "group") == {"a.png": (1, "7"), "b.png": (0, "8")}
 
 
+def test_a_study_is_the_group_where_no_patient_is_known(tmp_path: Path) -> None:
+    root = write(tmp_path / "none", ["a.png", "b.png", "c.png"])
+    (root / "labels.csv").write_text("path,label,study\na.png,1,s1\nb.png,1,s1\nc.png,0,\n")
+    assert facts(read_dataset(root), root, "group", "study") == {
+        "a.png": ("s1", "s1"), "b.png": ("s1", "s1"), "c.png": (None, None),
+    }  # fmt: skip
+    root = write(tmp_path / "some", ["a.png", "b.png", "c.png", "d.png", "e.png"])
+    (root / "labels.csv").write_text(
+        "path,label,patient,study\na.png,1,p1,s1\nb.png,1,,s1\nc.png,0,p1,study1\nd.png,0,p2,study1\ne.png,0,,study1\n"
+    )
+    groups = {"a.png": ("p1",), "b.png": ("p1",), "c.png": ("p1",), "d.png": ("p2",), "e.png": (None,)}
+    assert facts(read_dataset(root), root, "group") == groups
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -241,6 +255,7 @@ def test_labels_csv_in_other_words(tmp_path: Path, text: str) -> None:
         ("path,label\na.png,1\ngone.png,0\nlost.png,0\n", r"2 files that are not there: gone\.png, lost\.png"),
         ("path,label\na.png,1\nimages/../a.png,0\n", "line 3: names the same file as line 2"),
         ("path,label\na.png,maybe\n", "line 2: expected a label.*'maybe'"),
+        ("path,label\na.png,-1\n", "line 2: expected a label.*'-1'; write there which one it is"),
         ("path,label\na.png,\n", "line 2: expected a label"),
         ("path,label,split\na.png,1,holiday\n", "line 2: expected a split.*'holiday'"),
     ],
@@ -327,6 +342,14 @@ def test_a_name_shared_by_all_images_does_not_decide(tmp_path: Path) -> None:
     }
     one_class = write(tmp_path / "one", ["fractured/a.png", "fractured/b.png"])
     assert list(read_dataset(one_class)["label"]) == [1, 1]
+
+
+def test_folders_of_opposite_numbers_are_two(tmp_path: Path) -> None:
+    root = write(tmp_path, ["1/a.png", "-1/b.png"])
+    with pytest.raises(FracturelabError, match="'-1' unknown"):
+        read_dataset(root, label_names={"1": "fractured"})
+    table = read_dataset(root, label_names={"1": "fractured", "-1": "normal"})
+    assert facts(table, root, "label") == {"1/a.png": (1,), "-1/b.png": (0,)}
 
 
 @pytest.mark.parametrize("names", [{"x": "perhaps"}, {"x": ""}])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fracturelab.datasets.names import Meaning, label_of, meaning_of, split_of
+from fracturelab.datasets.names import Meaning, label_of, meaning_of, normalise, split_of
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,10 @@ def test_labels_in_tables() -> None:
     assert label_of("0") == label_of("0.0") == label_of("False") == label_of("Healthy") == Meaning(0)
     assert label_of("spiral") == Meaning(1, "spiral")
     assert label_of("2") is None
+
+
+@pytest.mark.parametrize("value", ["-1", "-1.0", " - 1", "−1", "－1", "-0", "-2"])
+def test_a_minus_is_part_of_a_number(value: str) -> None:
+    """In some tables -1 is "uncertain", in others "normal"; in none is it 1."""
+    assert label_of(value) is None
+    assert normalise(value).startswith("-")

@@ -36,6 +36,27 @@ def test_the_same_fits_differ_by_nothing_and_order_gives_the_sign():
     assert there.difference.low == pytest.approx(-back.difference.high)
 
 
+def test_recipes_without_a_mistake_on_few_images_may_still_differ():
+    labels = [0, 0, 0, 1, 1, 1]
+    a, b = [0.1, 0.2, 0.3, 0.7, 0.8, 0.9], [0.3, 0.1, 0.2, 0.9, 0.7, 0.8]
+    found, alone = compare_seeds(labels, [a, b], [b, b]), compare(labels, a, b, threshold_a=0.5, threshold_b=0.5)
+    assert found.aucs_a == found.aucs_b == (1.0, 1.0)
+    assert found.difference == pytest.approx(alone.difference)
+    assert found.difference.low == -found.difference.high < -0.4
+    assert found.mean_a == pytest.approx(alone.auc_a) and found.mean_a.low < 0.8
+    assert compare_seeds(labels, [a, b], [a, b]).difference == (0.0, 0.0, 0.0)
+
+
+def test_one_seed_says_what_compare_says():
+    for n in (20, 120):
+        labels, weak, strong = fits(n, 1)
+        found, alone = (
+            compare_seeds(labels, weak, strong),
+            compare(labels, *weak, *strong, threshold_a=0.5, threshold_b=0.5),
+        )
+        assert (found.mean_a, found.mean_b, found.difference) == (alone.auc_a, alone.auc_b, alone.difference)
+
+
 def test_groups_count_once():
     labels, weak, strong = fits()
     copies = [np.repeat(one, 4) for one in weak], [np.repeat(one, 4) for one in strong]

@@ -1,6 +1,7 @@
 """Evidence: the learning curve of a frozen probe, its record, and the table made from records."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,9 +72,40 @@ def test_the_table_says_what_the_records_hold(measured, tmp_path):
     assert table in readme.read_text()
 
 
-def test_no_test_part_is_refused(measured):
-    from dataclasses import replace
+def test_a_random_backbone_is_settled_before_it_is_asked(measured, monkeypatch):
+    from fracturelab import evidence
+    from fracturelab.training import features
 
+    def spread(outputs, prepared, *, rows, **_):
+        [part] = outputs.values()
+        found = np.asarray(part(prepared.images[rows].astype(np.float32), training=False))
+        assert np.median(found.std(0)) > 1e-3  # MobileNet's moments as born: 1e-16
+        raise KeyboardInterrupt
+
+    prepared, weights, _ = measured
+    monkeypatch.setattr(features, "compute", spread)
+    with pytest.raises(KeyboardInterrupt):
+        evidence.learning_curve(prepared, replace(weights, backbone="MobileNet", options={"alpha": 0.25}))
+
+
+def test_records_of_other_numbers_of_images_share_a_table():
+    from fracturelab.evidence import evidence_table
+
+    interval = {"value": 0.7, "low": 0.6, "high": 0.8}
+
+    def record(name, *points):
+        curve = [{"n": n, "roc_auc": {"mean": 0.7, "sd": sd}} for n, sd in points]
+        probe = {"metrics": {"roc_auc": interval, "pr_auc": interval}}
+        results = {"input_size": 32, "curve": curve, "probe": probe, "fine_tuned": None}
+        return {"kind": "evidence", "name": f"evidence-{name}", "results": results}
+
+    table = evidence_table([record("a", (50, 0.1), (420, None)), record("b", (50, None), (400, None))])
+    assert "| 50 images | all (400 or 420) |" in table
+    assert "| a | 32 | 0.700 ± 0.100 | 0.700 (0.600 to 0.800) |" in table
+    assert "| b | 32 | 0.700 | 0.700 (0.600 to 0.800) |" in table
+
+
+def test_no_test_part_is_refused(measured):
     from fracturelab.evidence import learning_curve
 
     prepared, weights, _ = measured

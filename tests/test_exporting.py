@@ -9,7 +9,16 @@ import pytest
 from PIL import Image
 
 from fracturelab.errors import FracturelabError
-from fracturelab.exporting import AGREEMENT, CLOSE_AUC, CLOSE_PROBABILITY, export_folder, export_model, read_export
+from fracturelab.evaluation import choose_threshold
+from fracturelab.exporting import (
+    AGREEMENT,
+    CLOSE_AUC,
+    CLOSE_PROBABILITY,
+    export_folder,
+    export_model,
+    images_to_measure,
+    read_export,
+)
 from fracturelab.models.cnn import build_cnn
 from fracturelab.models.files import save_model
 from fracturelab.prediction import load_predictor
@@ -23,7 +32,7 @@ def saved(path, seed=0, threshold=0.5):
     keras.utils.set_random_seed(seed)
     model = build_cnn(input_size=32)
     model.get_layer("p_fracture").set_weights([np.random.default_rng(seed).normal(0, 3, (128, 1)), np.zeros(1)])
-    save_model(model, path, {"threshold": threshold, "name": path.stem})
+    save_model(model, path, {"threshold": threshold, "name": path.stem, "input_size": 32})
     return path
 
 
@@ -107,18 +116,72 @@ def test_no_export_no_guess(tmp_path):
     assert load_predictor(model).runtime == "keras"
 
 
-def test_fast_network_is_close_and_brings_its_threshold(tmp_path):
+def test_fast_network_is_close_and_brings_its_threshold(tmp_path, monkeypatch):
     pytest.importorskip("nncf", reason="nncf is not installed: pip install 'fracturelab[export]'")
     model = saved(tmp_path / "m.keras")
     pixels = images(400, seed=1)
     pixels[::2] //= 3
     labels = np.arange(400) % 2
-    fast = export_model(model, images=pixels, labels=labels, calibration=pixels[:50]).networks["fast"]
+    validation = np.arange(400) < 200
+    asked = []
+
+    def choose(labels, answers):
+        asked.append(labels)
+        return choose_threshold(labels, answers)
+
+    monkeypatch.setattr("fracturelab.evaluation.choose_threshold", choose)
+    measured = {"images": pixels, "labels": labels, "calibration": pixels[:50]}
+    fast = export_model(model, **measured, validation=validation).networks["fast"]
     assert {one["precision"] for one in fast["tried"]} >= {"int8"}
     assert fast["max_difference"] <= CLOSE_PROBABILITY and abs(fast["auc_difference"]) <= CLOSE_AUC
     predictor = load_predictor(model, runtime="fast")
     assert predictor.threshold == fast["threshold"]
+    assert {one["threshold_images"] for one in fast["tried"]} == {200}
+    for one in asked:
+        np.testing.assert_array_equal(one, labels[:200])
     exact = load_predictor(model, runtime="keras").predict(pixels)
     assert np.abs(predictor.predict(pixels) - exact).max() <= CLOSE_PROBABILITY + AGREEMENT
     with pytest.raises(FracturelabError, match="at least 400 images"):
         export_model(model, images=pixels[:9], labels=labels[:9])
+    kept = export_model(model, **measured).networks["fast"]
+    assert {(one["threshold"], one["threshold_images"]) for one in kept["tried"]} == {(0.5, 0)}
+
+
+def test_test_images_choose_no_threshold_and_are_measured_on_only_in_need():
+    train, val, test = ([f"{kind}{number}" for number in range(n)] for kind, n in (("a", 700), ("b", 90), ("c", 500)))
+    card = {"train_hashes": train, "val_hashes": val}
+    files = np.array([*test, *train, *val])
+    measured, validation, calibration = images_to_measure(files, card, seed=1)
+    assert (len(measured), len(calibration)) == (590, 200)
+    assert not set(files[measured]) & set(test) and not set(measured) & set(calibration)
+    assert set(files[measured[validation]]) == set(val)
+    assert set(files[calibration]) < set(train)
+    measured, validation, _ = images_to_measure(files[:-1], card)
+    assert not validation.any()  # one of its validation images is gone
+    few = np.array([*test, *train[:50], *val])
+    measured, validation, _ = images_to_measure(few, card, never=test[:100])
+    assert len(measured) == 400 and not set(few[measured]) & set(test[:100])
+    assert set(few[measured[validation]]) == set(val)
+    measured, validation, _ = images_to_measure(test, card)
+    assert len(measured) == 400 and not validation.any()
+
+
+def test_the_command_chooses_no_threshold_on_strange_images(exported, tmp_path, monkeypatch, capsys):
+    from fracturelab import exporting
+    from fracturelab.cli import main
+
+    lines = ["path,label,group"]
+    for number, pixels in enumerate(images(12)):
+        Image.fromarray(pixels[..., 0]).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{number % 2},{number}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    given = []
+
+    def spy(model, **measured):
+        given.append(measured)
+        return read_export(model)
+
+    monkeypatch.setattr(exporting, "export_model", spy)
+    assert main(["export", str(exported), "--data", str(tmp_path), "--json"]) == 0
+    assert "keeps its threshold" in capsys.readouterr().err
+    assert len(given[0]["images"]) == len(given[0]["validation"]) == 12 and not given[0]["validation"].any()

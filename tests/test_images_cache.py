@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -289,6 +290,31 @@ def test_a_reader_keeps_its_pixels_while_the_cache_is_replaced(files: list[Path]
     new = load_images(files, SIZE, cache_dir=tmp_path / "cache")
     np.testing.assert_array_equal(old, copy)
     assert (new[2] != old[2]).any()
+
+
+def test_pixels_that_another_build_has_yet_to_name_are_left_alone(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cache"
+    digest = store._digest
+
+    def meanwhile(body: dict) -> str:
+        [named_soon] = folder.glob("*.npy")
+        os.utime(named_soon, (time.time() - 60,) * 2)
+        monkeypatch.setattr(store, "_digest", digest)
+        load_images(files, SIZE, cache_dir=folder)
+        return digest(body)
+
+    # A second build finishes between the first one's pixels and its manifest.
+    monkeypatch.setattr(store, "_digest", meanwhile)
+    np.testing.assert_array_equal(load_images(files, SIZE, cache_dir=folder), expected(files))
+    assert len(list(folder.iterdir())) == 2
+    leftover = folder / f"{manifest_of(folder).stem}-0123456789ab.npy"
+    leftover.touch()
+    os.utime(leftover, (1, 1))
+    rewrite(files[0], 3)
+    load_images(files, SIZE, cache_dir=folder)
+    assert len(list(folder.iterdir())) == 2
 
 
 def check_full(files: list[Path], folder: Path) -> None:

@@ -1,6 +1,8 @@
 """Pretraining: views follow from their seed, stores are whole or absent, a stopped run ends like one never stopped."""
 
 import json
+import os
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -87,8 +89,92 @@ def test_chunks_are_made_once_and_other_settings_are_refused(tmp_path):
     stores.write_chunks(tmp_path / "s", 3, make, settings={"a": 1}, label="t")
     assert made == [0, 1, 2]
     assert len(stores.open_chunks(tmp_path / "s")) == 3
-    with pytest.raises(FracturelabError, match="other settings"):
+    with pytest.raises(FracturelabError, match=r"other settings \(a was 1, now 2\)"):
         stores.write_chunks(tmp_path / "s", 3, make, settings={"a": 2}, label="t")
+
+
+def test_two_processes_may_make_one_chunk(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+
+    def make(number):
+        stores.write_chunks(tmp_path / "s", 1, chunk, settings={}, label="t")  # another container, meanwhile
+        return chunk(number)
+
+    stores.write_chunks(tmp_path / "s", 1, make, settings={}, label="t")
+    (found,) = stores.open_chunks(tmp_path / "s")
+    np.testing.assert_array_equal(found["image"], chunk(0)["image"])
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["00000", stores.SETTINGS]
+
+
+def test_views_of_other_images_or_another_teacher_are_refused(tmp_path, monkeypatch):
+    import keras
+    import pandas as pd
+    from PIL import Image
+
+    def teacher(activation="relu"):
+        inputs = keras.Input((SIZE, SIZE, 1))
+        middle = keras.layers.Conv2D(2, 3, 2, "same", kernel_initializer="ones", activation=activation)(inputs)
+        return keras.Model(inputs, [middle, keras.layers.AveragePooling2D(2)(middle)])
+
+    monkeypatch.setattr(stores, "CHUNK", 2)
+    paths = [tmp_path / f"{number}.png" for number in range(2)]
+    for seed, path in enumerate(paths):
+        Image.fromarray(radiograph(seed)).save(path)
+    table = pd.DataFrame({"path": list(map(str, paths)), "label": pd.array([0, 1], dtype="Int64")})
+
+    def write(table=table, teacher_=None):
+        stores.write_real_views(tmp_path / "v", table, views=1, size=SIZE, seed=0, teacher=teacher_ or teacher())
+
+    write()
+    write()
+    with pytest.raises(FracturelabError, match="teacher_weights was"):
+        write(teacher_=teacher("tanh"))
+    with pytest.raises(FracturelabError, match="images_sha256 was"):
+        write(table.iloc[::-1])
+    Image.fromarray(radiograph(7)).save(paths[0])
+    with pytest.raises(FracturelabError, match="images_sha256 was"):
+        write()
+    described = tmp_path / "v" / stores.SETTINGS
+    early = {
+        k: v for k, v in json.loads(described.read_text()).items() if k not in ("images_sha256", "teacher_weights")
+    }
+    described.write_text(json.dumps(early))
+    write()  # a folder of an earlier version, which did not say that much
+
+
+def test_weights_of_other_settings_are_refused(two_stores, tmp_path, monkeypatch):
+    from fracturelab.pretraining import bundle, run
+
+    stage = run.Stage(0, "first", 32, 16, 1e-3, batch_size=8)
+    common = {"backbone": "MobileNet", "options": {"alpha": 0.25}, "phantoms": two_stores[0], "real": None}
+    folder = tmp_path / "run"
+    trained = []
+    for name in ("build_student", "soften_residuals", "compile_student", "_load_by_name"):
+        monkeypatch.setattr(run, name, lambda *_, **__: None)
+    monkeypatch.setattr(run, "run_stage", lambda _, stage, **__: run._checkpoint(folder, stage).touch())
+    monkeypatch.setattr(run, "_save_weights", lambda _, path: (path.touch(), trained.append(path.name)))
+    run.pretrain(folder, stages=[stage], **common)
+    run.pretrain(folder, stages=[stage], **common)
+    assert trained == ["first.weights.h5"]
+    larger = replace(stage, images=1600)
+    with pytest.raises(FracturelabError, match=r"'first' was made with other settings \(images was 16, now 1600\); go"):
+        run.pretrain(folder, stages=[larger], **common)
+    with pytest.raises(FracturelabError, match="images was 16, now 1600"):
+        bundle.export(folder, [larger], backbone="MobileNet", options={"alpha": 0.25}, name="n", origin="", licence="",
+                      into=tmp_path / "out")  # fmt: skip
+    for change, said in (({"seed": 1}, "seed was 0, now 1"), ({"options": {"alpha": 0.5}}, "options.alpha was 0.25"),
+                         ({"phantoms": two_stores[1]}, "phantoms.n was 1, now 2")):  # fmt: skip
+        with pytest.raises(FracturelabError, match=said):
+            run.pretrain(folder, stages=[stage], **{**common, **change})
+    (folder / "first.weights.h5").unlink()
+    with pytest.raises(FracturelabError, match="images was 16"):  # of a stage in progress too
+        run.pretrain(folder, stages=[larger], **common)
+    (folder / "first.weights.h5").touch()
+    (folder / "first.json").write_text(json.dumps(asdict(stage)))  # as an earlier version wrote it
+    run.pretrain(folder, stages=[stage], **{**common, "seed": 1})
+    with pytest.raises(FracturelabError, match="images was 16"):
+        run.pretrain(folder, stages=[larger], **common)
+    assert trained == ["first.weights.h5"]
 
 
 def test_a_chunk_that_was_not_finished_is_not_taken(tmp_path):

@@ -256,6 +256,31 @@ class TestFillMarkdown:
             fill_markdown(tmp_path / "none.md", "results", "x")
 
 
+def test_a_spread_over_seeds_is_of_one_part_of_the_data_and_says_which(tmp_path):
+    def wrote(seed, split, sha256):
+        data = {"source": "ward", "split": split, "n": 4, "sha256": sha256 * 64}
+        results = evaluate([0, 1, 0, 1], [0.1, 0.9, 0.2 + seed / 4, 0.6], threshold=0.5, n_bootstrap=20).to_record()
+        _write(tmp_path, name=f"{split}{sha256}{seed}", data=data, results={**results, "model": f"v1-seed{seed}"})
+
+    def tested_on():
+        lines = results_table(read_records(tmp_path), metrics=["roc_auc"]).splitlines()[2:]
+        return [(cells[1].strip("* "), cells[3].strip()) for cells in (line.split("|") for line in lines)]
+
+    for seed in range(2):
+        wrote(seed, "test", "a")
+    assert tested_on() == [("v1-seed0", "ward"), ("v1-seed1", "ward"), ("v1, 2 seeds", "ward")]
+    wrote(0, "train", "b")
+    assert sorted(tested_on()) == [
+        ("v1, 2 seeds", "ward, test"), ("v1-seed0", "ward, test"), ("v1-seed0", "ward, train"),
+        ("v1-seed1", "ward, test"),
+    ]  # fmt: skip
+    wrote(1, "train", "c")  # the same part of the same name, but other images
+    assert sorted(tested_on()) == [
+        ("v1, 2 seeds", "ward, test"), ("v1-seed0", "ward, test"), ("v1-seed0", f"ward, train, {'b' * 8}"),
+        ("v1-seed1", "ward, test"), ("v1-seed1", f"ward, train, {'c' * 8}"),
+    ]  # fmt: skip
+
+
 def test_runs_over_seeds_get_their_spread_in_a_row(tmp_path):
     values = {}
     for seed in range(3):

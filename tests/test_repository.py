@@ -208,6 +208,11 @@ def test_imports_run_one_way():
                 assert height.get(other, 0) <= height[own], f"{own} imports {other} ({path.relative_to(ROOT)})"
 
 
+def test_no_file_is_named_after_a_process():
+    # Two containers that share a folder may both run as process 1.
+    assert [path for path in (ROOT / "src").rglob("*.py") if "getpid" in path.read_text(encoding="utf-8")] == []
+
+
 def test_links_in_documents_lead_somewhere():
     for path, text in texts().items():
         if path.suffix == ".md":

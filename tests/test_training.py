@@ -1,6 +1,7 @@
 import json
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.cnn import build_cnn
-from fracturelab.models.files import load_model
+from fracturelab.models.files import load_model, save_model
 from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, split_at
 from fracturelab.pipeline import augment, image_seeds
 from fracturelab.training import Prepared, features, fitting, set_seed, train_v1, train_v2, v1, v2
@@ -135,8 +136,6 @@ def test_random_weights_are_said_loudly(prepared, tmp_path):
 
 
 def test_fitted_model_predicts_the_same_after_saving(prepared, fitted, tmp_path):
-    from fracturelab.models.files import save_model
-
     expected = fitting.predict(fitted.model, prepared.images)
     path = save_model(fitted.model, tmp_path / "v2.keras", {})
     np.testing.assert_array_equal(fitting.predict(load_model(path), prepared.images), expected)
@@ -196,6 +195,59 @@ def test_stores_are_reused_and_never_mistaken(prepared, tmp_path, monkeypatch):
     os.replace(half, damaged)
     for found, expected in zip(features.compute(parts, prepared, **arguments)[FEATURES], first, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_store_follows_from_the_pixels_and_from_the_whole_network(prepared, tmp_path, monkeypatch):
+    def network(scale=1 / 255, activation="relu"):
+        inputs = keras.Input((32, 32, 1))
+        x = keras.layers.Rescaling(scale)(inputs)
+        x = keras.layers.Conv2D(2, 3, kernel_initializer="ones", activation=activation)(x)
+        return {"seen": keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))}
+
+    arguments = {"rows": prepared.rows("val"), "views": 1, "folder": tmp_path, "progress": False}
+    first = features.compute(network(), prepared, **arguments)["seen"][0]
+    assert first.max() > 1
+
+    def never(*_, **__):
+        raise AssertionError("computed again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "view_of", never)
+        again = network()  # its layers have other names, which Keras counts up
+        np.testing.assert_array_equal(features.compute(again, prepared, **arguments)["seen"][0], first)
+        save_model(again["seen"], tmp_path / "m.keras", {})
+        reloaded = {"seen": load_model(tmp_path / "m.keras")}
+        np.testing.assert_array_equal(features.compute(reloaded, prepared, **arguments)["seen"][0], first)
+    black = replace(prepared, images=np.zeros_like(prepared.images))
+    assert features.compute(network(), black, **arguments)["seen"][0].max() == 0
+    np.testing.assert_allclose(
+        features.compute(network(scale=1.0), prepared, **arguments)["seen"][0], 255 * first, rtol=1e-5
+    )
+    assert features.compute(network(activation="tanh"), prepared, **arguments)["seen"][0].max() <= 1
+
+
+def test_two_processes_of_one_number_do_not_write_one_file(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    reserved, written = features._reserved, []
+
+    def spy(path, *rest):
+        written.append(path)
+        if len(written) == 1:  # another container computes the same meanwhile
+            features.compute(parts, prepared, **arguments)
+        return reserved(path, *rest)
+
+    model = transfer_model()
+    parts = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output)}
+    arguments = {"rows": prepared.rows("val"), "views": 1, "folder": tmp_path, "progress": False}
+    monkeypatch.setattr(features, "_reserved", spy)
+    features.compute(parts, prepared, **arguments)
+    assert len(set(written)) == 2
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
+    leftover = tmp_path / "killed.tmp123"
+    leftover.touch()
+    os.utime(leftover, (1, 1))
+    features._make_room(tmp_path, 0)
+    assert not leftover.exists()
 
 
 def test_stores_are_refused_where_there_is_no_room(prepared, tmp_path, monkeypatch):

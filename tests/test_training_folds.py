@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.metrics import cohen_kappa_score, f1_score, roc_auc_score
 
 from fracturelab.datasets import file_hashes, make_table, read_dataset
@@ -197,6 +198,16 @@ def test_another_seed_setting_image_or_code_is_another_fold(prepared, fits, tmp_
     assert len(fits) == 5
 
 
+def test_weights_of_another_scaling_are_another_fit(monkeypatch):
+    info = WeightsInfo("w", "bundled", "MobileNet", "", "", "ab", "w.h5", scaling={"scale": 1.0, "offset": 0.0})
+    other = replace(info, scaling={"scale": 1 / 255, "offset": 0.0})
+    job = {"recipe": "v2", "options": {"augmentation": {}}, "weights": apart.weights_job(info), "seed": 0}
+    assert apart.key_of(job) != apart.key_of({**job, "weights": apart.weights_job(other)})
+    monkeypatch.setattr("fracturelab.models.weights.resolve", lambda *_: other)
+    with pytest.raises(FracturelabError, match="are others on this worker"):
+        apart._train(job, None, stores=None, checkpoints=None)
+
+
 def test_a_fold_that_was_edited_is_named_and_fitted_again(prepared, fits, tmp_path):
     expected = run(prepared, tmp_path / "work").to_results()
     [path] = (tmp_path / "work").glob("fold-2-*.json")
@@ -258,6 +269,20 @@ def job_of(prepared, **changes) -> dict:
 def test_a_worker_that_cannot_do_the_same_says_so(prepared, change, words):
     with pytest.raises(FracturelabError, match=words):
         apart.fit_apart(job_of(prepared, **change))
+
+
+def test_a_job_keeps_its_order_whatever_its_files_are_called(tmp_path):
+    names, greys = ["b", "a", "c", "d"], [10, 60, 110, 160]
+    for name, grey in zip(names, greys, strict=True):
+        Image.fromarray(np.full((SIZE, SIZE), grey, np.uint8)).save(tmp_path / f"{name}.png")
+    paths = [str(tmp_path / f"{name}.png") for name in names]
+    job = {"paths": paths, "hashes": file_hashes(paths), "labels": [0, 1, 0, 1], "groups": names, "size": SIZE,
+           "split": ["train", "val", "test", ""]}  # fmt: skip
+    found = apart._prepared(job)
+    assert found.table["path"].tolist() == paths
+    assert found.labels.tolist() == job["labels"] and found.groups.tolist() == names
+    assert [found.rows(part).tolist() for part in ("train", "val", "test")] == [[0], [1], [2]]
+    assert found.images[:, SIZE // 2, SIZE // 2, 0].tolist() == greys
 
 
 def test_a_fit_whose_process_is_killed_is_one_line(prepared):

@@ -7,6 +7,7 @@ from fracturelab import splits
 from fracturelab.datasets import file_hashes, read_dataset
 from fracturelab.datasets.table import COLUMNS
 from fracturelab.errors import FracturelabError
+from fracturelab.evaluation import study_scores
 from fracturelab.images import load_images
 from fracturelab.training import at_size, prepare, prepare_arrays
 
@@ -63,6 +64,35 @@ def test_the_seed_decides_the_split(folder, prepared):
     pd.testing.assert_frame_equal(again.table, prepared.table)
     other = prepare(read_dataset(folder), size=32, seed=1, val=0.25, test=0.25, progress=False)
     assert other.table["split"].tolist() != prepared.table["split"].tolist()
+
+
+def patients(folder, *, copy: bool):
+    """A table of twelve patients with a study each, two images a study; patient 11 may have a copy of patient 6's."""
+    table = read_dataset(folder)
+    table = table[~table["path"].str.endswith(("cut.png", "copy.png"))].reset_index(drop=True)
+    table = table.assign(group=[f"p{row // 2:02d}" for row in range(24)], study="study1").astype(
+        {"group": "string[python]", "study": "string[python]"}
+    )
+    if copy:
+        extra = table.iloc[[-1]].assign(path=str(folder / "normal" / "copy.png"))
+        table = pd.concat([table, extra], ignore_index=True)
+    return table
+
+
+def test_patients_are_split_as_they_are_where_none_shares_a_picture(folder):
+    table = patients(folder, copy=False)
+    found = prepare(table, size=32, val=0.25, test=0.25, progress=False).table
+    pd.testing.assert_frame_equal(found, splits.holdout_split(table, val=0.25, test=0.25, seed=0))
+
+
+def test_one_picture_of_two_patients_is_on_one_side_and_their_studies_stay_two(folder):
+    found = prepare(patients(folder, copy=True), size=32, val=0.25, test=0.25, progress=False)
+    both = found.table[found.table["path"].str.endswith(("normal/0.png", "normal/copy.png"))]
+    assert both["group"].tolist() == ["p06", "p06"]
+    assert both["split"].nunique() == 1
+    assert both["study"].tolist() == ["study1", "p11/study1"]
+    assert found.table["group"].nunique() == 11
+    assert len(study_scores(found.table, np.full(25, 0.5))) == 12
 
 
 def test_another_size_keeps_everything_else(prepared):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from fracturelab.errors import FracturelabError
-from fracturelab.training import Prepared
+from fracturelab.training import Prepared, saving
 from fracturelab.training.saving import describe_data, work_folder
 
 
@@ -35,6 +35,15 @@ def test_a_stopped_run_finds_its_folder_again_and_a_finished_one_leaves_nothing(
         assert again == first
         assert (again / "state.json").exists()
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_another_version_of_the_code_begins_anew(tmp_path, prepared, monkeypatch):
+    folders = set()
+    for code in ("one version", "another"):
+        monkeypatch.setattr(saving, "code_digest", lambda code=code: code)
+        with work_folder(tmp_path, prepared, {"seed": 1}) as folder:
+            folders.add(folder)
+    assert len(folders) == 2
 
 
 def test_another_seed_split_or_label_is_another_run(tmp_path, prepared):

@@ -53,6 +53,13 @@ def prepared(folder, tmp_path_factory):
         return prepare_types(read_dataset(folder), size=32, val=0.2, cache_dir=tmp_path_factory.mktemp("cache"))
 
 
+def test_a_copy_in_the_test_part_is_not_trained_on_even_as_another_patient(folder, tmp_path):
+    table = read_dataset(folder)
+    table["group"] = pd.array([f"p{row}" for row in range(len(table))], dtype="string[python]")
+    with pytest.warns(UserWarning, match="1 images are left out: their group"):
+        prepare_types(table, size=32, val=0.2, cache_dir=tmp_path)
+
+
 def test_the_published_test_part_stays_and_nothing_of_it_is_trained_on(prepared, folder):
     assert prepared.class_names == ("hairline", "oblique", "spiral")
     test = prepared.table.iloc[prepared.rows("test")]

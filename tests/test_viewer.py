@@ -126,6 +126,20 @@ def test_answers_keep_their_order_around_unreadable_files(reader):
     assert reader.answer([bad]) == [None]
 
 
+def test_another_model_in_the_same_place_is_asked_anew(reader, tmp_path):
+    from fracturelab.models.files import load_model, save_model
+
+    path = tmp_path / "m.keras"
+    model = load_model(reader.path)
+    marks = set()
+    for bias in (0.0, 1.0):
+        model.get_layer("p_fracture").bias.assign([bias])
+        save_model(model, path, {"threshold": 0.5})
+        marks.add(open_reader(path).mark("bone.png", b"pixels"))
+    assert len(marks) == 2
+    assert open_reader(path).mark("bone.png", b"pixels") in marks
+
+
 def test_the_heat_lies_over_the_picture_and_not_over_its_bars():
     upload = read_upload("wide.png", png(np.full((100, 200), 80, np.uint8)), size=SIZE)
     heat = np.zeros((SIZE, SIZE), np.float32)

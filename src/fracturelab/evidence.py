@@ -79,10 +79,11 @@ def learning_curve(
     import pandas as pd
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    from fracturelab.models.transfer import FEATURES, build_transfer_model
+    from fracturelab.models.transfer import FEATURES, build_transfer_model, settle_norms
     from fracturelab.training.features import compute
     from fracturelab.training.fitting import set_seed
     from fracturelab.training.head import cross_validated_strength, solve
+    from fracturelab.training.v2 import SETTLING
 
     test = prepared.rows("test")
     rest = np.concatenate([prepared.rows("train"), prepared.rows("val")])
@@ -94,6 +95,8 @@ def learning_curve(
         model = build_transfer_model(
             weights.backbone, weights=weights, input_size=prepared.size, backbone_options=weights.options
         )
+    if weights.kind == "none":
+        settle_norms(model, prepared.images[rest[:SETTLING]])
     features = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output, name=FEATURES)}
     settings: dict[str, Any] = {"folder": store_dir, "progress": progress}
     views = compute(features, prepared, rows=rest, views=2, **settings)[FEATURES]
@@ -166,16 +169,20 @@ def evidence_table(records: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "No evidence has been recorded yet."
     rows.sort(key=lambda r: r["results"]["probe"]["metrics"]["roc_auc"]["value"])
-    whole = max(point["n"] for point in rows[0]["results"]["curve"])
-    sizes = sorted({point["n"] for row in rows for point in row["results"]["curve"]} - {whole})
-    head = ["weights", "px", *(f"{n} images" for n in sizes), f"all ({whole})", "average precision, all"]
+    wholes = [max(point["n"] for point in row["results"]["curve"]) for row in rows]
+    parts = [
+        {point["n"]: point["roc_auc"] for point in row["results"]["curve"] if point["n"] != whole}
+        for row, whole in zip(rows, wholes, strict=True)
+    ]
+    sizes = sorted({n for part in parts for n in part})
+    every = " or ".join(str(n) for n in sorted(set(wholes)))
+    head = ["weights", "px", *(f"{n} images" for n in sizes), f"all ({every})", "average precision, all"]
     tuned = any(row["results"].get("fine_tuned") for row in rows)
     head += ["v2, fine-tuned, all"] * tuned
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    for row in rows:
+    for row, part in zip(rows, parts, strict=True):
         results = row["results"]
-        points = {point["n"]: point["roc_auc"] for point in results["curve"]}
-        cells = [f"{points[n]['mean']:.3f} ± {points[n]['sd']:.3f}" if n in points else "" for n in sizes]
+        cells = [_spread(part[n]) if n in part else "" for n in sizes]
         fine = results.get("fine_tuned")
         lines.append([
             row["name"].removeprefix("evidence-"), str(results["input_size"]), *cells,
@@ -183,6 +190,11 @@ def evidence_table(records: Sequence[Mapping[str, Any]]) -> str:
             *[_between(fine["metrics"]["roc_auc"]) if fine else ""] * tuned,
         ])  # fmt: skip
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _spread(scores: Mapping[str, Any]) -> str:
+    """Mean and standard deviation; of one draw there is none."""
+    return f"{scores['mean']:.3f}" + ("" if scores["sd"] is None else f" ± {scores['sd']:.3f}")
 
 
 def _between(interval: Mapping[str, Any]) -> str:

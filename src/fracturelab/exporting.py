@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ AGREEMENT = 1e-4
 CLOSE_PROBABILITY, CLOSE_AUC, LEAST_IMAGES = 0.03, 0.005, 400
 """How far the fast network may be from single precision, in probability and in ROC AUC, and on how many images that is
 measured at least."""
+MEASURED_ON, CALIBRATED_ON = 600, 200
+"""Most images that networks are measured on, and that int8 ranges are taken from."""
 HOW_TO_INSTALL = "pip install 'fracturelab[fast]'"
 _MANIFEST = "export.json"
 _REFERENCE = 8  # random images that export and Keras must agree on
@@ -66,6 +68,7 @@ def export_model(
     *,
     images: NDArray[np.uint8] | None = None,
     labels: NDArray[np.int64] | None = None,
+    validation: NDArray[np.bool_] | None = None,
     calibration: NDArray[np.uint8] | None = None,
 ) -> Export:
     """Export a saved model, and check that the export says what the model says.
@@ -74,6 +77,8 @@ def export_model(
         model: A `.keras` file with its card.
         images: uint8 (n, size, size, 1) to measure faster networks on, at least `LEAST_IMAGES`; None for float32 alone.
         labels: (n,) 0 normal, 1 fractured, of these images.
+        validation: (n,) which of these images a faster network's threshold is chosen on: the model's validation images.
+            Where None, or none of them, it keeps the model's threshold.
         calibration: uint8 (m, size, size, 1), training images that int8 ranges are taken from; needs nncf. None
             tries no int8.
 
@@ -107,7 +112,8 @@ def export_model(
         networks = {"float32": {"file": "float32.xml", "precision": "float32", "threshold": card.get("threshold"),
                                 "max_difference": apart}}  # fmt: skip
         if images is not None and labels is not None:
-            networks["fast"] = _fastest(part, images, labels, calibration, float(card["threshold"]))
+            mask = np.zeros(len(images), bool) if validation is None else np.asarray(validation, bool)
+            networks["fast"] = _fastest(part, images, labels, mask, calibration, float(card["threshold"]))
         manifest = {
             "format": 1, "model_sha256": sha256_of(model), "input_size": size, "networks": networks,
             "files": {path.name: sha256_of(path) for path in sorted(part.iterdir())}, "openvino": _version(),
@@ -172,9 +178,41 @@ def run(path: str | Path, precision: str) -> Forward:
     return lambda images: np.array(compiled(np.ascontiguousarray(images))[0], np.float32)[:, 0]
 
 
+def images_to_measure(
+    hashes: Sequence[str], card: Mapping[str, Any], *, never: Collection[str] = (), seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Choose the images of a folder that faster networks are measured on.
+
+    The model's validation images come first, then those it was trained on. All others may be test images: they are
+    measured on only where its own are fewer than `LEAST_IMAGES`, and no threshold is ever chosen on them.
+
+    Args:
+        hashes: (n,) sha256 of each file.
+        card: The model's, with `train_hashes` and `val_hashes`.
+        never: Checksums of images that stay out altogether.
+        seed: Decides which, where there are more than `MEASURED_ON`.
+
+    Returns:
+        (m,) indices of the images to measure on; (m,) which of them the threshold may be chosen on, none where not all
+        of the model's validation images are there; and (k,) indices of images it was trained on, for int8.
+    """
+    files = np.asarray(hashes, dtype=str)
+    wanted = set(card.get("val_hashes") or ())
+    trained = np.isin(files, list(card.get("train_hashes") or ()))
+    held = np.isin(files, list(wanted)) & ~trained
+    other = ~held & ~trained & ~np.isin(files, list(never))
+    order = np.random.default_rng(seed).permutation(len(files))
+    kinds = (held, trained) if (held | trained).sum() >= LEAST_IMAGES else (held, other, trained)
+    order = np.concatenate([order[kind[order]] for kind in kinds])
+    most = min(MEASURED_ON, max(LEAST_IMAGES, len(order) - CALIBRATED_ON))
+    measured, rest = order[:most], order[most:]
+    validation = held[measured] if wanted <= set(files.tolist()) else np.zeros(len(measured), bool)
+    return measured, validation, rest[trained[rest]][:CALIBRATED_ON]
+
+
 def _fastest(
-    folder: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], calibration: NDArray[np.uint8] | None,
-    threshold: float,
+    folder: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], validation: NDArray[np.bool_],
+    calibration: NDArray[np.uint8] | None, threshold: float,
 ) -> dict[str, Any]:  # fmt: skip
     """The fastest of the exported networks whose answers stay close to single precision, with its own threshold."""
     from sklearn.metrics import roc_auc_score
@@ -189,10 +227,13 @@ def _fastest(
         "auc_difference": 0.0, "images": len(images), "seconds_an_image": seconds, "times_float32": 1.0,
     }  # fmt: skip
     tried: list[dict[str, Any]] = []
+    chooses = len(set(labels[validation].tolist())) == 2
     for precision, path in _candidates(folder, calibration).items():
         answers, took = _answers(run(path, precision), images)
+        chosen = choose_threshold(labels[validation], answers[validation]) if chooses else threshold
         one: dict[str, Any] = {
-            "file": path.name, "precision": precision, "threshold": float(choose_threshold(labels, answers)),
+            "file": path.name, "precision": precision, "threshold": float(chosen),
+            "threshold_images": int(validation.sum()) if chooses else 0,
             "max_difference": float(np.abs(answers - exact).max()),
             "auc_difference": float(roc_auc_score(labels, answers)) - auc, "images": len(images),
             "seconds_an_image": took, "times_float32": seconds / took,

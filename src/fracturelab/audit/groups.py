@@ -95,8 +95,9 @@ def with_groups(table: pd.DataFrame, *, progress: bool = False, workers: int | N
     """Fill a table's `group`: near-duplicates share one.
 
     Published groups stay, with one exception: where a near-duplicate ties two of them together (one picture filed under
-    two patients), both take the name that sorts first, because a split must not tear the copies apart. A filled name
-    follows from the bytes of the group's files, so it is the same in any folder and any order.
+    two patients), both take the name that sorts first, because a split must not tear the copies apart. The studies of
+    a patient whose name goes that way keep it: "study1" becomes "patient7/study1", a study apart from the other's. A
+    filled name follows from the bytes of the group's files, so it is the same in any folder and any order.
 
     Args:
         table: The data set's table.
@@ -122,7 +123,13 @@ def fill_groups(table: pd.DataFrame, readings: Readings, copies: Copies) -> pd.D
         own = (name == "", name or made_up)  # a published name sorts before one that is made up
         names[number] = min(names.get(number, own), own)
     result = table.copy()
-    result["group"] = pd.array([names[number][1] for number in joined], dtype="string[python]")
+    groups = np.array([names[number][1] for number in joined], object)
+    result["group"] = pd.array(groups, dtype="string[python]")
+    renamed = (published != "") & (published != groups)
+    if renamed.any() and "study" in result:
+        study = result["study"].astype("string[python]")
+        own = pd.Series(pd.array(published, dtype="string[python]"), index=result.index)
+        result["study"] = study.mask(renamed, own + "/" + study)
     return result
 
 

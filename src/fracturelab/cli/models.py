@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import os
 import re
 import tempfile
@@ -20,7 +21,6 @@ from fracturelab.quiet import load_tensorflow
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURED_ON, CALIBRATED_ON = 600, 200  # images that exported networks are measured on, and int8 ranges are taken from
 MANY = 10  # answers from which on it is said that all of them are the same
 SPLITS = ("train", "val", "test", "all", "unseen")
 
@@ -81,8 +81,8 @@ def add_commands(commands: Any) -> None:
         "X-rays and the fastest one whose answers stay close is kept as the runtime `fast`.",
     )
     export.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
-    export.add_argument("--data", dest="folder", metavar="DIR", help="labelled X-rays, at least 400, with those it was "
-                        "trained on for the ranges of int8")  # fmt: skip
+    export.add_argument("--data", dest="folder", metavar="DIR", help="labelled X-rays, at least 400: best the folder "
+                        "it was trained on, whose validation images choose the threshold of `fast`")  # fmt: skip
     export.set_defaults(command=run_export)
 
 
@@ -231,11 +231,12 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
         "warnings": warnings,
     }
     name = plain_name(f"evaluation-{arguments.model.stem}-{Path(os.path.abspath(arguments.folder)).name}-{part}")
+    digest = _digest(hashes)
     sources = ", ".join(sorted(set(table["source"].dropna())))
     record = write_record(
-        name,
+        _name_of_images(name, digest, results),
         kind="evaluation",
-        data={"source": sources, "split": part, "n": found.n, "sha256": _digest(hashes)},
+        data={"source": sources, "split": part, "n": found.n, "sha256": digest},
         weights=predictor.card.get("weights"),
         seed=arguments.seed,
         seconds=time.perf_counter() - began,
@@ -298,7 +299,7 @@ def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Export a model, and measure faster networks where there are X-rays to measure them on."""
     import numpy as np
 
-    from fracturelab.exporting import export_model
+    from fracturelab.exporting import export_model, images_to_measure
     from fracturelab.images import load_images
     from fracturelab.models.files import check_model_file, read_card
     from fracturelab.splits import fracatlas_test_hashes
@@ -310,17 +311,14 @@ def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
     if arguments.folder is not None:
         rows, hashes, _, _ = choose_rows(read_folder(arguments), "all", card)
         pixels = load_images(rows["path"].tolist(), card["input_size"], progress=not arguments.json)
-        trained = np.isin(hashes, list(card.get("train_hashes") or ()))
-        test = np.isin(hashes, list(fracatlas_test_hashes()))
-        order = np.random.default_rng(arguments.seed).permutation(len(hashes))
-        # What it was not trained on comes first; the fixed test part stays out of every choice.
-        order = np.concatenate([order[~trained[order] & ~test[order]], order[trained[order]]])
-        measure, rest = order[:MEASURED_ON], order[MEASURED_ON:]
-        own = rest[trained[rest]][:CALIBRATED_ON]
+        # The fixed test part stays out of every choice.
+        measure, validation, own = images_to_measure(hashes, card, never=fracatlas_test_hashes(), seed=arguments.seed)
         measured = {
             "images": np.asarray(pixels[measure]), "labels": rows["label"].to_numpy(int)[measure],
-            "calibration": np.asarray(pixels[own]) if len(own) else None,
+            "validation": validation, "calibration": np.asarray(pixels[own]) if len(own) else None,
         }  # fmt: skip
+        if not validation.any():
+            say("note: the model's validation images are not all in this folder; the runtime fast keeps its threshold")
     export = export_model(arguments.model, **measured)
     table = [["runtime", "precision", "threshold", "furthest from float32", "times as fast"]]
     for name, one in export.networks.items():
@@ -443,6 +441,19 @@ def document_metrics(found: Any) -> dict[str, Any]:
 
 def _model_name(path: Path, card: Mapping[str, Any]) -> str:
     return str(card.get("name") or path.stem)
+
+
+def _name_of_images(name: str, digest: str, folder: Path) -> str:
+    """The name of a record of these images: the same images again have the same name, others of that name another.
+
+    Names of earlier versions say nothing of the images; a record of that name stays theirs if it is of these.
+    """
+    from fracturelab.records import read_record
+
+    with contextlib.suppress(FracturelabError):
+        if (read_record(folder / f"{name}.json").get("data") or {}).get("sha256") == digest:
+            return name
+    return f"{name}-{digest[:8]}"
 
 
 def _digest(hashes: Sequence[str]) -> str:

@@ -84,7 +84,10 @@ def _files(root: Path, found: Found) -> Iterator[str]:
 def _values(cells: dict[str, str], where: str, *, allow_unlabelled: bool) -> dict[str, Any]:
     meaning = label_of(cells["label"]) if cells["label"] else None
     if meaning is None and (cells["label"] or not allow_unlabelled):
-        raise FracturelabError(f"{where}: expected a label of 0, 1, normal or fractured. Received: {cells['label']!r}")
+        raise FracturelabError(
+            f"{where}: expected a label of 0, 1, normal or fractured. Received: {cells['label']!r}; "
+            "write there which one it is, or take the line out"
+        )
     split = split_of(cells["split"]) if cells["split"] else None
     if cells["split"] and split is None:
         raise FracturelabError(f"{where}: expected a split of train, val or test. Received: {cells['split']!r}")

@@ -98,12 +98,14 @@ _SPLITS = {
     **dict.fromkeys(("test", "testing", "testset", "testdata"), "test"),
 }
 _YES, _NO = frozenset({"1", "1.0", "true", "yes", "y"}), frozenset({"0", "0.0", "false", "no", "n"})
+_NEGATIVE = re.compile(r"\s*[-‐-―−]\s*\d")
 
 
 def normalise(name: str) -> str:
-    """Lower case, spaces for hyphens and underscores, one space at a time."""
+    """Lower case, spaces for hyphens and underscores, one space at a time; the minus of a number stays."""
     folded = unicodedata.normalize("NFKC", name).casefold()
-    return " ".join(re.split(r"[\s_\-‐-―−.,()\[\]+&]+", folded)).strip()
+    words = " ".join(re.split(r"[\s_\-‐-―−.,()\[\]+&]+", folded)).strip()
+    return f"-{words}" if _NEGATIVE.match(folded) else words
 
 
 def meaning_of(name: str) -> Meaning | None:
@@ -136,7 +138,10 @@ def split_of(name: str) -> str | None:
 
 
 def label_of(value: str) -> Meaning | None:
-    """What a label in a table says: 0 and 1, true and false, yes and no, or a name as `meaning_of` reads it."""
+    """What a label in a table says: 0 and 1, true and false, yes and no, or a name as `meaning_of` reads it.
+
+    Negative numbers say nothing known: -1 is "uncertain" in some tables (CheXpert) and "normal" in others.
+    """
     word = normalise(value) if value.strip() not in ("1.0", "0.0") else value.strip()
     if word in _YES:
         return Meaning(FRACTURED)

@@ -26,17 +26,38 @@ def make_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
     Returns:
         One row an image, with a RangeIndex: `path` (str, absolute), `label` (Int64: 0 normal, 1 fractured, <NA>
-        unknown), and as strings or <NA>: `group` (what must not be split apart, such as a patient), `split` ("train",
-        "val" or "test" where published), `source` (the data set), `kind` (fracture type), `study`.
+        unknown), and as strings or <NA>: `group` (what must not be split apart, such as a patient; the study where no
+        patient is known), `split` ("train", "val" or "test" where published), `source` (the data set), `kind` (fracture
+        type), `study`.
     """
     import pandas as pd
 
     ordered = sorted(rows, key=lambda row: row["path"])
     # Plain Python strings: a file name need not be valid Unicode, which Arrow's strings would refuse.
     types = {name: pd.StringDtype("python") for name in COLUMNS} | {"label": pd.Int64Dtype()}
-    columns = {name: pd.Series([row.get(name) for row in ordered], dtype=types[name]) for name in COLUMNS}
+    values = {name: [row.get(name) for row in ordered] for name in COLUMNS}
+    values["group"] = _groups(values["group"], values["study"])
+    columns = {name: pd.Series(values[name], dtype=types[name]) for name in COLUMNS}
     columns["path"] = pd.Series([row["path"] for row in ordered], dtype=object)
     return pd.DataFrame(columns, columns=list(COLUMNS))
+
+
+def _groups(groups: list[str | None], studies: list[str | None]) -> list[str | None]:
+    """The groups, filled from studies: a study without a patient is a group, and one with a patient is that patient's.
+
+    Where several patients have a study of that name, nobody knows whose the image is, and it stays without a group.
+    """
+    patients: dict[str, set[str]] = {}
+    for group, study in zip(groups, studies, strict=True):
+        if group is not None and study is not None:
+            patients.setdefault(study, set()).add(group)
+    filled = []
+    for group, study in zip(groups, studies, strict=True):
+        if group is None and study is not None:
+            owners = patients.get(study, {study})
+            group = next(iter(owners)) if len(owners) == 1 else None
+        filled.append(group)
+    return filled
 
 
 def file_hashes(paths: Sequence[str | os.PathLike[str]], *, workers: int = 2) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -145,9 +146,7 @@ def compare(
     identical = bool(np.array_equal(first, second))
     intervals, difference = (UNDEFINED, UNDEFINED), UNDEFINED
     if truth.min() != truth.max():
-        intervals, difference = _differences(truth, first, second, codes, seed=seed, n_bootstrap=n_bootstrap)
-    if identical and difference.value is not None:
-        difference = Interval(0.0, 0.0, 0.0)
+        _, intervals, difference = mean_differences(truth, [first], [second], codes, seed=seed, n_bootstrap=n_bootstrap)
     return Comparison(
         n=len(truth),
         n_groups=int(codes.max()) + 1,
@@ -159,29 +158,53 @@ def compare(
     )
 
 
-def _differences(
+def mean_differences(
     truth: NDArray[np.int64],
-    first: Array,
-    second: Array,
+    first: Sequence[Array],
+    second: Sequence[Array],
     codes: NDArray[np.intp],
     *,
     seed: int,
     n_bootstrap: int,
-) -> tuple[tuple[Interval, Interval], Interval]:
-    ranked = [RankedScores(truth, scores) for scores in (first, second)]
+) -> tuple[Array, tuple[Interval, Interval], Interval]:
+    """ROC AUCs of the fits of two recipes, and the means over fits with their intervals over images: see `compare`.
+
+    The closed interval of a mean holds nothing back for fits that err apart: its limits are the means of the fits' own.
+
+    Args:
+        truth: (n,) 0 or 1, both present.
+        first: (n,) P(fractured), one for each fit of the first recipe.
+        second: The same of as many fits of the second recipe.
+        codes: (n,) group of each image as 0, 1, ... without gaps.
+        seed: Of the bootstrap.
+        n_bootstrap: Resamples of whole groups.
+
+    Returns:
+        (2, fits) AUCs; the means of both recipes; and the second mean minus the first. The difference is 0 without a
+        width where both recipes say the same of every image.
+    """
+    fits = [*first, *second]
+    ranked = [RankedScores(truth, scores) for scores in fits]
 
     def areas(counts: Array) -> Array:
-        return np.stack([side(counts)[:, 0] for side in ranked], axis=1)
+        return np.stack([one(counts)[:, 0] for one in ranked], axis=1)
 
-    value_a, value_b = (float(v) for v in areas(np.ones((1, len(truth))))[0])
-    resampled = bootstrap(areas, codes, n_resamples=n_bootstrap, seed=seed)
-    closed = [auc_interval(truth, scores, codes) for scores in (first, second)]
-    full = [
-        widest(value, closed[i], percentile_interval(value, resampled[:, i]))
-        for i, value in enumerate((value_a, value_b))
+    def means(each: Array) -> Array:
+        return each.reshape(*each.shape[:-1], 2, len(first)).mean(axis=-1)
+
+    values = areas(np.ones((1, len(truth))))[0]
+    value_a, value_b = (float(value) for value in means(values))
+    resampled = means(bootstrap(areas, codes, n_resamples=n_bootstrap, seed=seed))
+    limits = means(np.array([auc_interval(truth, scores, codes)[1:] for scores in fits], float).T)
+    closed = [
+        Interval(value, float(low), float(high)) for value, low, high in zip((value_a, value_b), *limits, strict=True)
     ]
-    one, two = (np.bincount(codes, weights=auc_influence(truth, scores)) for scores in (first, second))
+    full = [widest(one.value, one, percentile_interval(one.value, resampled[:, i])) for i, one in enumerate(closed)]
     difference = value_b - value_a
+    if all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
+        return values.reshape(2, -1), (full[0], full[1]), Interval(0.0, 0.0, 0.0)
+    influences = np.stack([np.bincount(codes, weights=auc_influence(truth, scores)) for scores in fits], axis=-1)
+    one, two = means(influences).T
     n_groups = len(one)
     half = Z * float(np.sqrt(np.sum((two - one) ** 2) * n_groups / max(n_groups - 1, 1)))
     linear = Interval(difference, difference - half, difference + half)
@@ -192,5 +215,4 @@ def _differences(
         correlation = float(np.sum(one * two)) / scale if scale > 0 else 0.0
         parts.append(mover_difference(*closed, correlation=min(correlation, 0.5)))
     low, high = (float(np.clip(limit, -1, 1)) for limit in widest(difference, *parts)[1:] if limit is not None)
-    bounded = Interval(difference, low, high)
-    return (full[0], full[1]), bounded
+    return values.reshape(2, -1), (full[0], full[1]), Interval(difference, low, high)

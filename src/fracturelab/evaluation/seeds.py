@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fracturelab.errors import FracturelabError
 from fracturelab.evaluation.checks import binary_labels, finite_probabilities, group_codes
 from fracturelab.evaluation.intervals import UNDEFINED, Interval
-from fracturelab.evaluation.resampling import Array, RankedScores, bootstrap, percentile_interval
+from fracturelab.evaluation.paired import mean_differences
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,8 @@ def compare_seeds(
     """Compare two recipes over seeds on the same images.
 
     Images are resampled in whole groups, and in each resample every fit of both recipes is scored: the interval holds
-    what other images could have shown of these fits.
+    what other images could have shown of these fits. It is widened as that of `compare` is, which says the same of one
+    seed.
 
     Args:
         labels: (n,) 0 normal, 1 fractured.
@@ -91,26 +91,13 @@ def compare_seeds(
     n_groups = int(codes.max()) + 1
     if truth.min() == truth.max():
         return SeedsComparison(len(truth), n_groups, (), (), UNDEFINED, UNDEFINED, UNDEFINED)
-    ranked = [RankedScores(truth, scores) for scores in (*first, *second)]
-    k = len(first)
-
-    def areas(counts: Array) -> Array:
-        return np.stack([one(counts)[:, 0] for one in ranked], axis=1)
-
-    values = areas(np.ones((1, len(truth))))[0]
-    drawn = bootstrap(areas, codes, n_resamples=n_bootstrap, seed=seed)
-
-    def interval(of: Array, resampled: Array) -> Interval:
-        return percentile_interval(float(of), resampled)
-
-    mean_a, mean_b = values[:k].mean(), values[k:].mean()
-    drawn_a, drawn_b = drawn[:, :k].mean(axis=1), drawn[:, k:].mean(axis=1)
+    aucs, means, difference = mean_differences(truth, first, second, codes, seed=seed, n_bootstrap=n_bootstrap)
     return SeedsComparison(
         n=len(truth),
         n_groups=n_groups,
-        aucs_a=tuple(float(v) for v in values[:k]),
-        aucs_b=tuple(float(v) for v in values[k:]),
-        mean_a=interval(mean_a, drawn_a),
-        mean_b=interval(mean_b, drawn_b),
-        difference=interval(mean_b - mean_a, drawn_b - drawn_a),
+        aucs_a=tuple(aucs[0].tolist()),
+        aucs_b=tuple(aucs[1].tolist()),
+        mean_a=means[0],
+        mean_b=means[1],
+        difference=difference,
     )

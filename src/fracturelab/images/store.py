@@ -32,6 +32,7 @@ except ImportError:  # Windows: builds are not resumed there, everything else is
 FORMAT = "fracturelab images 2"
 _SPOT_CHECKS = 32
 _DAY = 86_400
+_SETTLED = 600  # seconds after which another build must have named its pixels in a manifest
 
 
 class Row(NamedTuple):
@@ -109,6 +110,14 @@ def _checked(folder: Path, stored: Any, *, key: str, images: int, size: int) -> 
     if damaged:
         warnings.warn(f"image cache {data} is damaged in {damaged} places, which are made again", stacklevel=4)
     return pixels, rows
+
+
+def _named_in(manifest: Path) -> str | None:
+    """The pixels that a manifest names, None where there is none that can be read."""
+    try:
+        return str(json.loads(manifest.read_bytes())["manifest"]["data"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _digest(body: dict[str, Any]) -> str:
@@ -219,6 +228,7 @@ class Build:
         data = self._folder / f"{self._key}-{secrets.token_hex(6)}.npy"
         if fcntl is None:
             self._file.close()
+        os.utime(self._path)  # a build that found all of its rows done has written nothing
         os.replace(self._path, data)
         self._file.close()
         self._journal.close()
@@ -236,25 +246,25 @@ class Build:
         temporary = self._folder / f"{data.stem}.json.tmp"
         try:
             temporary.write_text(json.dumps({"sha256": _digest(body), "manifest": body}), encoding="utf-8")
+            replaced = _named_in(manifest)
             os.replace(temporary, manifest)
         except OSError:
             for path in (temporary, data):
                 with contextlib.suppress(OSError):
                     path.unlink()
             raise
-        self._sweep(data.name)
+        self._sweep(data.name, replaced)
 
-    def _sweep(self, current: str) -> None:
-        """Remove this key's older pixels, and what builds that were killed a day or more ago have left."""
+    def _sweep(self, current: str, replaced: str | None) -> None:
+        """Remove the pixels that the manifest named before, and what no build can still be about to name in one.
+
+        Whoever has pixels open keeps them.
+        """
         for path in self._folder.glob(f"{self._key}-*"):
             with contextlib.suppress(OSError):
-                old = time.time() - path.stat().st_mtime > _DAY
-                if path.name != current and (old or (path.suffix == ".npy" and self._replaced(path, current))):
+                old = time.time() - path.stat().st_mtime > (_SETTLED if path.suffix == ".npy" else _DAY)
+                if path.name != current and (old or path.name == replaced):
                     path.unlink()
-
-    def _replaced(self, path: Path, current: str) -> bool:
-        """Whether pixels older than the current ones can go: whoever has them open keeps them."""
-        return path.stat().st_mtime_ns < (self._folder / current).stat().st_mtime_ns
 
     def close(self) -> None:
         """Stop here; the next build goes on from what was put."""

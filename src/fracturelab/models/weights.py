@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
+from fracturelab.writing import whole_file
 
 if TYPE_CHECKING:
     import h5py
@@ -297,29 +298,22 @@ def save_bundled(
         further: Further keys of the description, such as what they were measured to do.
 
     Raises:
-        FracturelabError: A weight is not finite, or too large for half precision.
+        FracturelabError: A weight is not finite, or too large for half precision, or the folder cannot be written.
     """
     import h5py
     import numpy as np
 
     from fracturelab.models.backbones import check_scaling
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / (name + SUFFIX)
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"] = FORMAT
-            for index, variable in enumerate(model.weights):
-                array = np.asarray(variable, dtype="float32")
-                stored = array.astype("float16" if array.ndim > 1 else "float32")
-                if not np.isfinite(stored).all():
-                    raise FracturelabError(f"{variable.path}: expected finite weights within half precision")
-                file.create_dataset(f"{index:04d}", data=stored).attrs["name"] = variable.path.split("/")[-1]
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = Path(folder) / (name + SUFFIX)
+    with whole_file(path) as part, h5py.File(part, "w") as file:
+        file.attrs["format"] = FORMAT
+        for index, variable in enumerate(model.weights):
+            array = np.asarray(variable, dtype="float32")
+            stored = array.astype("float16" if array.ndim > 1 else "float32")
+            if not np.isfinite(stored).all():
+                raise FracturelabError(f"{variable.path}: expected finite weights within half precision")
+            file.create_dataset(f"{index:04d}", data=stored).attrs["name"] = variable.path.split("/")[-1]
     description = {
         "name": name, "backbone": backbone, "options": dict(options or {}),
         "scaling": check_scaling(scaling, backbone), "input_size": input_size, "file": path.name,

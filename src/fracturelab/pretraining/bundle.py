@@ -133,9 +133,15 @@ def export(
 
     Returns:
         What `models.weights.save_bundled` gives.
+
+    Raises:
+        FracturelabError: A stage was not run, or with other settings than the recipe would say.
     """
     from fracturelab.models.weights import save_bundled
+    from fracturelab.pretraining.run import check_stage
 
+    for stage in stages:
+        check_stage(Path(folder), stage, backbone=backbone, options=dict(options or {}))
     model = pretrained_backbone(folder, stages, backbone=backbone, options=options)
     steps = "; ".join(
         f"{s.name}: {s.images} views at {s.size} px, learning rate {s.learning_rate:g}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,9 @@ import keras
 import numpy as np
 
 from fracturelab.errors import FracturelabError
-from fracturelab.pretraining.stores import Arrays, open_chunks
+from fracturelab.models.files import sweep, write_json
+from fracturelab.pretraining.settings import check_settings
+from fracturelab.pretraining.stores import SETTINGS, Arrays, open_chunks
 from fracturelab.pretraining.student import (
     Batches,
     build_student,
@@ -22,6 +23,9 @@ from fracturelab.pretraining.student import (
     teacher_statistics,
 )
 from fracturelab.progress import tqdm
+from fracturelab.writing import whole_file
+
+_PART = ".part.weights.h5"  # Keras looks at the end of the name
 
 
 @dataclass(frozen=True)
@@ -96,17 +100,31 @@ def pretrain(
 
     Returns:
         The weights file of the last stage, `<stage>.weights.h5` of the backbone alone.
+
+    Raises:
+        FracturelabError: No phantoms or stages, or the folder holds a stage, finished or not, of other settings.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder, (f".*{_PART}", ".*.part.npz"))
     phantom_chunks = open_chunks(Path(phantoms))
     real_chunks = open_chunks(Path(real)) if real is not None else []
     if not phantom_chunks:
         raise FracturelabError(f"expected chunks of phantoms in {phantoms}. Received: an empty folder")
     previous: Path | None = None
+    settings = {}
+    for stage, before in zip(stages, (None, *stages), strict=False):
+        settings[stage.name] = {
+            **asdict(stage), "after": before and before.name, "backbone": backbone, "options": dict(options or {}),
+            "scaling": scaling if isinstance(scaling, str) else dict(scaling), "seed": seed,
+            "phantoms": _said_of(phantoms), "real": _said_of(real) if stage.teacher and real is not None else None,
+        }  # fmt: skip
+        if _weights(folder, stage).exists() or _checkpoint(folder, stage).exists():
+            check_settings(_description(folder, stage), settings[stage.name], what=f"the stage {stage.name!r} was")
     for stage in stages:
-        finished = folder / f"{stage.name}.weights.h5"
+        finished = _weights(folder, stage)
         if not finished.exists():
+            write_json(_description(folder, stage), settings[stage.name])
             teacher = real_chunks[0] if stage.teacher and real_chunks else None
             keras.utils.set_random_seed(seed)
             student = build_student(backbone, size=stage.size, options=options, scaling=scaling, teacher=teacher)
@@ -130,7 +148,7 @@ def run_stage(
     statistics: Arrays | None, seed: int, block: int,
 ) -> None:  # fmt: skip
     """Train one stage block by block; a checkpoint holds weights, optimizer and the number of steps done."""
-    checkpoint = folder / f"{stage.name}.checkpoint.weights.h5"
+    checkpoint = _checkpoint(folder, stage)
     done = 0
     if checkpoint.exists():
         student.optimizer.build(student.trainable_variables)
@@ -146,9 +164,8 @@ def run_stage(
         begun = time.time()
         logs = student.fit(batches, epochs=1, verbose=0).history
         done += steps
-        part = checkpoint.with_name(f"part-{os.getpid()}.weights.h5")
-        student.save_weights(part)
-        os.replace(part, checkpoint)
+        with whole_file(checkpoint, suffix=_PART) as part:
+            student.save_weights(part)
         line = {
             "stage": stage.name, "step": done, "images_per_second": steps * stage.batch_size / (time.time() - begun),
             **{k: round(float(v[-1]), 4) for k, v in logs.items()},
@@ -158,7 +175,39 @@ def run_stage(
         progress.update(steps)
         progress.set_postfix(loss=f"{line['loss']:.3f}", rate=f"{line['images_per_second']:.1f}/s")
     progress.close()
-    (folder / f"{stage.name}.json").write_text(json.dumps(asdict(stage), indent=1))
+
+
+def check_stage(folder: Path, stage: Stage, **more: object) -> None:
+    """Refuse a folder whose weights of a stage were made with other settings.
+
+    Args:
+        folder: Folder of the run.
+        stage: The stage as it is described to others.
+        more: Further settings, such as `backbone`.
+
+    Raises:
+        FracturelabError: Other settings.
+    """
+    what = f"the stage {stage.name!r} was"
+    check_settings(_description(folder, stage), {**asdict(stage), **more}, what=what, partly=True)
+
+
+def _weights(folder: Path, stage: Stage) -> Path:
+    return folder / f"{stage.name}.weights.h5"
+
+
+def _checkpoint(folder: Path, stage: Stage) -> Path:
+    return folder / f"{stage.name}.checkpoint.weights.h5"
+
+
+def _description(folder: Path, stage: Stage) -> Path:
+    return folder / f"{stage.name}.json"
+
+
+def _said_of(store: str | Path) -> dict | None:
+    """What the views of a store were made with."""
+    path = Path(store) / SETTINGS
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _load_by_name(student: keras.Model, path: Path) -> None:
@@ -174,7 +223,7 @@ def _load_by_name(student: keras.Model, path: Path) -> None:
 def _save_weights(student: keras.Model, path: Path) -> None:
     """All weights by layer name (for the next stage) and, last, the student's own weights file."""
     arrays = {f"{layer.name}/{i}": np.asarray(w) for layer in student.layers for i, w in enumerate(layer.weights)}
-    np.savez(path.with_suffix(".npz"), allow_pickle=False, **arrays)
-    part = path.with_name(f"part-{os.getpid()}.weights.h5")
-    student.save_weights(part)
-    os.replace(part, path)
+    with whole_file(path.with_suffix(".npz"), suffix=".part.npz") as part:
+        np.savez(part, allow_pickle=False, **arrays)
+    with whole_file(path, suffix=_PART) as part:
+        student.save_weights(part)

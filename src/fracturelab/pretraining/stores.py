@@ -6,8 +6,10 @@ through memory maps, and depend on nothing but their number and the arguments: a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fracturelab.errors import FracturelabError
+from fracturelab.models.files import sweep, write_json
+from fracturelab.pretraining.settings import check_settings
 from fracturelab.pretraining.views import random_view
 from fracturelab.progress import tqdm
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
 
+SETTINGS = "settings.json"  # beside the chunks
 CHUNK = 500  # examples in a chunk
 MAP_SIDE = 10  # the dense targets are MAP_SIDE x MAP_SIDE
 UNKNOWN = -1  # a class target that this example does not have
@@ -37,31 +41,36 @@ def write_chunks(folder: Path, count: int, make: Callable[[int], Arrays], *, set
         folder: Where the chunks lie; made if need be.
         count: How many chunks there shall be.
         make: Called with the number of a chunk, gives its arrays.
-        settings: What the chunks depend on. A folder made with other settings is refused.
+        settings: What the chunks depend on, plain values. A folder made with other settings is refused.
         label: What the progress bar says.
 
     Returns:
         The folder.
 
     Raises:
-        FracturelabError: The folder holds chunks of other settings.
+        FracturelabError: The folder holds chunks of other settings, or its settings cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    described = folder / "settings.json"
-    text = json.dumps(settings, indent=1, sort_keys=True)
-    if described.exists() and described.read_text() != text:
-        raise FracturelabError(f"{folder} holds views made with other settings; remove it or choose another folder")
-    described.write_text(text)
+    described = folder / SETTINGS
+    check_settings(described, settings, what="its views were")
+    if not described.exists():
+        write_json(described, settings)
+    sweep(folder, ("*.part-*",))
     for number in tqdm(range(count), desc=label, unit="chunk"):
         target = folder / f"{number:05d}"
         if target.exists():
             continue
-        part = folder / f"{number:05d}.part-{os.getpid()}"
-        shutil.rmtree(part, ignore_errors=True)
+        part = folder / f"{number:05d}.part-{secrets.token_hex(6)}"
         part.mkdir()
-        for name, values in make(number).items():
-            np.save(part / f"{name}.npy", values)
-        os.replace(part, target)
+        try:
+            for name, values in make(number).items():
+                np.save(part / f"{name}.npy", values)
+            os.replace(part, target)
+        except OSError:
+            if not target.is_dir():  # else another process was sooner
+                raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
@@ -135,6 +144,7 @@ def write_phantoms(
         "count": count,
         "teacher": teacher is not None,
         "twins": True,
+        **({} if teacher is None else {"teacher_weights": _teacher_digest(teacher)}),
     }
     return write_chunks(folder, -(-count // CHUNK), make, settings=settings, label="phantoms")
 
@@ -155,6 +165,7 @@ def write_real_views(
     Returns:
         The folder.
     """
+    from fracturelab.datasets import file_hashes
     from fracturelab.images import read_image
 
     paths, labels = table["path"].tolist(), table["label"].tolist()
@@ -181,7 +192,11 @@ def write_real_views(
             arrays[name] = np.full(len(rows), UNKNOWN, np.int8)
         return arrays | teacher_targets(teacher, large)
 
-    settings = {"size": size, "seed": seed, "views": views, "images": len(paths), "teacher_size": side}
+    seen = json.dumps([file_hashes(paths), [int(label) for label in labels]])
+    settings = {
+        "size": size, "seed": seed, "views": views, "images": len(paths), "teacher_size": side,
+        "images_sha256": hashlib.sha256(seen.encode()).hexdigest(), "teacher_weights": _teacher_digest(teacher),
+    }  # fmt: skip
     return write_chunks(folder, total // CHUNK, make, settings=settings, label="real views")
 
 
@@ -227,6 +242,14 @@ def teacher_targets(teacher: keras.Model, images: np.ndarray, *, batch_size: int
         "teacher_map": np.concatenate(maps).astype(np.float16),
         "teacher_pool": np.concatenate(pools).astype(np.float16),
     }
+
+
+def _teacher_digest(teacher: keras.Model) -> str:
+    """sha256 over a teacher's network and its weights, in hexadecimal."""
+    from fracturelab.models.structure import structure_digest
+    from fracturelab.models.weights import digest_of
+
+    return hashlib.sha256(f"{structure_digest(teacher)} {digest_of(teacher)}".encode()).hexdigest()
 
 
 def batched(images: np.ndarray, size: int) -> Iterator[np.ndarray]:

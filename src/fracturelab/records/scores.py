@@ -32,6 +32,7 @@ class Score:
         n: How many; None where the record does not say.
         metrics: Name to `value`, `low` and `high`.
         content: What is known of the files themselves; empty where the record describes others.
+        split: Which part of the data set they are, as the record says it ("test", "train", "all" ...); else empty.
     """
 
     record: str
@@ -43,6 +44,7 @@ class Score:
     n: int | None
     metrics: Mapping[str, Mapping[str, float | None]]
     content: str = ""
+    split: str = ""
 
 
 def model_name(record: Mapping[str, Any]) -> str:
@@ -82,6 +84,7 @@ def scores_of(record: Mapping[str, Any]) -> list[Score]:
             n=result.get("n"),
             metrics={name: one for name, one in result["metrics"].items() if isinstance(one, Mapping)},
             content=content,
+            split="" if isinstance(several, Mapping) else str(data.get("split") or ""),
         )
         for tested_on, content, result in found
     ]
@@ -133,7 +136,7 @@ def latest(records: Iterable[Mapping[str, Any]]) -> list[Score]:
     newest: dict[tuple[str, str], Score] = {}
     for record in records:
         for score in scores_of(record):
-            key = (score.tested_on, score.content)
+            key = (score.tested_on, score.content or score.split)
             if key not in newest or score.created > newest[key].created:
                 newest[key] = score
     return list(newest.values())

@@ -9,7 +9,7 @@ from typing import Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.records.files import write_text
-from fracturelab.records.scores import by_model, latest, model_name
+from fracturelab.records.scores import Score, by_model, latest, model_name
 
 COLUMNS = {
     "roc_auc": "ROC AUC",
@@ -37,7 +37,8 @@ def results_table(
 
     Where several records test one model on the same images, the newest one stands (see `scores.by_model`). Models whose
     names differ in a last `-seed<number>` alone are runs of one recipe: a row of their mean and standard deviation
-    follows them.
+    follows those that were tested on the same images. Where several parts of one data set were tested on, each row says
+    which.
 
     Args:
         records: As `read_records` gives them.
@@ -49,26 +50,45 @@ def results_table(
     scores = [(model_name(group[0]), score) for group in by_model(records) for score in latest(group)]
     chosen = [name for name in metrics if any(name in score.metrics for _, score in scores)]
     head = ["model", "weights", "tested on", "images", *(COLUMNS.get(name, name) for name in chosen)]
+    tested_on = _tested_on(scores)
     rows = [
         [
             model,
             score.weights or "none",
-            score.tested_on,
+            tested_on[number],
             "" if score.n is None else f"{score.n:,}",
             *(interval_text(score.metrics.get(name)) or "–" for name in chosen),
         ]
-        for model, score in scores
+        for number, (model, score) in enumerate(scores)
     ]
     return markdown_table(head, _with_spreads(rows, scores, chosen), text_columns=3) if rows else ""
 
 
+def _tested_on(scores: Sequence[tuple[str, Score]]) -> list[str]:
+    """What each row was tested on, with as much as is needed to tell other images of the same name apart."""
+    splits: dict[str, set[str]] = {}
+    contents: dict[tuple[str, ...], set[str]] = {}
+    for model, score in scores:
+        splits.setdefault(score.tested_on, set()).add(score.split)
+        contents.setdefault((_SEED.sub("", model), score.tested_on, score.split), set()).add(score.content)
+    found = []
+    for model, score in scores:
+        split = score.split if len(splits[score.tested_on]) > 1 else ""
+        several = len(contents[_SEED.sub("", model), score.tested_on, score.split]) > 1
+        found.append(", ".join(filter(None, (score.tested_on, split, score.content[:8] if several else ""))))
+    return found
+
+
 def _with_spreads(
-    rows: Sequence[list[str]], scores: Sequence[tuple[str, Any]], metrics: Sequence[str]
+    rows: Sequence[list[str]], scores: Sequence[tuple[str, Score]], metrics: Sequence[str]
 ) -> list[list[str]]:
-    """The rows, and after the last run of a recipe over seeds one of the spread."""
+    """The rows, and after the last run of a recipe over seeds, on the same images, one of the spread."""
     from fracturelab.evaluation import summary_over_seeds
 
-    families = [(_SEED.sub("", model), score.tested_on) if _SEED.search(model) else None for model, score in scores]
+    families = [
+        (_SEED.sub("", model), score.tested_on, score.split, score.content) if _SEED.search(model) else None
+        for model, score in scores
+    ]
     result = []
     for number, (row, family) in enumerate(zip(rows, families, strict=True)):
         result.append(list(row))

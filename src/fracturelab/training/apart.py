@@ -125,7 +125,10 @@ def stop() -> None:
 def weights_job(info: Any) -> dict[str, Any]:
     """Say which weights to start from, so that another process, or another machine, can find the same."""
     ask = info.path if info.kind == "file" else info.kind
-    return {"ask": ask, "sha256": info.sha256, "backbone": info.backbone, "options": dict(info.options)}
+    return {
+        "ask": ask, "sha256": info.sha256, "scaling": info.scaling, "backbone": info.backbone,
+        "options": dict(info.options),
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -195,7 +198,7 @@ def _fit(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prepared(job: dict[str, Any]) -> Any:
-    """The job's images, which must be those that it was made for."""
+    """The job's images, which must be those that it was made for, in the job's order."""
     import pandas as pd
 
     from fracturelab.datasets import file_hashes, make_table
@@ -214,6 +217,8 @@ def _prepared(job: dict[str, Any]) -> Any:
     table = make_table(
         {"path": path, "label": label, "group": group, "split": side or None} for path, label, group, side in columns
     )
+    place = np.argsort(sorted(range(len(paths)), key=paths.__getitem__))  # the table is sorted, the job need not be
+    table = table.iloc[place].reset_index(drop=True)
     pixels = load_images(paths, job["size"], progress=False)
     nothing = pd.DataFrame({"path": [], "reason": []})
     return Prepared(table, pixels, np.asarray(job["hashes"], dtype=str), nothing)
@@ -232,7 +237,7 @@ def _train(job: dict[str, Any], prepared: Any, *, stores: Path, checkpoints: Pat
         return train_v1(prepared, **options, **common)
     asked = job["weights"]
     info = resolve(asked["backbone"], asked["ask"], asked["options"])
-    if info.sha256 != asked["sha256"]:
+    if (info.sha256, info.scaling) != (asked["sha256"], asked["scaling"]):
         raise FracturelabError(f"the {asked['ask']} weights of {asked['backbone']} are others on this worker")
     return train_v2(
         prepared, backbone=asked["backbone"], backbone_options=asked["options"], weights=info, store_dir=stores,

@@ -2,8 +2,8 @@
 
 View 0 is the image itself, view 1 its mirror image, further views are augmented as (seed, view, image) says. A store is
 one `.npy` file for one view and one layer; its name is a checksum over everything that it follows from (the files'
-sha256, image size, view, weights, layer), so that a store is never taken for another. It is written under another
-name and renamed when whole.
+sha256, the pixels, view, the network and its weights, layer), so that a store is never taken for another. It is written
+under another name and renamed when whole.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
+from fracturelab.models.structure import structure_digest
 from fracturelab.models.weights import digest_of
 from fracturelab.pipeline import Augmentation, augment, image_seeds
 from fracturelab.training.prepare import Prepared
@@ -29,7 +32,7 @@ from fracturelab.training.prepare import Prepared
 if TYPE_CHECKING:
     import keras
 
-_VERSION = 1  # raise when what a view or a store is changes
+_VERSION = 2  # raise when what a view or a store is changes
 _STALE_SECONDS = 86_400
 
 
@@ -118,11 +121,12 @@ def compute(
     kinds = {name: np.dtype((dtypes or {}).get(name, "float32")) for name in names}
     shapes = {name: tuple(outputs[name].output.shape[1:]) for name in names}
     how = augmentation or Augmentation()
-    digests = {name: digest_of(outputs[name]) for name in names}
-    common = {"version": _VERSION, "size": prepared.size, "files": prepared.hashes[rows].tolist()}
+    networks = {name: [structure_digest(outputs[name]), digest_of(outputs[name])] for name in names}
+    common = {"version": _VERSION, "size": prepared.size, "files": prepared.hashes[rows].tolist(),
+              "pixels": _checksum(prepared.images, rows)}  # fmt: skip
 
     def place(name: str, view: int) -> Path:
-        key = {**common, "layer": name, "weights": digests[name],
+        key = {**common, "layer": name, "network": networks[name],
                "dtype": str(kinds[name]), "view": view}  # fmt: skip
         if view > 1:
             key |= {"seed": seed, "rows": rows.tolist(), "augmentation": repr(how)}
@@ -146,9 +150,10 @@ def compute(
     forward = tf.function(lambda batch: keras.tree.flatten(model(batch, training=False)), input_signature=signature)
     description = f"features, {len(missing)} views, {need / 1e6:.0f} MB"
     bar = tqdm(total=len(rows) * len(missing), desc=description, unit="image", disable=not progress, mininterval=1.0)
+    own = f".tmp{secrets.token_hex(6)}"  # process ids are no names: two containers may both be number 1
     for view in missing:
         todo = [name for name in names if (name, view) not in stores]
-        parts = {name: place(name, view).with_suffix(f".tmp{os.getpid()}") for name in todo}
+        parts = {name: place(name, view).with_suffix(own) for name in todo}
         try:
             files = {name: _reserved(parts[name], kinds[name], (len(rows), *shapes[name])) for name in todo}
             for start in range(0, len(rows), batch_size):
@@ -190,6 +195,14 @@ def _alone(folder: Path) -> Iterator[None]:
 
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _checksum(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> int:
+    """CRC-32 of every pixel of some images, read image by image; a second for some 40,000 images of 224 pixels."""
+    found = 0
+    for row in rows:
+        found = zlib.crc32(np.ascontiguousarray(images[row]).data, found)
+    return found
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap | None:

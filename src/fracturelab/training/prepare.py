@@ -78,8 +78,9 @@ def prepare(
 ) -> Prepared:
     """Read the images of a table and make sure that they can be trained on.
 
-    Unreadable files are left out and listed. Groups are filled where they are missing (near-duplicates), the project's
-    fixed test part of FracAtlas is marked where its files occur, and what has no split yet is split by group.
+    Unreadable files are left out and listed. Groups are filled where they are missing, and patients who share
+    near-duplicates become one (`audit.with_groups`); the project's fixed test part of FracAtlas is marked where it
+    occurs, and what has no split yet is split by group.
 
     Args:
         table: The data set's table.
@@ -88,7 +89,7 @@ def prepare(
         val: Share of the images for validation, where none is published.
         test: Share of the images for the test, where none is published.
         cache_dir: Folder of decoded images; None for the default, False for none.
-        progress: Show a progress bar while decoding.
+        progress: Show a progress bar while files are read.
 
     Returns:
         The images with their labels, groups and split.
@@ -116,8 +117,7 @@ def prepare(
     if missing:
         raise FracturelabError(f"expected images of both classes. Received: {len(table)}, none of them {missing[0]}")
     hashes = file_hashes(table["path"].tolist())
-    if table["group"].isna().any():
-        table = audit.with_groups(table)
+    table = audit.with_groups(table, progress=progress)
     if splits.fracatlas_test_hashes().intersection(hashes):
         table = splits.with_fracatlas_test(table, hashes=hashes)
     table = splits.holdout_split(table, val=val, test=test, seed=seed)

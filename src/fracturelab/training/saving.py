@@ -20,6 +20,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.likeness import describe
 from fracturelab.models.files import save_model
 from fracturelab.records import package_versions, plain, write_record
+from fracturelab.training.apart import code_digest
 from fracturelab.training.fitting import Fit, predict
 from fracturelab.training.prepare import CLASS_NAMES, Prepared
 
@@ -221,7 +222,7 @@ def record_fit(
 
 @contextlib.contextmanager
 def work_folder(reports: str | Path, prepared: Prepared, settings: Mapping[str, Any]) -> Iterator[Path]:
-    """Lend the folder for checkpoints of one run: the same data, split and settings find it again, others never do.
+    """Lend the folder for checkpoints of one run: the same data, split, settings and code find it again, no others do.
 
     A run that was stopped goes on there. The folder is removed when the run is done, and kept when it fails. While
     another process works on the very same run, this one gets a folder of its own.
@@ -238,7 +239,8 @@ def work_folder(reports: str | Path, prepared: Prepared, settings: Mapping[str, 
         FracturelabError: It cannot be made.
     """
     split = prepared.table["split"].fillna("").tolist()
-    content = [prepared.hashes.tolist(), prepared.labels.tolist(), split, prepared.size, package_versions()]
+    data = [prepared.hashes.tolist(), prepared.labels.tolist(), split, prepared.size]
+    content = [*data, package_versions(), code_digest()]
     key = hashlib.sha256(json.dumps([content, plain(dict(settings))], sort_keys=True).encode()).hexdigest()
     folder = Path(reports) / "checkpoints" / key[:16]
     try:

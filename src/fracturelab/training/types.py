@@ -105,8 +105,7 @@ def prepare_types(
     numbers = [names.index(kind) for kind in table["kind"]]
     table = table.assign(label=pd.array(numbers, dtype="Int64"))
     hashes = np.asarray(file_hashes(table["path"].tolist()), dtype=str)
-    if table["group"].isna().any():
-        table = audit.with_groups(table)
+    table = audit.with_groups(table)
     table = splits.holdout_split(table, val=val, test=test, seed=seed)
     for part in PARTS:
         missing = set(names) - set(table.loc[(table["split"] == part).fillna(False), "kind"])

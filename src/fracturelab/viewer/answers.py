@@ -46,6 +46,7 @@ class Reader:
         explain: uint8 (n, size, size, 1) to P(fractured) and signed evidence.
         lock: One batch at a time, however many visitors there are.
         likeness: What its training images look like; None where the card does not say.
+        sha256: Of the model file.
     """
 
     path: Path
@@ -56,6 +57,16 @@ class Reader:
     explain: Any
     lock: threading.Lock
     likeness: Likeness | None = None
+    sha256: str = ""
+
+    def mark(self, name: str, data: bytes) -> tuple[str, str, str, str]:
+        """What an answer to an upload follows from: another model in the same place makes it another.
+
+        Args:
+            name: The upload's file name.
+            data: Its bytes.
+        """
+        return str(self.path), self.sha256, name, str(hash(data))
 
     def answer(self, uploads: Sequence[Upload], *, batch_size: int = 8) -> list[Answer | None]:
         """Answers for uploads, in order; None for those that cannot be read.
@@ -119,7 +130,8 @@ def open_reader(path: str | Path) -> Reader:
     card = read_card(path)
     if card.get("threshold") is None:
         raise FracturelabError(f"{path.name}: its card has no threshold; train the model again")
-    if card.get("sha256") not in (None, sha256_of(path)):
+    sha256 = sha256_of(path)
+    if card.get("sha256") not in (None, sha256):
         raise FracturelabError(f"{path.name}: is not the file its card describes; fetch or train it again")
     model = load_model(path)
     shape, outputs = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
@@ -128,4 +140,6 @@ def open_reader(path: str | Path) -> Reader:
     explain = GradCam(model)
     explain(np.zeros((1, shape[1], shape[1], 1), np.uint8))  # traced now, not while somebody waits
     name = str(card.get("name") or path.stem)
-    return Reader(path, name, int(shape[1]), float(card["threshold"]), card, explain, threading.Lock(), of_card(card))
+    return Reader(
+        path, name, int(shape[1]), float(card["threshold"]), card, explain, threading.Lock(), of_card(card), sha256
+    )
