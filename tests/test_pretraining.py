@@ -149,7 +149,7 @@ def test_weights_of_other_settings_are_refused(two_stores, tmp_path, monkeypatch
     common = {"backbone": "MobileNet", "options": {"alpha": 0.25}, "phantoms": two_stores[0], "real": None}
     folder = tmp_path / "run"
     trained = []
-    for name in ("build_student", "soften_residuals", "compile_student", "_load_by_name"):
+    for name in ("build_student", "soften_residuals", "quicken_norms", "compile_student", "_load_by_name"):
         monkeypatch.setattr(run, name, lambda *_, **__: None)
     monkeypatch.setattr(run, "run_stage", lambda _, stage, **__: run._checkpoint(folder, stage).touch())
     monkeypatch.setattr(run, "_save_weights", lambda _, path: (path.touch(), trained.append(path.name)))
@@ -175,6 +175,16 @@ def test_weights_of_other_settings_are_refused(two_stores, tmp_path, monkeypatch
     with pytest.raises(FracturelabError, match="images was 16"):
         run.pretrain(folder, stages=[larger], **common)
     assert trained == ["first.weights.h5"]
+
+
+def test_norms_follow_a_short_run_and_quick_ones_stay():
+    import keras
+
+    from fracturelab.pretraining import student
+
+    norms = [keras.layers.BatchNormalization(momentum=momentum) for momentum in (0.999, 0.9)]
+    student.quicken_norms(keras.Sequential([keras.Input((4,)), *norms]))
+    assert [norm.momentum for norm in norms] == [0.99, 0.9]
 
 
 def test_a_chunk_that_was_not_finished_is_not_taken(tmp_path):

@@ -19,6 +19,7 @@ from fracturelab.pretraining.student import (
     Batches,
     build_student,
     compile_student,
+    quicken_norms,
     soften_residuals,
     teacher_statistics,
 )
@@ -129,6 +130,7 @@ def pretrain(
             keras.utils.set_random_seed(seed)
             student = build_student(backbone, size=stage.size, options=options, scaling=scaling, teacher=teacher)
             soften_residuals(student)
+            quicken_norms(student)
             if previous is not None:
                 _load_by_name(student, previous)
             compile_student(student, stage)
