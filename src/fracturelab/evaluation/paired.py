@@ -199,11 +199,16 @@ def mean_differences(
     closed = [
         Interval(value, float(low), float(high)) for value, low, high in zip((value_a, value_b), *limits, strict=True)
     ]
-    full = [widest(one.value, one, percentile_interval(one.value, resampled[:, i])) for i, one in enumerate(closed)]
+    full = [
+        widest(value, closed[i], percentile_interval(value, resampled[:, i]))
+        for i, value in enumerate((value_a, value_b))
+    ]
     difference = value_b - value_a
     if all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
         return values.reshape(2, -1), (full[0], full[1]), Interval(0.0, 0.0, 0.0)
-    influences = np.stack([np.bincount(codes, weights=auc_influence(truth, scores)) for scores in fits], axis=-1)
+    influences = np.stack(
+        [np.bincount(codes, weights=auc_influence(truth, scores)) for scores in fits], axis=-1
+    ).astype(float)
     one, two = means(influences).T
     n_groups = len(one)
     half = Z * float(np.sqrt(np.sum((two - one) ** 2) * n_groups / max(n_groups - 1, 1)))
