@@ -53,7 +53,7 @@ class LearningCurve:
 
 def learning_curve(
     prepared: Prepared, weights: WeightsInfo, *, sizes: Sequence[int] = SIZES, draws: int = 10, seed: int = 0,
-    store_dir: str | Path | None = None, progress: bool = True,
+    settle: bool = False, store_dir: str | Path | None = None, progress: bool = True,
 ) -> LearningCurve:  # fmt: skip
     """Train heads on frozen features of 50, 100, ... and all images, and test each on the test part.
 
@@ -66,6 +66,8 @@ def learning_curve(
         sizes: Numbers of training images; those not below the number there is are left out.
         draws: Draws at each of these sizes; every draw keeps the share of fractured images.
         seed: Decides the draws, and a random backbone's weights.
+        settle: Set a random backbone's batch norms by 32 training images first, as `train_v2` does. MobileNets say
+            nothing without it; a random ResNet is the better without it, and so the harder to beat.
         store_dir: Where features are kept; None for the default.
         progress: Show a progress bar.
 
@@ -95,7 +97,7 @@ def learning_curve(
         model = build_transfer_model(
             weights.backbone, weights=weights, input_size=prepared.size, backbone_options=weights.options
         )
-    if weights.kind == "none":
+    if settle and weights.kind == "none":
         settle_norms(model, prepared.images[rest[:SETTLING]])
     features = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output, name=FEATURES)}
     settings: dict[str, Any] = {"folder": store_dir, "progress": progress}
@@ -127,7 +129,8 @@ def _draw(labels: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArra
 
 def write_evidence(
     name: str, curve: LearningCurve, *, prepared: Prepared, weights: WeightsInfo, seed: int, seconds: float,
-    fine_tuned: Mapping[str, Any] | None = None, folder: str | Path | None = None,
+    fine_tuned: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
 ) -> Path:  # fmt: skip
     """Write the record of a learning curve, with intervals for the probe trained on all images.
 
@@ -139,6 +142,7 @@ def write_evidence(
         seed: Seed of the draws.
         seconds: How long it took.
         fine_tuned: `evaluate(...).to_record()` of v2 trained on all images and tested on the same part.
+        settings: Further settings, for the record.
         folder: Where to; None for the default.
 
     Returns:
@@ -155,6 +159,7 @@ def write_evidence(
         weights=weights.to_dict(),
         seed=seed,
         seconds=seconds,
+        settings=settings,
         results={
             "input_size": prepared.size, "curve": curve.summary(), "strength": curve.strength,
             "probe": whole.to_record(), "fine_tuned": fine_tuned,

@@ -47,6 +47,8 @@ def add_commands(commands: Any) -> None:
     evidence.add_argument("--weights", default="bundled", help="imagenet, bundled, none or a file (default bundled)")
     evidence.add_argument("--size", type=int, metavar="PX", help="side of the input (default: what suits the weights)")
     evidence.add_argument("--draws", type=int, default=10, help="draws at each size below all (default 10)")
+    evidence.add_argument("--settle", action="store_true", help="of random weights: set the batch norms by 32 images "
+                          "first, as v2 does")  # fmt: skip
     evidence.add_argument("--fine-tune", action="store_true", help="also train and test v2 on all images")
     evidence.add_argument("--name", help="name of the weights in tables")
     evidence.set_defaults(command=run_evidence)
@@ -112,18 +114,23 @@ def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
     table = read_folder(arguments)
     weights = resolve(arguments.backbone, arguments.weights, backbone_options(arguments.backbone_option))
     size = arguments.size or default_input_size(arguments.backbone, weights)
+    if arguments.settle and weights.kind != "none":
+        raise FracturelabError(
+            f"expected --settle with random weights alone (--weights none). Received: {weights.name}"
+        )
     if arguments.draws < 2:
         raise FracturelabError(f"expected at least 2 draws, to know their spread. Received: {arguments.draws}")
     name = arguments.name or f"{arguments.backbone}-{weights.name}"
     check_name(f"evidence-{name}")
     prepared = prepare(table, size=size, seed=arguments.seed, progress=not arguments.json)
     curve = learning_curve(
-        prepared, weights, draws=arguments.draws, seed=arguments.seed, progress=not arguments.json
+        prepared, weights, draws=arguments.draws, seed=arguments.seed, settle=arguments.settle,
+        progress=not arguments.json,
     )  # fmt: skip
     fine_tuned = _fine_tuned(prepared, weights, seed=arguments.seed) if arguments.fine_tune else None
     path = write_evidence(
         name, curve, prepared=prepared, weights=weights, seed=arguments.seed, seconds=time.perf_counter() - began,
-        fine_tuned=fine_tuned,
+        fine_tuned=fine_tuned, settings={"settle": arguments.settle, "draws": arguments.draws},
     )  # fmt: skip
     document = {"record": str(path), "curve": curve.summary(), "strength": curve.strength}
     records = [record for record in read_records(path.parent) if record["name"] == f"evidence-{name}"]
