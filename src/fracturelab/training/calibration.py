@@ -58,16 +58,21 @@ def fit_platt(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
     Raises:
         FracturelabError: One class only, or answers that rank the fractured images below the normal ones.
     """
+    scaling = _fitted(labels, probabilities)
+    if scaling.slope <= 0:
+        raise FracturelabError("expected a model that ranks fractured X-rays higher. Received: one to be turned around")
+    return scaling
+
+
+def _fitted(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
+    """The scaling that fits best, whatever its slope."""
     from sklearn.linear_model import LogisticRegression
 
     labels = np.asarray(labels, np.int64)
     if len(np.unique(labels)) < 2:
         raise FracturelabError("expected validation images of both classes to calibrate on. Received: one class")
     fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(_logit(probabilities)[:, None], labels)
-    slope, shift = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
-    if slope <= 0:
-        raise FracturelabError("expected a model that ranks fractured X-rays higher. Received: one to be turned around")
-    return PlattScaling(slope, shift)
+    return PlattScaling(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
 
 
 def member_scaling(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
@@ -84,13 +89,8 @@ def member_scaling(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
     Raises:
         FracturelabError: One class only.
     """
-    share = np.asarray(labels, np.float64).mean()
-    if not 0 < share < 1:
-        raise FracturelabError("expected validation images of both classes to calibrate on. Received: one class")
-    try:
-        return fit_platt(labels, probabilities)
-    except FracturelabError:
-        return PlattScaling(0.0, float(_logit(share)))
+    scaling = _fitted(labels, probabilities)
+    return scaling if scaling.slope > 0 else PlattScaling(0.0, float(_logit(np.mean(labels))))
 
 
 def fold_in(model: keras.Model, scaling: PlattScaling) -> None:
