@@ -68,30 +68,21 @@ def int8_by_quarter(*, model: str, images: np.ndarray) -> list[float] | None:
 
     if not find_spec("nncf"):
         return None
-    import nncf
     import openvino
 
-    from fracturelab.exporting import export_folder, run
+    from fracturelab.exporting import answers_of, export_folder, quantise, run
 
     base = export_folder(model) / "float32.xml"
-    core, batch = openvino.Core(), 32
-    weighted = [node.get_friendly_name() for node in core.read_model(str(base)).get_ordered_ops()
+    weighted = [node.get_friendly_name() for node in openvino.Core().read_model(str(base)).get_ordered_ops()
                 if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")]  # fmt: skip
-    pixels = images.astype(np.float32)
-
-    def answers(path: Path) -> np.ndarray:
-        forward = run(path, "float32")
-        return np.concatenate([forward(pixels[i : i + batch]) for i in range(0, len(pixels), batch)])
-
-    exact, apart = answers(base), []
+    exact, _ = answers_of(run(base, "float32"), images)
+    apart = []
     with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work, _quietly():
-        for quarter in np.array_split(np.arange(len(weighted)), 4):
-            others = [name for number, name in enumerate(weighted) if number not in set(quarter.tolist())]
-            ranges = nncf.Dataset([image[None] for image in pixels[: len(pixels) // 4]])
-            network = nncf.quantize(core.read_model(str(base)), ranges, subset_size=len(pixels) // 4,
-                                    ignored_scope=nncf.IgnoredScope(names=others))  # fmt: skip
-            openvino.save_model(network, str(Path(work) / "part.xml"), compress_to_fp16=False)
-            apart.append(float(np.abs(answers(Path(work) / "part.xml") - exact).max()))
+        for quarter in np.array_split(weighted, 4):
+            others = [name for name in weighted if name not in set(quarter)]
+            part = quantise(base, Path(work) / "part.xml", images[: len(images) // 4], spared=others)
+            answers, _ = answers_of(run(part, "int8"), images)
+            apart.append(float(np.abs(answers - exact).max()))
     return apart
 
 

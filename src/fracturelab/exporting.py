@@ -220,7 +220,7 @@ def _fastest(
     from fracturelab.evaluation import choose_threshold
 
     base = folder / "float32.xml"
-    exact, seconds = _answers(run(base, "float32"), images)
+    exact, seconds = answers_of(run(base, "float32"), images)
     auc = float(roc_auc_score(labels, exact))
     best: dict[str, Any] = {
         "file": base.name, "precision": "float32", "threshold": threshold, "max_difference": 0.0,
@@ -229,7 +229,7 @@ def _fastest(
     tried: list[dict[str, Any]] = []
     chooses = len(set(labels[validation].tolist())) == 2
     for precision, path in _candidates(folder, calibration).items():
-        answers, took = _answers(run(path, precision), images)
+        answers, took = answers_of(run(path, precision), images)
         chosen = choose_threshold(labels[validation], answers[validation]) if chooses else threshold
         one: dict[str, Any] = {
             "file": path.name, "precision": precision, "threshold": float(chosen),
@@ -258,18 +258,39 @@ def _candidates(folder: Path, calibration: NDArray[np.uint8] | None) -> Mapping[
     if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         found["bf16"] = base
     if calibration is not None:
-        _require("nncf")
-        import nncf
-
-        inputs = nncf.Dataset([image[None].astype(np.float32) for image in calibration])
-        quantised = nncf.quantize(openvino.Core().read_model(str(base)), inputs, subset_size=len(calibration))
-        openvino.save_model(quantised, str(folder / "int8.xml"), compress_to_fp16=False)
-        found["int8"] = folder / "int8.xml"
+        found["int8"] = quantise(base, folder / "int8.xml", calibration)
     return found
 
 
-def _answers(forward: Forward, images: NDArray[np.uint8], batch_size: int = 32) -> tuple[NDArray[np.float32], float]:
-    """Answers, and seconds an image."""
+def quantise(base: Path, target: Path, calibration: NDArray[np.uint8], *, spared: Sequence[str] = ()) -> Path:
+    """Write an int8 network.
+
+    Args:
+        base: The `.xml` file of the float32 network.
+        target: The `.xml` file to write.
+        calibration: uint8 (m, size, size, 1), images that ranges are taken from.
+        spared: Names of operations that stay float32.
+
+    Returns:
+        The target.
+
+    Raises:
+        FracturelabError: nncf is not installed.
+    """
+    _require("nncf")
+    import nncf
+    import openvino
+
+    inputs = nncf.Dataset([image[None].astype(np.float32) for image in calibration])
+    scope = nncf.IgnoredScope(names=list(spared)) if spared else None
+    network = openvino.Core().read_model(str(base))
+    quantised = nncf.quantize(network, inputs, subset_size=len(calibration), ignored_scope=scope)
+    openvino.save_model(quantised, str(target), compress_to_fp16=False)
+    return target
+
+
+def answers_of(forward: Forward, images: NDArray[np.uint8], batch_size: int = 32) -> tuple[NDArray[np.float32], float]:
+    """Answers to uint8 (n, size, size, 1) as float32 (n,), and seconds an image."""
     forward(images[:1].astype(np.float32))  # the first call also sets things up
     began = time.perf_counter()
     parts = [forward(images[i : i + batch_size].astype(np.float32)) for i in range(0, len(images), batch_size)]
