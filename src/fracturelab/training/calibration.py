@@ -90,7 +90,7 @@ def member_scaling(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
         FracturelabError: One class only.
     """
     scaling = _fitted(labels, probabilities)
-    return scaling if scaling.slope > 0 else PlattScaling(0.0, float(_logit(np.mean(labels))))
+    return scaling if scaling.slope > 0 else PlattScaling(0.0, float(_logit(np.asarray(labels, np.float64).mean())))
 
 
 def fold_in(model: keras.Model, scaling: PlattScaling) -> None:
