@@ -20,38 +20,52 @@ def radiograph(seed=0, shape=(90, 60)):
     return image + rng.integers(0, 20, shape, dtype=np.uint8)
 
 
-def chunk(number, *, teacher=False):
+def chunk(number):
     rng = np.random.default_rng(number)
     n = 24
     arrays = {
         "image": rng.integers(0, 255, (n, SIZE, SIZE), dtype=np.uint8),
-        "fracture": rng.integers(0, 2, n).astype(np.int8),
+        "fracture": np.tile([1, 0], n // 2).astype(np.int8),  # twins
+        "maps": rng.integers(0, 255, (n, stores.MAP_SIDE, stores.MAP_SIDE, 2), dtype=np.uint8),
+        "place": np.repeat(rng.random((n // 2, stores.MAP_SIDE, stores.MAP_SIDE)) < 0.05, 2, axis=0),
     }
     for name in ("kind", "region", "hardware", "cast"):
-        arrays[name] = np.full(n, stores.UNKNOWN, np.int8) if teacher else rng.integers(0, 2, n).astype(np.int8)
-    if teacher:
-        arrays["number"] = np.arange(n, dtype=np.int32)
-        arrays["teacher_map"] = rng.normal(3, 2, (n, 2, 2, 5)).astype(np.float16)
-        arrays["teacher_pool"] = rng.normal(-1, 4, (n, 7)).astype(np.float16)
-    else:
-        arrays["maps"] = rng.integers(0, 255, (n, stores.MAP_SIDE, stores.MAP_SIDE, 2), dtype=np.uint8)
-        arrays["fracture"] = np.tile([1, 0], n // 2).astype(np.int8)  # twins
-        arrays["place"] = np.repeat(rng.random((n // 2, stores.MAP_SIDE, stores.MAP_SIDE)) < 0.05, 2, axis=0)
-        arrays["maps"][..., 1] = 255 * arrays["place"] * arrays["fracture"][:, None, None]
+        arrays[name] = rng.integers(0, 2, n).astype(np.int8)
+    arrays["maps"][..., 1] = 255 * arrays["place"] * arrays["fracture"][:, None, None]
     return arrays
 
 
 @pytest.fixture
-def two_stores(tmp_path):
-    phantoms = stores.write_chunks(tmp_path / "phantoms", 2, chunk, settings={"n": 1}, label="t")
-    real = stores.write_chunks(tmp_path / "real", 2, lambda k: chunk(k + 9, teacher=True), settings={"n": 2}, label="t")
-    return phantoms, real
+def phantoms(tmp_path):
+    return stores.write_chunks(tmp_path / "phantoms", 2, chunk, settings={"n": 1}, label="t")
+
+
+@pytest.fixture
+def real(tmp_path):
+    import pandas as pd
+    from PIL import Image
+
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    for seed, path in enumerate(paths):
+        Image.fromarray(radiograph(seed)).save(path)
+    return views.Radiographs(pd.DataFrame({"path": list(map(str, paths)), "label": [0, 1, 0, 1, 0, 0]}))
+
+
+def teach(size, stride=4):
+    """A small teacher with maps at strides 4 and 8."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((size, size, 1))
+    first = keras.layers.Conv2D(5, 3, stride, "same", activation="relu")
+    second = keras.layers.Conv2D(7, 3, 2, "same", activation="relu")
+    return keras.Model(inputs, {"teacher_4": (x := first(inputs)), "teacher_8": second(x)}, name="teacher")
 
 
 def stages(run):
     return (
         run.Stage(0, "first", 32, 32, 1e-3, batch_size=8),
-        run.Stage(1, "second", 40, 48, 1e-3, 0.5, True, 0.3, batch_size=8),
+        run.Stage(1, "second", 32, 48, 1e-3, 0.5, 0.3, batch_size=8, window=0.5),
     )
 
 
@@ -106,50 +120,45 @@ def test_two_processes_may_make_one_chunk(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["00000", stores.SETTINGS]
 
 
-def test_views_of_other_images_or_another_teacher_are_refused(tmp_path, monkeypatch):
-    import keras
+def test_a_close_view_shows_a_part_and_keeps_thin_lines():
+    image = np.zeros((400, 400), np.uint8)
+    image[:, 200:202] = 240  # as wide as half a pixel of the view
+    turns = [np.random.default_rng(k) for k in range(60)]
+    whole = [views.random_view(image, size=80, rng=rng).astype(float).max((0, 1)) for rng in turns]
+    assert np.median(whole) > 40
+    image[:] = 0
+    image[150:250, 150:250] = 255
+    shares = {
+        zoom: np.max([(views.random_view(image, size=80, rng=rng, zoom=zoom) > 99).mean() for rng in turns])
+        for zoom in (views.WHOLE, views.CLOSE)
+    }
+    assert shares[views.CLOSE] > 3 * shares[views.WHOLE]
+
+
+def test_radiographs_are_told_apart_by_files_and_labels(real, tmp_path):
     import pandas as pd
     from PIL import Image
 
-    def teacher(activation="relu"):
-        inputs = keras.Input((SIZE, SIZE, 1))
-        middle = keras.layers.Conv2D(2, 3, 2, "same", kernel_initializer="ones", activation=activation)(inputs)
-        return keras.Model(inputs, [middle, keras.layers.AveragePooling2D(2)(middle)])
+    def again(labels):
+        return views.Radiographs(pd.DataFrame({"path": real.paths, "label": labels})).digest()
 
-    monkeypatch.setattr(stores, "CHUNK", 2)
-    paths = [tmp_path / f"{number}.png" for number in range(2)]
-    for seed, path in enumerate(paths):
-        Image.fromarray(radiograph(seed)).save(path)
-    table = pd.DataFrame({"path": list(map(str, paths)), "label": pd.array([0, 1], dtype="Int64")})
-
-    def write(table=table, teacher_=None):
-        stores.write_real_views(tmp_path / "v", table, views=1, size=SIZE, seed=0, teacher=teacher_ or teacher())
-
-    write()
-    write()
-    with pytest.raises(FracturelabError, match="teacher_weights was"):
-        write(teacher_=teacher("tanh"))
-    with pytest.raises(FracturelabError, match="images_sha256 was"):
-        write(table.iloc[::-1])
-    Image.fromarray(radiograph(7)).save(paths[0])
-    with pytest.raises(FracturelabError, match="images_sha256 was"):
-        write()
-    described = tmp_path / "v" / stores.SETTINGS
-    early = {
-        k: v for k, v in json.loads(described.read_text()).items() if k not in ("images_sha256", "teacher_weights")
-    }
-    described.write_text(json.dumps(early))
-    write()  # a folder of an earlier version, which did not say that much
+    before = real.digest()
+    assert again(real.labels) == before and again(1 - real.labels) != before
+    Image.fromarray(radiograph(9)).save(real.paths[0])
+    assert again(real.labels) != before
 
 
-def test_weights_of_other_settings_are_refused(two_stores, tmp_path, monkeypatch):
+def test_weights_of_other_settings_are_refused(phantoms, real, tmp_path, monkeypatch):
     from fracturelab.pretraining import bundle, run
 
     stage = run.Stage(0, "first", 32, 16, 1e-3, batch_size=8)
-    common = {"backbone": "MobileNet", "options": {"alpha": 0.25}, "phantoms": two_stores[0], "real": None}
+    common = {"backbone": "MobileNet", "options": {"alpha": 0.25}, "phantoms": phantoms}
+    others = stores.write_chunks(tmp_path / "others", 1, chunk, settings={"n": 2}, label="t")
+    weights = tmp_path / "some.weights.h5"
+    weights.write_bytes(b"other weights")
     folder = tmp_path / "run"
     trained = []
-    for name in ("build_student", "soften_residuals", "quicken_norms", "compile_student", "_load_by_name"):
+    for name in ("build_student", "compile_student", "_load_by_name"):
         monkeypatch.setattr(run, name, lambda *_, **__: None)
     monkeypatch.setattr(run, "run_stage", lambda _, stage, **__: run._checkpoint(folder, stage).touch())
     monkeypatch.setattr(run, "_save_weights", lambda _, path: (path.touch(), trained.append(path.name)))
@@ -163,7 +172,9 @@ def test_weights_of_other_settings_are_refused(two_stores, tmp_path, monkeypatch
         bundle.export(folder, [larger], backbone="MobileNet", options={"alpha": 0.25}, name="n", origin="", licence="",
                       into=tmp_path / "out")  # fmt: skip
     for change, said in (({"seed": 1}, "seed was 0, now 1"), ({"options": {"alpha": 0.5}}, "options.alpha was 0.25"),
-                         ({"phantoms": two_stores[1]}, "phantoms.n was 1, now 2")):  # fmt: skip
+                         ({"phantoms": others}, "phantoms.n was 1, now 2"), ({"real": real}, "real was None, now"),
+                         ({"teacher": teach}, "teacher was None, now"),
+                         ({"weights_path": weights}, "weights was None, now")):  # fmt: skip
         with pytest.raises(FracturelabError, match=said):
             run.pretrain(folder, stages=[stage], **{**common, **change})
     (folder / "first.weights.h5").unlink()
@@ -194,39 +205,85 @@ def test_a_chunk_that_was_not_finished_is_not_taken(tmp_path):
     assert len(stores.open_chunks(folder)) == 1
 
 
-def test_batches_standardise_mirror_and_weigh(two_stores):
+def test_batches_standardise_mirror_and_weigh(phantoms, real):
     from fracturelab.pretraining import run, student
+    from fracturelab.pretraining.teacher import channel_statistics
 
-    phantoms, real = (stores.open_chunks(folder) for folder in two_stores)
-    stage = stages(run)[1]
-    model = student.build_student(
-        "MobileNet", size=stage.size, options={"alpha": 0.25}, scaling="tf", teacher=real[0]
-    )  # fmt: skip
-    statistics = student.teacher_statistics(real)
-    settings = {"phantoms": phantoms, "real": real, "statistics": statistics, "stage": stage, "seed": 0}
+    stage, teacher = stages(run)[1], teach(32)
+    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf", teacher=teacher)
+    fixed = {"phantoms": stores.open_chunks(phantoms), "real": real, "stage": stage, "seed": 0}
+    plain = student.Batches(model, first=0, steps=8, **fixed)
+    statistics = channel_statistics(teacher, (plain.undisturbed(index) for index in range(8)))
+    settings = {**fixed, "teacher": teacher, "statistics": statistics}
     images, targets, weights = student.Batches(model, first=3, steps=2, **settings)[0]
     later = student.Batches(model, first=0, steps=5, **settings)[3]
     np.testing.assert_array_equal(images, later[0])
-    assert images.shape == (8, 40, 40, 1) and images.min() >= 0 and images.max() <= 255
-    # Four phantoms, then four real views: each teaches what it knows and no more.
-    np.testing.assert_array_equal(weights["teacher_pool"], [0, 0, 0, 0, 1, 1, 1, 1])
+    assert images.shape == (8, 32, 32, 1) and images.min() >= 0 and images.max() <= 255
+    assert set(targets) == set(model.output) and {"teacher_4", "teacher_8"} <= set(targets)
+    # Four phantoms, then four real views: each teaches what it knows and no more; the teacher sees all, undisturbed.
     np.testing.assert_array_equal(weights["region"], [1, 1, 1, 1, 0, 0, 0, 0])
     np.testing.assert_allclose(weights["maps"][:4], 1 + student.FRACTURE_CELLS * targets["maps"][:4, ..., 1])
     assert (weights["maps"][4:] == 0).all()
-    expected = np.where(targets["fracture"][4:, 0] == 1, 2.5, 0.7) * stage.supervision
-    np.testing.assert_allclose(weights["fracture"][4:], expected, rtol=1e-6)
-    everything = np.concatenate([c["teacher_pool"].astype(np.float32) for c in real])
-    assert abs(((everything - statistics["teacher_pool_mean"]) / statistics["teacher_pool_std"]).std() - 1) < 0.01
+    assert all((weights[name] == 1).all() for name in ("teacher_4", "teacher_8"))
+    seen = teacher.predict_on_batch(plain.undisturbed(3))["teacher_8"]
+    mean, deviation = statistics["teacher_8"]
+    np.testing.assert_allclose(targets["teacher_8"] * deviation + mean, seen, atol=1e-3)
+    assert np.abs(images - plain.undisturbed(3)).mean() > 1
+    taught = student.Batches(model, first=0, steps=8, **settings)
+    everything = np.concatenate([taught[k][1]["teacher_8"] for k in range(8)])
+    assert abs(everything.mean()) < 0.01 and abs(everything[..., everything.std((0, 1, 2)) > 0.5].std() - 1) < 0.02
+
+
+def test_labels_of_real_views_count_where_the_whole_is_seen(phantoms, real):
+    from fracturelab.pretraining import run, student
+
+    for window, known in ((0.0, True), (1.0, False)):
+        stage = run.Stage(0, "one", 32, 80, 1e-3, 0.5, 0.3, batch_size=8, window=window)
+        model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf")
+        batches = student.Batches(
+            model, phantoms=stores.open_chunks(phantoms), real=real, stage=stage, first=0, steps=3, seed=0
+        )
+        numbers = [number for step in range(3) for number in batches._numbers(step, 4)]
+        assert sorted(numbers[:6]) == list(range(6)) and sorted(numbers[6:]) == list(range(6))
+        for step in range(3):
+            _, targets, weights = batches[step]
+            labels = real.labels[batches._numbers(step, 4)]
+            if known:
+                np.testing.assert_array_equal(targets["fracture"][4:, 0], labels)
+            expected = np.where(labels == 1, 2.5, 0.7) * stage.supervision * known
+            np.testing.assert_allclose(weights["fracture"][4:], expected, rtol=1e-6)
+
+
+def test_a_student_has_an_output_for_each_map_that_both_have():
+    from fracturelab.pretraining import student
+
+    model = student.build_student("MobileNet", size=64, options={"alpha": 0.25}, scaling="tf", teacher=teach(64))
+    shapes = {name: tuple(tensor.shape[1:]) for name, tensor in model.output.items() if name.startswith("teacher")}
+    assert shapes == {"teacher_4": (16, 16, 5), "teacher_8": (8, 8, 7)}
+
+
+def test_weights_to_start_from_are_taken_and_random_residuals_start_small(tmp_path):
+    from fracturelab.models.backbones import build_backbone
+    from fracturelab.pretraining import student
+
+    base = build_backbone("ResNet50", input_size=32, scaling="tf")
+    base.save_weights(path := tmp_path / "r.weights.h5")
+    started = student.build_student("ResNet50", size=32, options=None, scaling="tf", weights_path=path)
+    name = "conv2_block1_3_bn"
+    for one, other in zip(started.get_layer(name).weights, base.get_layer(name).weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    fresh = student.build_student("ResNet50", size=32, options=None, scaling="tf")
+    assert np.unique(fresh.get_layer(name).gamma) == np.float32(0.2)
 
 
 @pytest.mark.parametrize("first", [1, pytest.param(0, marks=pytest.mark.long)])
 @pytest.mark.usefixtures("eager")
-def test_a_stopped_run_ends_like_one_that_was_not(first, two_stores, tmp_path, monkeypatch):
+def test_a_stopped_run_ends_like_one_that_was_not(first, phantoms, real, tmp_path, monkeypatch):
     from fracturelab.pretraining import bundle, run
 
     chain = stages(run)[first:]
     settings = {
-        "backbone": "MobileNet", "options": {"alpha": 0.25}, "phantoms": two_stores[0], "real": two_stores[1],
+        "backbone": "MobileNet", "options": {"alpha": 0.25}, "phantoms": phantoms, "real": real, "teacher": teach,
         "stages": chain, "block": 2,
     }  # fmt: skip
     run.pretrain(tmp_path / "whole", **settings)
@@ -257,16 +314,14 @@ def test_a_stopped_run_ends_like_one_that_was_not(first, two_stores, tmp_path, m
 
 
 @pytest.mark.usefixtures("eager")
-def test_exported_weights_give_the_features_of_the_run(two_stores, tmp_path):
+def test_exported_weights_give_the_features_of_the_run(phantoms, tmp_path):
     from fracturelab.models import weights
     from fracturelab.models.backbones import build_backbone
     from fracturelab.pretraining import bundle, run
 
     options = {"alpha": 0.25}
     first = stages(run)[:1]
-    run.pretrain(
-        tmp_path / "run", backbone="MobileNet", options=options, phantoms=two_stores[0], real=None, stages=first
-    )
+    run.pretrain(tmp_path / "run", backbone="MobileNet", options=options, phantoms=phantoms, stages=first)
     info = bundle.export(
         tmp_path / "run", first, backbone="MobileNet", options=options, name="tiny", origin="a test",
         licence="Apache-2.0", into=tmp_path / "weights",
@@ -279,7 +334,7 @@ def test_exported_weights_give_the_features_of_the_run(two_stores, tmp_path):
     assert np.asarray(expected).std() > 0
 
 
-def test_twins_come_together_through_one_window_and_say_only_what_it_shows(two_stores):
+def test_twins_come_together_through_one_window_and_say_only_what_it_shows():
     from fracturelab.pretraining import run, student
 
     phantom = chunk(0)
@@ -293,10 +348,8 @@ def test_twins_come_together_through_one_window_and_say_only_what_it_shows(two_s
     cell = SIZE // stores.MAP_SIDE
     phantom["image"][0, 5 * cell : 6 * cell, 8 * cell : 9 * cell] = 0
     stage = run.Stage(0, "windows", 5 * cell, 16, 1e-3, batch_size=8, window=1.0)
-    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf", teacher=None)
-    batches = student.Batches(
-        model, phantoms=[phantom], real=[], statistics=None, stage=stage, first=0, steps=1, seed=0
-    )
+    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf")
+    batches = student.Batches(model, phantoms=[phantom], stage=stage, first=0, steps=1, seed=0)
     batches.size = stage.size
     for seed in range(20):
         (broken, _), (whole, _) = batches._twins(phantom, 0, np.random.default_rng(seed))
@@ -313,13 +366,13 @@ def test_twins_come_together_through_one_window_and_say_only_what_it_shows(two_s
         )  # fmt: skip
 
 
-def test_a_batch_holds_each_fracture_and_its_twin(two_stores):
+def test_a_batch_holds_each_fracture_and_its_twin(phantoms):
     from fracturelab.pretraining import run, student
 
     stage = run.Stage(0, "half windows", 32, 64, 1e-3, batch_size=8, window=0.5)
-    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf", teacher=None)
-    phantoms = stores.open_chunks(two_stores[0])
-    batches = student.Batches(model, phantoms=phantoms, real=[], statistics=None, stage=stage, first=0, steps=8, seed=0)
+    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf")
+    chunks = stores.open_chunks(phantoms)
+    batches = student.Batches(model, phantoms=chunks, stage=stage, first=0, steps=8, seed=0)
     whole = 0
     for step in range(8):
         _, targets, weights = batches[step]
@@ -345,33 +398,14 @@ def test_phantoms_are_written_as_twins(tmp_path, monkeypatch):
         assert difference[at].mean() > 5 * difference[~at].mean()
 
 
-def test_a_stage_of_windows_weighs_cells_of_fractures_more(two_stores):
+def test_a_stage_of_windows_weighs_cells_of_fractures_more(phantoms):
     from fracturelab.pretraining import run, student
 
     stage = run.Stage(0, "windows", 32, 16, 1e-3, batch_size=8, window=1.0)
-    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf", teacher=None)
-    phantoms = stores.open_chunks(two_stores[0])
-    batches = student.Batches(model, phantoms=phantoms, real=[], statistics=None, stage=stage, first=0, steps=1, seed=0)
+    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf")
+    chunks = stores.open_chunks(phantoms)
+    batches = student.Batches(model, phantoms=chunks, stage=stage, first=0, steps=1, seed=0)
     images, targets, weights = batches[0]
     assert images.shape == (8, 32, 32, 1)
     np.testing.assert_allclose(weights["maps"], 1 + student.FRACTURE_CELLS * targets["maps"][..., 1])
     assert (weights["hardware"] == 0).all() and (weights["fracture"] == 1).all()
-
-
-def test_real_views_stay_whole_beside_windows_of_phantoms(two_stores):
-    from fracturelab.pretraining import run, student
-
-    phantoms, real = (stores.open_chunks(folder) for folder in two_stores)
-    stage = run.Stage(1, "mixed", 32, 16, 1e-3, 0.5, True, 0.3, batch_size=8, window=1.0)
-    model = student.build_student("MobileNet", size=32, options={"alpha": 0.25}, scaling="tf", teacher=real[0])
-    statistics = student.teacher_statistics(real)
-    batches = student.Batches(
-        model, phantoms=phantoms, real=real, statistics=statistics, stage=stage, first=0, steps=1, seed=0
-    )
-    _, targets, weights = batches[0]
-    # The teacher saw the whole of a real view, so its features are targets for the four real views alone.
-    np.testing.assert_array_equal(weights["teacher_pool"], [0, 0, 0, 0, 1, 1, 1, 1])
-    drawn = [chunk["teacher_pool"][row] for chunk, row in batches._draw(real, 0, 4)]
-    expected = (np.array(drawn, np.float32) - statistics["teacher_pool_mean"]) / statistics["teacher_pool_std"]
-    np.testing.assert_allclose(targets["teacher_pool"][4:], expected, rtol=1e-5)
-    assert (weights["hardware"][:4] == 0).all()  # a window may not show it

@@ -25,11 +25,11 @@ def add_commands(commands: Any) -> None:
         description="Pretrain a backbone; stop it at any moment and start it again with the same arguments.",
     )
     pretrain.add_argument("--backbone", default="ResNet50", help="a name of keras.applications (default ResNet50)")
-    pretrain.add_argument("--work", type=Path, metavar="DIR", required=True, help="views, checkpoints and log")
+    pretrain.add_argument("--work", type=Path, metavar="DIR", required=True, help="phantoms, checkpoints and log")
     pretrain.add_argument("--real", type=Path, metavar="DIR", help="labelled X-rays; their fixed test part is left out")
     pretrain.add_argument("--teacher", type=Path, metavar="FILE", help="ImageNet weights of MobileNet 0.75")
     pretrain.add_argument("--phantoms", type=int, default=16_000, help="how many phantoms (default 16000)")
-    pretrain.add_argument("--views", type=int, default=8, help="views of each real X-ray (default 8)")
+    pretrain.add_argument("--start", metavar="WEIGHTS", help="go on from these: bundled, or a file (default random)")
     pretrain.add_argument("--scale", type=float, default=1.0, help="times the images of every stage (default 1)")
     pretrain.add_argument("--out", type=Path, metavar="DIR", help="write bundled weights there when done")
     pretrain.add_argument("--name", help="name of the weights (default the backbone's, in small letters)")
@@ -71,20 +71,19 @@ def add_commands(commands: Any) -> None:
 
 def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Pretrain a backbone and, when asked, write its bundled weights."""
+    from fracturelab.models.weights import resolve
     from fracturelab.pretraining import bundle, run
 
-    phantoms, real = bundle.prepare_views(
-        arguments.work, real=arguments.real, teacher_weights=arguments.teacher, teacher_options={"alpha": 0.75},
-        phantoms=arguments.phantoms, views=arguments.views, seed=arguments.seed,
-    )  # fmt: skip
-    stages = run.recipe(scale=arguments.scale)
+    real, teacher = bundle.prepare_real(arguments.real, arguments.teacher)
     if real is None:
-        stages = stages[:1]
         say("no real X-rays and no teacher: phantoms alone")
+    weights = resolve(arguments.backbone, arguments.start) if arguments.start else None
+    phantoms = bundle.prepare_phantoms(arguments.work, count=arguments.phantoms, seed=arguments.seed)
+    stages = run.recipe(scale=arguments.scale, real=real is not None)
     folder = arguments.work / arguments.backbone
     run.pretrain(
-        folder, backbone=arguments.backbone, phantoms=phantoms, real=real, stages=stages, scaling=bundle.SCALING,
-        seed=arguments.seed,
+        folder, backbone=arguments.backbone, phantoms=phantoms, stages=stages, real=real, teacher=teacher,
+        weights_path=weights and weights.path, scaling=bundle.SCALING, seed=arguments.seed,
     )  # fmt: skip
     document: dict[str, Any] = {"folder": str(folder), "stages": [stage.name for stage in stages], "weights": None}
     text = f"Pretraining is finished: {folder}."

@@ -173,3 +173,25 @@ def feature_layers(model: keras.Model) -> tuple[str, str]:
     larger = active or [(layer, side) for layer, side in maps if side > final]
     nearest = min(side for _, side in larger)
     return [layer.name for layer, side in larger if side == nearest][-1], last.name
+
+
+def stride_layers(model: keras.Model) -> dict[int, str]:
+    """Names of the last activation at each stride from 4 on.
+
+    Args:
+        model: A backbone from `build_backbone` whose input size is a multiple of 32.
+
+    Returns:
+        For strides 4, 8, 16 and 32, as far as the backbone has them, the name of a layer whose output is a map
+        (n, size / stride, size / stride, channels).
+    """
+    import keras
+
+    size = int(model.input.shape[1])
+    kinds = (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU)
+    last = {
+        size / int(layer.output.shape[1]): layer.name
+        for layer in model.layers
+        if isinstance(layer, kinds) and len(layer.output.shape) == 4
+    }
+    return {stride: last[stride] for stride in (4, 8, 16, 32) if stride in last}

@@ -1,13 +1,16 @@
-"""From data to bundled weights in one call: views, stages, export."""
+"""From data to bundled weights: what a pretraining sees, and the export of what it gives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fracturelab.errors import FracturelabError
-from fracturelab.pretraining.stores import build_teacher, write_phantoms, write_real_views
+from fracturelab.pretraining.stores import write_phantoms
+from fracturelab.pretraining.teacher import build_teacher
+from fracturelab.pretraining.views import Radiographs
 
 if TYPE_CHECKING:
     import keras
@@ -15,59 +18,63 @@ if TYPE_CHECKING:
     from fracturelab.models.weights import WeightsInfo
     from fracturelab.pretraining.run import Stage
 
-VIEW_SIZE = 160  # side of the kept views, in pixels
-TEACHER_SIZE = 320  # side of the views that the teacher sees: thin fractures need it
+VIEW_SIZE = 160  # side of the phantoms, in pixels
 PHANTOM_ZOOM = (1.1, 3.2)  # near enough that a fracture covers more than a pixel or two of a small image
 SCALING = "tf"  # pretrained networks see grey / 127.5 - 1, three times
 
 ORIGIN_PHANTOMS = "fracturelab: phantoms alone"
 LICENCE_PHANTOMS = "Apache-2.0"
 ORIGIN_BOTH = (
-    "fracturelab: phantoms, then features of an ImageNet MobileNet (Howard et al. 2017, Google, Apache-2.0) on "
-    "training X-rays of FracAtlas (Abedeen et al., Scientific Data 2023) and their labels"
+    "fracturelab: phantoms and training X-rays of FracAtlas (Abedeen et al., Scientific Data 2023), their labels, and "
+    "features of an ImageNet MobileNet (Howard et al. 2017, Google, Apache-2.0) on both"
 )
 LICENCE_BOTH = "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023, doi:10.1038/s41597-023-02432-4)"
 
 
-def prepare_views(
-    folder: str | Path, *, real: str | Path | None, teacher_weights: str | Path | None,
-    teacher_backbone: str = "MobileNet", teacher_options: Mapping | None = None,
-    phantoms: int = 16_000, views: int = 8, seed: int = 0,
-) -> tuple[Path, Path | None]:  # fmt: skip
-    """Render the phantoms and, with a teacher, the views of real X-rays; what is there already is kept.
+def prepare_phantoms(folder: str | Path, *, count: int = 16_000, seed: int = 0) -> Path:
+    """Render the phantoms of a pretraining, from gross to subtle; what is there already is kept.
 
     Args:
-        folder: Where the two stores go, as `phantoms` and `real`.
-        real: A folder of labelled X-rays (FracAtlas); its fixed test part is left out, whole groups at a time.
-        teacher_weights: ImageNet weights of the teacher.
-        teacher_backbone: The teacher's name in `keras.applications`.
-        teacher_options: Options of its builder, such as `{"alpha": 0.75}`.
-        phantoms: How many phantoms, from gross to subtle.
-        views: Views of each real image.
+        folder: Where they go, as `phantoms`.
+        count: How many.
         seed: Phantom seeds start at seed * 10,000,000 + 1,000,000, far from the embedded default's.
 
     Returns:
-        The folders of the two stores; the second is None without real X-rays.
+        The folder of the phantoms.
+    """
+    return write_phantoms(
+        Path(folder) / "phantoms", count=count, size=VIEW_SIZE, seed=seed * 10_000_000 + 1_000_000,
+        difficulty=(0.0, 0.6), zoom=PHANTOM_ZOOM,
+    )  # fmt: skip
+
+
+def prepare_real(
+    real: str | Path | None, teacher_weights: str | Path | None, *, backbone: str = "MobileNet",
+    options: Mapping | None = None,
+) -> tuple[Radiographs | None, Callable[[int], keras.Model] | None]:  # fmt: skip
+    """Real X-rays and a teacher, both or neither.
+
+    Args:
+        real: A folder of labelled X-rays (FracAtlas); its fixed test part is left out, whole groups at a time.
+        teacher_weights: ImageNet weights of the teacher.
+        backbone: The teacher's name in `keras.applications`.
+        options: Options of its builder; by default `{"alpha": 0.75}`.
+
+    Returns:
+        The X-rays, and what builds the teacher for a size; `run.pretrain` takes both.
 
     Raises:
         FracturelabError: Only one of real X-rays and teacher weights was given.
     """
-    if (real is None) != (teacher_weights is None):
+    if real is None and teacher_weights is None:
+        return None, None
+    if real is None or teacher_weights is None:
         raise FracturelabError(
             "expected real X-rays and a teacher's weights together, or neither. Received: one of them"
         )
-    folder = Path(folder)
-    rendered = write_phantoms(
-        folder / "phantoms", count=phantoms, size=VIEW_SIZE, seed=seed * 10_000_000 + 1_000_000,
-        difficulty=(0.0, 0.6), zoom=PHANTOM_ZOOM,
-    )  # fmt: skip
-    if real is None or teacher_weights is None:
-        return rendered, None
-    teacher = build_teacher(
-        teacher_weights, backbone=teacher_backbone, options=dict(teacher_options or {}), size=TEACHER_SIZE
-    )
-    table = training_rows(real)
-    return rendered, write_real_views(folder / "real", table, views=views, size=VIEW_SIZE, seed=seed, teacher=teacher)
+    chosen = {"alpha": 0.75} if options is None else dict(options)
+    build = partial(build_teacher, teacher_weights, backbone=backbone, options=chosen)
+    return Radiographs(training_rows(real)), lambda size: build(size=size)
 
 
 def training_rows(folder: str | Path):
@@ -145,7 +152,7 @@ def export(
     model = pretrained_backbone(folder, stages, backbone=backbone, options=options)
     steps = "; ".join(
         f"{s.name}: {s.images} views at {s.size} px, learning rate {s.learning_rate:g}"
-        + (f", {s.real_share:.0%} real, label weight {s.supervision:g}" if s.teacher else "")
+        + (f", {s.real_share:.0%} real, label weight {s.supervision:g}" if s.real_share else "")
         for s in stages
     )
     return save_bundled(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,13 +20,13 @@ from fracturelab.pretraining.student import (
     Batches,
     build_student,
     compile_student,
-    quicken_norms,
-    soften_residuals,
-    teacher_statistics,
 )
+from fracturelab.pretraining.teacher import channel_statistics, teacher_digest
+from fracturelab.pretraining.views import Radiographs
 from fracturelab.progress import tqdm
 from fracturelab.writing import whole_file
 
+_SURVEYED = 8  # batches whose teacher's maps say how each channel is standardised
 _PART = ".part.weights.h5"  # Keras looks at the end of the name
 
 
@@ -40,12 +41,11 @@ class Stage:
         images: How many views are seen.
         learning_rate: Peak of the schedule.
         real_share: Share of real views in a batch; the rest are phantoms.
-        teacher: Whether the teacher's features are targets.
-        supervision: Weight of the label of a real view, against 1 for a phantom's.
+        supervision: Weight of the label of a whole real view, against 1 for a phantom's.
         batch_size: Views a step.
         window: Share of the pairs of phantoms that come as windows of their full resolution around the fracture, and
-            not as whole images shrunk to `size`. A fracture then fills a good part of what is seen. Real views stay
-            whole: the teacher saw the whole of them.
+            not as whole images shrunk to `size`; a fracture then fills a good part of what is seen. The same share of
+            real views shows a part, magnified, whose label is not known.
     """
 
     number: int
@@ -54,7 +54,6 @@ class Stage:
     images: int
     learning_rate: float
     real_share: float = 0.0
-    teacher: bool = False
     supervision: float = 0.0
     batch_size: int = 32
     window: float = 0.0
@@ -65,26 +64,30 @@ class Stage:
         return self.images // self.batch_size
 
 
-def recipe(*, scale: float = 1.0, supervision: float = 0.3) -> tuple[Stage, ...]:
-    """Windows of phantoms first; then also the teacher's view of real X-rays; last, larger, half of it whole phantoms.
+def recipe(*, scale: float = 1.0, real: bool = True, supervision: float = 1.0) -> tuple[Stage, ...]:
+    """Small images first, then larger ones: half phantoms, half real X-rays, all of them seen by the teacher as well.
 
     Args:
         scale: Multiplies the number of images of every stage.
+        real: Whether there are real X-rays.
         supervision: Weight of the labels of real views.
 
     Returns:
         The stages.
     """
+    share, weight = (0.5, supervision) if real else (0.0, 0.0)
+    kind = "both" if real else "phantoms"
     return (
-        Stage(0, "phantoms", 80, int(20_000 * scale), 1e-3, window=1.0),
-        Stage(1, "distil-112", 112, int(30_000 * scale), 1e-3, 0.6, True, supervision, window=1.0),
-        Stage(2, "distil-128", 128, int(24_000 * scale), 6e-4, 0.5, True, supervision, window=0.5),
+        Stage(0, f"{kind}-96", 96, int(40_000 * scale), 1e-3, share, weight, window=0.6),
+        Stage(1, f"{kind}-128", 128, int(12_000 * scale), 5e-4, share, weight, window=0.6),
     )
 
 
 def pretrain(
-    folder: str | Path, *, backbone: str, phantoms: str | Path, real: str | Path | None, stages: Sequence[Stage],
-    options: Mapping | None = None, scaling: str | Mapping = "tf", seed: int = 0, block: int = 60,
+    folder: str | Path, *, backbone: str, phantoms: str | Path, stages: Sequence[Stage],
+    real: Radiographs | None = None, teacher: Callable[[int], keras.Model] | None = None,
+    weights_path: str | Path | None = None, options: Mapping | None = None, scaling: str | Mapping = "tf",
+    seed: int = 0, block: int = 60,
 ) -> Path:  # fmt: skip
     """Run every stage that is not finished; stop it at any moment and call it again.
 
@@ -92,8 +95,10 @@ def pretrain(
         folder: Checkpoints and the log of this run.
         backbone: A name of `keras.applications`.
         phantoms: Folder written by `stores.write_phantoms`.
-        real: Folder written by `stores.write_real_views`; None for phantoms alone.
         stages: See `recipe`.
+        real: Real X-rays to train on as well.
+        teacher: Gives the teacher for images of a side in pixels, see `teacher.build_teacher`; None for none.
+        weights_path: What the backbone starts from; None for random weights.
         options: Options of the backbone's builder.
         scaling: How the backbone sees grey levels.
         seed: Seed of weights and batches.
@@ -108,9 +113,8 @@ def pretrain(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder, (f".*{_PART}", ".*.part.npz"))
-    phantom_chunks = open_chunks(Path(phantoms))
-    real_chunks = open_chunks(Path(real)) if real is not None else []
-    if not phantom_chunks:
+    chunks = open_chunks(Path(phantoms))
+    if not chunks:
         raise FracturelabError(f"expected chunks of phantoms in {phantoms}. Received: an empty folder")
     previous: Path | None = None
     settings = {}
@@ -118,7 +122,9 @@ def pretrain(
         settings[stage.name] = {
             **asdict(stage), "after": before and before.name, "backbone": backbone, "options": dict(options or {}),
             "scaling": scaling if isinstance(scaling, str) else dict(scaling), "seed": seed,
-            "phantoms": _said_of(phantoms), "real": _said_of(real) if stage.teacher and real is not None else None,
+            "phantoms": _said_of(phantoms), "real": real and real.digest(),
+            "teacher": teacher and teacher_digest(teacher(stage.size)),
+            "weights": weights_path and hashlib.sha256(Path(weights_path).read_bytes()).hexdigest(),
         }  # fmt: skip
         if _weights(folder, stage).exists() or _checkpoint(folder, stage).exists():
             check_settings(_description(folder, stage), settings[stage.name], what=f"the stage {stage.name!r} was")
@@ -126,18 +132,17 @@ def pretrain(
         finished = _weights(folder, stage)
         if not finished.exists():
             write_json(_description(folder, stage), settings[stage.name])
-            teacher = real_chunks[0] if stage.teacher and real_chunks else None
             keras.utils.set_random_seed(seed)
-            student = build_student(backbone, size=stage.size, options=options, scaling=scaling, teacher=teacher)
-            soften_residuals(student)
-            quicken_norms(student)
+            teaching = teacher(stage.size) if teacher is not None else None
+            student = build_student(
+                backbone, size=stage.size, options=options, scaling=scaling, teacher=teaching, weights_path=weights_path
+            )
             if previous is not None:
                 _load_by_name(student, previous)
             compile_student(student, stage)
             run_stage(
-                student, stage, folder=folder, phantoms=phantom_chunks, real=real_chunks if stage.teacher else [],
-                statistics=teacher_statistics(real_chunks) if teacher is not None else None, seed=seed, block=block,
-            )  # fmt: skip
+                student, stage, folder=folder, phantoms=chunks, real=real, teacher=teaching, seed=seed, block=block
+            )
             _save_weights(student, finished)
         previous = finished
     if previous is None:
@@ -146,8 +151,8 @@ def pretrain(
 
 
 def run_stage(
-    student: keras.Model, stage: Stage, *, folder: Path, phantoms: Sequence[Arrays], real: Sequence[Arrays],
-    statistics: Arrays | None, seed: int, block: int,
+    student: keras.Model, stage: Stage, *, folder: Path, phantoms: Sequence[Arrays], real: Radiographs | None,
+    teacher: keras.Model | None, seed: int, block: int,
 ) -> None:  # fmt: skip
     """Train one stage block by block; a checkpoint holds weights, optimizer and the number of steps done."""
     checkpoint = _checkpoint(folder, stage)
@@ -156,13 +161,15 @@ def run_stage(
         student.optimizer.build(student.trainable_variables)
         student.load_weights(checkpoint)
         done = int(student.optimizer.iterations)
+    fixed = {"phantoms": phantoms, "real": real, "stage": stage, "seed": seed}
+    if teacher is not None:
+        first = Batches(student, first=0, steps=min(_SURVEYED, stage.steps), **fixed)
+        statistics = channel_statistics(teacher, (first.undisturbed(index) for index in range(len(first))))
+        fixed |= {"teacher": teacher, "statistics": statistics}
     progress = tqdm(total=stage.steps, initial=done, desc=stage.name, unit="step")
     while done < stage.steps:
         steps = min(block, stage.steps - done)
-        batches = Batches(
-            student, phantoms=phantoms, real=real, statistics=statistics, stage=stage, first=done, steps=steps,
-            seed=seed,
-        )  # fmt: skip
+        batches = Batches(student, first=done, steps=steps, **fixed)
         begun = time.time()
         logs = student.fit(batches, epochs=1, verbose=0).history
         done += steps

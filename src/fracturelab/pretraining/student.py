@@ -8,31 +8,35 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from fracturelab.models.backbones import build_backbone, feature_layers
+from fracturelab.models.backbones import build_backbone, feature_layers, stride_layers
 from fracturelab.phantoms import FRACTURE_KINDS, REGIONS
 from fracturelab.pretraining.stores import MAP_SIDE, UNKNOWN, Arrays
-from fracturelab.pretraining.views import disturb
+from fracturelab.pretraining.views import CLOSE, WHOLE, disturb
 
 if TYPE_CHECKING:
-    from fracturelab.pretraining.run import Stage
+    from pathlib import Path
 
-# How much each output counts. The two teacher outputs are means of squared errors of standardised features (1 at the
-# start), the others are cross-entropies.
+    from fracturelab.pretraining.run import Stage
+    from fracturelab.pretraining.views import Radiographs
+
+# How much each output counts. The teacher's outputs are means of squared errors of standardised maps (1 where
+# nothing is known yet), the others are cross-entropies.
 LOSS_WEIGHTS = {
     "fracture": 1.0, "kind": 0.5, "region": 0.3, "hardware": 0.2, "cast": 0.2, "maps": 2.0,
-    "teacher_pool": 1.5, "teacher_map": 1.0,
+    "teacher_4": 0.5, "teacher_8": 0.5, "teacher_16": 1.5, "teacher_32": 2.0,
 }  # fmt: skip
 FRACTURE_CELLS = 4.0  # how much more a cell of the dense maps counts that a fracture passes through; they are few
 _LOSSES = {
     "fracture": "binary_crossentropy", "hardware": "binary_crossentropy", "cast": "binary_crossentropy",
     "kind": "sparse_categorical_crossentropy", "region": "sparse_categorical_crossentropy",
-    "maps": "binary_crossentropy", "teacher_pool": "mean_squared_error", "teacher_map": "mean_squared_error",
+    "maps": "binary_crossentropy", **{f"teacher_{stride}": "mean_squared_error" for stride in (4, 8, 16, 32)},
 }  # fmt: skip
 
 
 def build_student(
-    backbone: str, *, size: int, options: Mapping | None, scaling: str | Mapping, teacher: Arrays | None
-) -> keras.Model:
+    backbone: str, *, size: int, options: Mapping | None, scaling: str | Mapping, teacher: keras.Model | None = None,
+    weights_path: str | Path | None = None,
+) -> keras.Model:  # fmt: skip
     """A backbone with its pretraining outputs on top; a flat graph.
 
     Args:
@@ -40,12 +44,16 @@ def build_student(
         size: Side of the input in pixels.
         options: Options of the backbone's builder.
         scaling: How the backbone sees grey levels; becomes part of the weights' description.
-        teacher: The arrays `teacher_map` and `teacher_pool` of one chunk, for their shapes; None for none.
+        teacher: From `build_teacher`, at the same size; the student gets an output for each map that both have.
+        weights_path: What the backbone starts from; None for random weights, whose residual branches start small.
 
     Returns:
         A model from float32 (n, size, size, 1), 0..255, to a dict of outputs.
     """
-    base = build_backbone(backbone, input_size=size, options=options, scaling=scaling)
+    base = build_backbone(backbone, input_size=size, options=options, scaling=scaling, weights_path=weights_path)
+    if weights_path is None:
+        soften_residuals(base)
+    quicken_norms(base)
     middle, last = (base.get_layer(name).output for name in feature_layers(base))
     layers = keras.layers
     pooled = layers.Concatenate(name="pooled")([layers.GlobalAveragePooling2D()(x) for x in (middle, last)])
@@ -57,11 +65,11 @@ def build_student(
         "cast": layers.Dense(1, activation="sigmoid", name="cast")(pooled),
         "maps": layers.Conv2D(2, 1, activation="sigmoid", name="maps")(layers.Resizing(MAP_SIDE, MAP_SIDE)(middle)),
     }
-    if teacher is not None:
-        side, channels = teacher["teacher_map"].shape[1], teacher["teacher_map"].shape[-1]
-        outputs["teacher_pool"] = layers.Dense(teacher["teacher_pool"].shape[-1], name="teacher_pool")(pooled)
-        projected = layers.Conv2D(channels, 1, name="teacher_projection")(last)
-        outputs["teacher_map"] = layers.Resizing(side, side, name="teacher_map")(projected)
+    for stride, name in stride_layers(base).items() if teacher is not None else ():
+        wanted = teacher.output.get(f"teacher_{stride}")
+        if wanted is not None:
+            project = layers.Conv2D(wanted.shape[-1], 1, name=f"teacher_{stride}")
+            outputs[f"teacher_{stride}"] = project(base.get_layer(name).output)
     return keras.Model(base.inputs[0], outputs, name=f"student_{backbone}_{size}")
 
 
@@ -100,8 +108,9 @@ class Batches(keras.utils.PyDataset):
     Args:
         model: The student, for its input size and the names of its outputs.
         phantoms: Chunks of phantoms.
-        real: Chunks of real views, may be empty.
-        statistics: Mean and standard deviation of the teacher's features, for standardising.
+        real: Real X-rays, if any.
+        teacher: Looks at every image as it is before it is disturbed; None for none.
+        statistics: Mean and standard deviation of the teacher's channels, see `channel_statistics`.
         stage: Gives batch size and the share of real views.
         first: Number of the first step.
         steps: Number of steps.
@@ -109,15 +118,15 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, model: keras.Model, *, phantoms: Sequence[Arrays], real: Sequence[Arrays], statistics: Arrays | None,
-        stage: Stage, first: int, steps: int, seed: int,
+        self, model: keras.Model, *, phantoms: Sequence[Arrays], stage: Stage, first: int, steps: int, seed: int,
+        real: Radiographs | None = None, teacher: keras.Model | None = None, statistics: Mapping | None = None,
     ) -> None:  # fmt: skip
         super().__init__(workers=1, max_queue_size=4)
         self.size = int(model.input.shape[1])
         self.names = list(model.output)
         self.shapes = {name: tuple(tensor.shape[1:]) for name, tensor in model.output.items()}
-        self.sources = (phantoms, real)
-        self.statistics, self.stage, self.first, self.steps, self.seed = statistics, stage, first, steps, seed
+        self.phantoms, self.real, self.teacher, self.statistics = phantoms, real, teacher, statistics
+        self.stage, self.first, self.steps, self.seed = stage, first, steps, seed
 
     def __len__(self) -> int:
         """Number of steps."""
@@ -125,40 +134,65 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, Arrays, Arrays]:
         """Batch `index` as (images, targets, weights of the targets)."""
-        step = self.first + index
-        rng = np.random.default_rng([self.seed, self.stage.number, step])
-        n_real = 2 * round(self.stage.batch_size * self.stage.real_share / 2) if self.sources[1] else 0
-        pairs = self._draw(self.sources[0], step, (self.stage.batch_size - n_real) // 2)
-        real = self._draw(self.sources[1], step, n_real)
-        examples = [twin for pair in pairs for twin in self._twins(*pair, rng)] + real
-        images = np.stack([_shrink(chunk["image"][row], self.size) for chunk, row in examples])
-        flips = rng.random(len(examples)) < 0.5
-        flips[1 : 2 * len(pairs) : 2] = flips[: 2 * len(pairs) : 2]
-        images[flips] = images[flips, :, ::-1]
+        rng = np.random.default_rng([self.seed, self.stage.number, self.first + index])
+        images, examples, flips = self._views(self.first + index, rng)
         targets, weights = {}, {}
         for name in self.names:
-            targets[name], weights[name] = self._target(name, examples, flips)
+            if not name.startswith("teacher_"):
+                targets[name], weights[name] = self._target(name, examples, flips)
+        if self.teacher is not None and self.statistics is not None:
+            for name, maps in self.teacher.predict_on_batch(images[..., None].astype(np.float32)).items():
+                if name in self.names:
+                    mean, deviation = self.statistics[name]
+                    targets[name] = (np.asarray(maps) - mean) / deviation
+                    weights[name] = np.ones(maps.shape[:3], np.float32)
         return disturb(images, rng=rng)[..., None], targets, weights
 
-    def _draw(self, chunks: Sequence[Arrays], step: int, n: int) -> list[tuple[Arrays, int]]:
-        """Rows, or first rows of pairs, that walk through the chunks in order, each pass shuffled within a chunk."""
-        if not n:
-            return []
-        rows = 1 if _is_real(chunks[0]) else 2
-        length = len(chunks[0]["image"]) // rows
+    def undisturbed(self, index: int) -> np.ndarray:
+        """The images of batch `index` as a teacher sees them, float32 (n, size, size, 1)."""
+        rng = np.random.default_rng([self.seed, self.stage.number, self.first + index])
+        return self._views(self.first + index, rng)[0][..., None].astype(np.float32)
+
+    def _views(self, step: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[Arrays, int]], np.ndarray]:
+        """Images, uint8 (n, size, size), what is known of each, and which of them are mirrored."""
+        n_real = 0 if self.real is None else 2 * round(self.stage.batch_size * self.stage.real_share / 2)
+        n_pairs = (self.stage.batch_size - n_real) // 2
+        examples = [twin for pair in self._pairs(step, n_pairs) for twin in self._twins(*pair, rng)]
+        images = [_shrink(chunk["image"][row], self.size) for chunk, row in examples]
+        flips = rng.random(2 * n_pairs + n_real) < 0.5
+        flips[1 : 2 * n_pairs : 2] = flips[: 2 * n_pairs : 2]
+        for number in self._numbers(step, n_real):
+            close = rng.random() < self.stage.window
+            images.append(self.real.view(number, size=self.size, zoom=CLOSE if close else WHOLE, rng=rng))
+            examples.append((_known_of(UNKNOWN if close else int(self.real.labels[number])), 0))
+        stacked = np.stack(images)
+        stacked[flips] = stacked[flips, :, ::-1]
+        return stacked, examples, flips
+
+    def _pairs(self, step: int, n: int) -> list[tuple[Arrays, int]]:
+        """First rows of twins, walking through the chunks in order, each pass shuffled within a chunk."""
+        length = len(self.phantoms[0]["image"]) // 2
         drawn = []
         for position in range(step * n, (step + 1) * n):
-            turn, within = divmod(position, length * len(chunks))
+            turn, within = divmod(position, length * len(self.phantoms))
             number, place = divmod(within, length)
             order = np.random.default_rng([self.seed, turn, number]).permutation(length)
-            chunk = chunks[number]
-            drawn.append((chunk, rows * min(int(order[place]), len(chunk["image"]) // rows - 1)))
+            chunk = self.phantoms[number]
+            drawn.append((chunk, 2 * min(int(order[place]), len(chunk["image"]) // 2 - 1)))
         return drawn
+
+    def _numbers(self, step: int, n: int) -> list[int]:
+        """Which real X-rays a step sees: pass after pass over all of them, each in its own order."""
+        numbers = []
+        for position in range(step * n, (step + 1) * n):
+            turn, place = divmod(position, len(self.real))
+            numbers.append(int(np.random.default_rng([self.seed, turn]).permutation(len(self.real))[place]))
+        return numbers
 
     def _twins(self, chunk: Arrays, row: int, rng: np.random.Generator) -> list[tuple[Arrays, int]]:
         """The pair of phantoms that begins at `row`, whole or both through the same window."""
         rows = (row, row + 1)
-        if rng.random() >= self.stage.window:
+        if rng.random() >= self.stage.window or self.size > len(chunk["image"][row]):
             return [(chunk, r) for r in rows]
         corner = window_corner(chunk["place"][row], side=self.size // (len(chunk["image"][row]) // MAP_SIDE), rng=rng)
         return [(window(chunk, r, side=self.size, corner=corner), 0) for r in rows]
@@ -166,33 +200,30 @@ class Batches(keras.utils.PyDataset):
     def _target(
         self, name: str, examples: list[tuple[Arrays, int]], flips: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        known = np.array([name in chunk for chunk, _ in examples])
-        dense = name in ("maps", "teacher_map", "teacher_pool")
-        if not dense:
-            values = np.array([chunk[name][row] for chunk, row in examples], np.int32)
-            weight = (values != UNKNOWN).astype(np.float32)
-            if name == "fracture":
-                real = np.array([_is_real(chunk) for chunk, _ in examples])
-                # One in six real X-rays is fractured: balance them, and let them count for less than what is exact.
-                weight[real] *= self.stage.supervision * np.where(values[real] == 1, 2.5, 0.7)
-            values = np.maximum(values, 0)
-            return (values if name in ("kind", "region") else values.astype(np.float32)[:, None]), weight
-        maps = np.zeros((len(examples), *self.shapes[name]), np.float32)
-        for i, (chunk, row) in enumerate(examples):
-            if known[i]:
-                maps[i] = chunk[name][row]
         if name == "maps":
-            maps /= 255
-        elif self.statistics is not None:
-            maps = ((maps - self.statistics[f"{name}_mean"]) / self.statistics[f"{name}_std"]).astype(np.float32)
-        if maps.ndim == 4:
-            maps[flips] = maps[flips, :, ::-1]
-        weight = known.astype(np.float32)
-        if maps.ndim == 4:
-            weight = weight[:, None, None] * np.ones(maps.shape[:3], np.float32)
-        if name == "maps":
-            weight *= 1 + FRACTURE_CELLS * maps[..., 1]
-        return maps, weight
+            maps = np.zeros((len(examples), *self.shapes[name]), np.float32)
+            weight = np.zeros(maps.shape[:3], np.float32)
+            for i, (chunk, row) in enumerate(examples):
+                if name in chunk:
+                    maps[i] = chunk[name][row] / 255
+                    weight[i] = 1 + FRACTURE_CELLS * maps[i, ..., 1]
+            maps[flips], weight[flips] = maps[flips, :, ::-1], weight[flips, :, ::-1]
+            return maps, weight
+        values = np.array([chunk[name][row] for chunk, row in examples], np.int32)
+        weight = (values != UNKNOWN).astype(np.float32)
+        if name == "fracture":
+            real = np.array(["maps" not in chunk for chunk, _ in examples])
+            # One in six real X-rays is fractured: balance them.
+            weight[real] *= self.stage.supervision * np.where(values[real] == 1, 2.5, 0.7)
+        values = np.maximum(values, 0)
+        return (values if name in ("kind", "region") else values.astype(np.float32)[:, None]), weight
+
+
+def _known_of(label: int) -> Arrays:
+    """What is known of a view of a real X-ray, as a chunk of one row."""
+    return {"fracture": np.array([label])} | {
+        name: np.array([UNKNOWN]) for name in ("kind", "region", "hardware", "cast")
+    }
 
 
 def window_corner(place: np.ndarray, *, side: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -242,20 +273,6 @@ def window(phantom: Arrays, row: int, *, side: int, corner: tuple[int, int]) -> 
         "hardware": np.array([UNKNOWN]),
         "cast": np.array([UNKNOWN]),
     }
-
-
-def teacher_statistics(chunks: Sequence[Arrays]) -> Arrays:
-    """Mean and standard deviation of each teacher feature over some chunks."""
-    result = {}
-    for name in ("teacher_map", "teacher_pool"):
-        values = np.concatenate([np.asarray(c[name], np.float32).reshape(-1, c[name].shape[-1]) for c in chunks[:4]])
-        result[f"{name}_mean"] = values.mean(0)
-        result[f"{name}_std"] = values.std(0) + 1e-3
-    return result
-
-
-def _is_real(chunk: Arrays) -> bool:
-    return "number" in chunk  # the row of the data set that a view was made of; phantoms have none
 
 
 def _shrink(image: np.ndarray, size: int) -> np.ndarray:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import keras
 
 STRENGTHS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)  # of L2, strongest first; each solution starts the next
-_CHUNK = 1024
-_MEMORY = 2**27  # bytes of features up to which they are held in memory; beyond, they are read anew in every step
+_CHUNK = 512
+_MEMORY = 2**26  # bytes of features up to which they are held in memory; beyond, they are read anew in every step
 
 
 @dataclass(frozen=True)
