@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 from sklearn import calibration as sk_calibration
 from sklearn import metrics as sk
 
@@ -82,6 +82,17 @@ def test_calibration_error_by_hand():
     # Bins [0, 0.1): 0.05 against 0, two images; [0.9, 1]: 0.95 and 1.0 against one half, two images.
     assert expected_calibration_error([0, 0, 1, 0], [0.05, 0.05, 0.95, 1.0]) == pytest.approx((0.05 + 0.475) / 2)
     assert expected_calibration_error([1, 1], [1.0, 1.0]) == 0
+
+
+def test_few_images_show_a_calibration_error_by_chance():
+    p = np.full(20, 0.5)
+    found = calibration_curve(np.repeat([0, 1], 10), p, n_bins=1)
+    # The mean distance of a share of 20 tosses from one half.
+    exact = sum(binom.pmf(k, 20, 0.5) * abs(k / 20 - 0.5) for k in range(21))
+    assert found.ece == 0 and found.chance == pytest.approx(exact, rel=0.15)
+    many = np.random.default_rng(0).uniform(size=20_000)
+    assert calibration_curve(many > 0.5, many).chance < 0.02
+    assert calibration_curve([1, 1], [1.0, 1.0]).chance == 0
 
 
 def test_calibration_of_equal_probabilities_and_a_wrong_strategy():

@@ -89,6 +89,9 @@ def test_the_default_sets(tmp_path, monkeypatch):
     recipe = json.loads((field / writer.MANIFEST).read_text())
     assert (recipe["source"], recipe["n"], recipe["generator"]) == ("field", 2, writer.GENERATOR_VERSION)
     assert default_data("clinic", folder=tmp_path) == clinic
+    unseen = default_data("clinic", unseen=True, folder=tmp_path)
+    seeds = [set(pd.read_csv(where / "labels.csv")["seed"]) for where in (clinic, unseen)]
+    assert len(seeds[1]) == writer.UNSEEN_COUNT and not seeds[0] & seeds[1]
 
 
 @pytest.mark.parametrize(

@@ -51,15 +51,17 @@ def real(tmp_path):
     return views.Radiographs(pd.DataFrame({"path": list(map(str, paths)), "label": [0, 1, 0, 1, 0, 0]}))
 
 
-def teach(size, stride=4):
-    """A small teacher with maps at strides 4 and 8."""
+def teach(size):
+    """A small teacher with maps at strides 4 and 8, and their averages."""
     import keras
 
     keras.utils.set_random_seed(3)
     inputs = keras.Input((size, size, 1))
-    first = keras.layers.Conv2D(5, 3, stride, "same", activation="relu")
+    first = keras.layers.Conv2D(5, 3, 4, "same", activation="relu")
     second = keras.layers.Conv2D(7, 3, 2, "same", activation="relu")
-    return keras.Model(inputs, {"teacher_4": (x := first(inputs)), "teacher_8": second(x)}, name="teacher")
+    maps = {"teacher_4": (x := first(inputs)), "teacher_8": second(x)}
+    pool = keras.layers.Concatenate()([keras.layers.GlobalAveragePooling2D()(map_) for map_ in maps.values()])
+    return keras.Model(inputs, {**maps, "teacher_pool": pool}, name="teacher")
 
 
 def stages(run):
@@ -224,7 +226,7 @@ def test_batches_standardise_mirror_and_weigh(phantoms, real):
     np.testing.assert_array_equal(weights["region"], [1, 1, 1, 1, 0, 0, 0, 0])
     np.testing.assert_allclose(weights["maps"][:4], 1 + student.FRACTURE_CELLS * targets["maps"][:4, ..., 1])
     assert (weights["maps"][4:] == 0).all()
-    assert all((weights[name] == 1).all() for name in ("teacher_4", "teacher_8"))
+    assert all((weights[name] == 1).all() for name in ("teacher_4", "teacher_8", "teacher_pool"))
     seen = teacher.predict_on_batch(plain.undisturbed(3))["teacher_8"]
     mean, deviation = statistics["teacher_8"]
     np.testing.assert_allclose(targets["teacher_8"] * deviation + mean, seen, atol=1e-3)
@@ -254,12 +256,29 @@ def test_labels_of_real_views_count_where_the_whole_is_seen(phantoms, real):
             np.testing.assert_allclose(weights["fracture"][4:], expected, rtol=1e-6)
 
 
-def test_a_student_has_an_output_for_each_map_that_both_have():
+def test_a_student_has_an_output_for_each_of_its_teacher():
     from fracturelab.pretraining import student
 
     model = student.build_student("MobileNet", size=64, options={"alpha": 0.25}, scaling="tf", teacher=teach(64))
     shapes = {name: tuple(tensor.shape[1:]) for name, tensor in model.output.items() if name.startswith("teacher")}
-    assert shapes == {"teacher_4": (16, 16, 5), "teacher_8": (8, 8, 7)}
+    assert shapes == {"teacher_4": (16, 16, 5), "teacher_8": (8, 8, 7), "teacher_pool": (12,)}
+
+
+def test_a_teacher_gives_four_maps_and_what_a_probe_sees(tmp_path):
+    from fracturelab.models.backbones import build_backbone
+    from fracturelab.pretraining.teacher import build_teacher, teacher_digest
+
+    build_backbone("MobileNet", input_size=32, options={"alpha": 0.25}).save_weights(path := tmp_path / "t.weights.h5")
+    teacher = build_teacher(path, backbone="MobileNet", options={"alpha": 0.25}, size=64)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 64, 64, 1)).astype(np.float32)
+    found = teacher.predict_on_batch(images)
+    assert {name: values.shape[1:3] for name, values in found.items() if values.ndim == 4} == {
+        "teacher_4": (16, 16), "teacher_8": (8, 8), "teacher_16": (4, 4), "teacher_32": (2, 2)
+    }  # fmt: skip
+    averages = [found[name].mean((1, 2)) for name in ("teacher_16", "teacher_32")]
+    np.testing.assert_allclose(found["teacher_pool"], np.concatenate(averages, 1), rtol=1e-4, atol=1e-5)
+    larger = build_teacher(path, backbone="MobileNet", options={"alpha": 0.25}, size=96)
+    assert teacher_digest(larger) != teacher_digest(teacher)
 
 
 def test_weights_to_start_from_are_taken_and_random_residuals_start_small(tmp_path):

@@ -17,6 +17,8 @@ from fracturelab.evaluation.resampling import Array, RankedScores, draw_counts
 GRID = np.linspace(0, 1, 101)
 """Where bands are given: along the false positive rate for ROC, along recall for precision-recall."""
 
+_LOTS = 200  # draws of labels for the calibration error of chance
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -56,6 +58,7 @@ class Calibration:
         high: (bins,) its upper limit.
         counts: (bins,) images in each bin.
         ece: Expected calibration error: mean gap between the two, weighted by images (Naeini et al. 2015).
+        chance: The error that the same answers would show on so many images if all of them were calibrated.
     """
 
     predicted: Array
@@ -64,6 +67,7 @@ class Calibration:
     high: Array
     counts: NDArray[np.int64]
     ece: float
+    chance: float
 
 
 def _both_classes(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[np.int64], Array]:
@@ -246,8 +250,13 @@ def calibration_curve(
     predicted = np.bincount(bins, weights=scores)[used] / counts[used]
     low, high = wilson_bounds(fractured, counts[used])
     observed = fractured / counts[used]
-    ece = float(np.sum(counts[used] * np.abs(predicted - observed)) / len(truth))
-    return Calibration(predicted, observed, low, high, counts[used].astype(np.int64), ece)
+    shares = counts[used] / len(truth)
+    ece = float(shares @ np.abs(predicted - observed))
+    # What the same answers would show if each were exactly right about its image's odds.
+    member = (bins[:, None] == np.flatnonzero(used)).astype(np.float32)
+    lots = (np.random.default_rng(0).random((_LOTS, len(scores))) < scores).astype(np.float32)
+    chance = float(np.mean(np.abs(lots @ member / counts[used] - predicted) @ shares))
+    return Calibration(predicted, observed, low, high, counts[used].astype(np.int64), ece, chance)
 
 
 def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, *, n_bins: int = 10) -> float:

@@ -45,6 +45,7 @@ MANIFEST = "phantoms.json"
 FIRST_SEED = 1_000_000_000
 DEFAULT_SIZE = 320
 DEFAULT_COUNTS = {"clinic": 420, "field": 160}
+UNSEEN_COUNT = 160
 # The default sets look at one bone more than at the whole limb, and leave out the subtlest fractures: a few hundred
 # images at 100 to 160 pixels cannot teach what covers a pixel or two of them.
 DEFAULT_ZOOM = (1.3, 3.0)
@@ -227,13 +228,16 @@ def _fill(folder: Path, plan, source, size, correlate, difficulty, zoom, by_kind
             table.writerow(_row(at, p))
 
 
-def default_data(source: str = "clinic", *, folder: str | Path | None = None, progress: bool = False) -> Path:
+def default_data(
+    source: str = "clinic", *, unseen: bool = False, folder: str | Path | None = None, progress: bool = False
+) -> Path:
     """The embedded default set of a source, written on first use: 420 images of `clinic` or 160 of `field`.
 
     Half of them are fractured.
 
     Args:
         source: "clinic" or "field".
+        unseen: 160 other images of that source in place of the default ones, which nothing is trained on.
         folder: Where such sets are kept; the image cache by default.
         progress: Whether to show a progress bar while it is written.
 
@@ -245,8 +249,8 @@ def default_data(source: str = "clinic", *, folder: str | Path | None = None, pr
         from fracturelab.images import default_cache_dir
 
         folder = default_cache_dir()
-    name = f"phantoms-{source}-v{GENERATOR_VERSION}.{DEFAULT_EDITION}"
+    name = f"phantoms-{source}{'-unseen' if unseen else ''}-v{GENERATOR_VERSION}.{DEFAULT_EDITION}"
     return write_set(
-        Path(folder) / name, n=DEFAULT_COUNTS[source], source=source, seed=0, zoom=DEFAULT_ZOOM,
-        difficulty=DEFAULT_DIFFICULTY, progress=progress,
+        Path(folder) / name, n=UNSEEN_COUNT if unseen else DEFAULT_COUNTS[source], source=source, seed=int(unseen),
+        zoom=DEFAULT_ZOOM, difficulty=DEFAULT_DIFFICULTY, progress=progress,
     )  # fmt: skip

@@ -102,7 +102,7 @@ def calibration(curves: Mapping[str, Calibration], *, ax: Axes | None = None) ->
             linestyle=_DASHES[i % 4],
             capsize=2,
             linewidth=1.2,
-            label=f"{name}: calibration error {curve.ece:.2f}",
+            label=f"{name}: calibration error {curve.ece:.2f}\n(if calibrated: {curve.chance:.2f})",
         )
         ax.scatter(
             curve.predicted,

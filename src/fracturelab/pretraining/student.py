@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 # nothing is known yet), the others are cross-entropies.
 LOSS_WEIGHTS = {
     "fracture": 1.0, "kind": 0.5, "region": 0.3, "hardware": 0.2, "cast": 0.2, "maps": 2.0,
-    "teacher_4": 0.5, "teacher_8": 0.5, "teacher_16": 1.5, "teacher_32": 2.0,
+    "teacher_4": 0.5, "teacher_8": 0.5, "teacher_16": 1.5, "teacher_32": 1.5, "teacher_pool": 1.5,
 }  # fmt: skip
 FRACTURE_CELLS = 4.0  # how much more a cell of the dense maps counts that a fracture passes through; they are few
 _LOSSES = {
     "fracture": "binary_crossentropy", "hardware": "binary_crossentropy", "cast": "binary_crossentropy",
     "kind": "sparse_categorical_crossentropy", "region": "sparse_categorical_crossentropy",
-    "maps": "binary_crossentropy", **{f"teacher_{stride}": "mean_squared_error" for stride in (4, 8, 16, 32)},
+    "maps": "binary_crossentropy", **{f"teacher_{which}": "mean_squared_error" for which in (4, 8, 16, 32, "pool")},
 }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def build_student(
         size: Side of the input in pixels.
         options: Options of the backbone's builder.
         scaling: How the backbone sees grey levels; becomes part of the weights' description.
-        teacher: From `build_teacher`, at the same size; the student gets an output for each map that both have.
+        teacher: From `build_teacher`, at the same size; the student gets an output for each of its outputs.
         weights_path: What the backbone starts from; None for random weights, whose residual branches start small.
 
     Returns:
@@ -65,11 +65,12 @@ def build_student(
         "cast": layers.Dense(1, activation="sigmoid", name="cast")(pooled),
         "maps": layers.Conv2D(2, 1, activation="sigmoid", name="maps")(layers.Resizing(MAP_SIDE, MAP_SIDE)(middle)),
     }
-    for stride, name in stride_layers(base).items() if teacher is not None else ():
-        wanted = teacher.output.get(f"teacher_{stride}")
-        if wanted is not None:
-            project = layers.Conv2D(wanted.shape[-1], 1, name=f"teacher_{stride}")
-            outputs[f"teacher_{stride}"] = project(base.get_layer(name).output)
+    wanted = {} if teacher is None else {name: tensor.shape[-1] for name, tensor in teacher.output.items()}
+    for stride, layer in stride_layers(base).items():
+        if (name := f"teacher_{stride}") in wanted:
+            outputs[name] = layers.Conv2D(wanted[name], 1, name=name)(base.get_layer(layer).output)
+    if (name := "teacher_pool") in wanted:
+        outputs[name] = layers.Dense(wanted[name], name=name)(pooled)
     return keras.Model(base.inputs[0], outputs, name=f"student_{backbone}_{size}")
 
 
@@ -145,7 +146,7 @@ class Batches(keras.utils.PyDataset):
                 if name in self.names:
                     mean, deviation = self.statistics[name]
                     targets[name] = (np.asarray(maps) - mean) / deviation
-                    weights[name] = np.ones(maps.shape[:3], np.float32)
+                    weights[name] = np.ones(maps.shape[:-1], np.float32)
         return disturb(images, rng=rng)[..., None], targets, weights
 
     def undisturbed(self, index: int) -> np.ndarray:

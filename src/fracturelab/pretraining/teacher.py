@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fracturelab.models.backbones import build_backbone, stride_layers
+from fracturelab.models.backbones import build_backbone, feature_layers, stride_layers
 
 if TYPE_CHECKING:
     import keras
@@ -23,7 +23,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def build_teacher(weights_path: str | Path, *, backbone: str, options: Mapping, size: int) -> keras.Model:
-    """A frozen backbone that gives its maps at strides 4, 8, 16 and 32.
+    """A frozen backbone that gives its maps at strides 4, 8, 16 and 32, and the global averages of the last two.
 
     Args:
         weights_path: Its weights.
@@ -32,13 +32,16 @@ def build_teacher(weights_path: str | Path, *, backbone: str, options: Mapping, 
         size: Side of the images it looks at, in pixels; a multiple of 32.
 
     Returns:
-        A model from float32 (n, size, size, 1), 0..255, to a dict of maps, by names such as "teacher_16".
+        A model from float32 (n, size, size, 1), 0..255, to a dict: maps by names such as "teacher_16", and
+        "teacher_pool" (n, channels), what a frozen probe would see.
     """
     import keras
 
     base = build_backbone(backbone, input_size=size, options=options, weights_path=weights_path, trainable=False)
     maps = {f"teacher_{stride}": base.get_layer(name).output for stride, name in stride_layers(base).items()}
-    return keras.Model(base.inputs[0], maps, name="teacher")
+    averages = [keras.layers.GlobalAveragePooling2D()(base.get_layer(name).output) for name in feature_layers(base)]
+    pool = {"teacher_pool": keras.layers.Concatenate()(averages)}
+    return keras.Model(base.inputs[0], maps | pool, name="teacher")
 
 
 def teacher_digest(teacher: keras.Model) -> str:
@@ -50,7 +53,7 @@ def teacher_digest(teacher: keras.Model) -> str:
 
 
 def channel_statistics(teacher: keras.Model, batches: Iterable[np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Mean and standard deviation of each channel of each map of a teacher.
+    """Mean and standard deviation of each channel of each output of a teacher.
 
     Args:
         teacher: From `build_teacher`.

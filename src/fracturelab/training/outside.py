@@ -56,15 +56,31 @@ def inside_and_outside(folder: str | Path | None = None, *, size: int, seed: int
         prepared = prepare(read_dataset(folder), size=size, seed=seed, progress=False)
         images, labels, groups = prepared.part("test")
         return prepared, Outside("held-out test part", images, labels, groups, prepared.paths("test"))
-    from fracturelab.images import load_images
     from fracturelab.phantoms import default_data
 
     prepared = prepare(read_dataset(default_data("clinic")), size=size, seed=seed, val=0.2, test=0.0, progress=False)
-    field = read_dataset(default_data("field"))
-    paths = field["path"].tolist()
-    images = np.asarray(load_images(paths, size))
-    labels, groups = field["label"].to_numpy(np.int64), field["group"].to_numpy(str)
-    return prepared, Outside("another source (synthetic)", images, labels, groups, paths)
+    return prepared, _outside(default_data("field"), "another source (synthetic)", size)
+
+
+def same_source_unseen(*, size: int) -> Outside:
+    """Other synthetic X-rays of the source that the embedded default is of: new patients of the same hospital.
+
+    Args:
+        size: Side of the square images in pixels.
+    """
+    from fracturelab.phantoms import default_data
+
+    return _outside(default_data("clinic", unseen=True), "same source, unseen (synthetic)", size)
+
+
+def _outside(folder: Path, name: str, size: int) -> Outside:
+    from fracturelab.datasets import read_dataset
+    from fracturelab.images import load_images
+
+    table = read_dataset(folder)
+    paths = table["path"].tolist()
+    labels, groups = table["label"].to_numpy(np.int64), table["group"].to_numpy(str)
+    return Outside(name, np.asarray(load_images(paths, size)), labels, groups, paths)
 
 
 def score(
