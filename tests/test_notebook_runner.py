@@ -306,6 +306,28 @@ def test_pictures_get_smaller_and_look_the_same():
     assert np.abs(shown.astype(int) - grey).max() <= 6
 
 
+def test_a_radiograph_beside_colours_stays_grey():
+    import base64
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from fracturelab.notebooks.cells import smaller_png
+
+    rng = np.random.default_rng(0)
+    picture = np.repeat(rng.integers(0, 256, (200, 300, 1), dtype=np.uint8), 3, axis=2)
+    picture[:, 150:] = rng.integers(0, 256, (200, 150, 3), dtype=np.uint8)
+    picture[:, 150:, 0] = 255
+    target = io.BytesIO()
+    Image.fromarray(picture).save(target, "PNG")
+    after = smaller_png(base64.b64encode(target.getvalue()).decode())
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(after))).convert("RGB")).astype(int)
+    assert np.ptp(shown[:, :150], axis=2).max() == 0
+    assert np.abs(shown[:, :150] - picture[:, :150]).max() <= 6
+    assert np.abs(shown[:, 150:] - picture[:, 150:]).mean() < 20
+
+
 def test_importing_the_progress_bar_says_nothing_in_a_kernel(project):
     path = written(project / "notebooks" / "01_first.ipynb", "import sys; sys.modules['ipywidgets'] = None",
                    "import fracturelab.progress")  # fmt: skip
