@@ -379,18 +379,18 @@ def facts(**changes) -> Facts:
         ({"torn_groups": ("p1",)}, "A score on test cannot be believed, because 1 patient has images", []),
         (
             {"judged": "", "near_groups": 5, "near_images": 11, "cross_split": {}},
-            "There is no published split to believe: split by group",
+            "No split was published, so there is no score to judge. Split by group",
             ["11 images are copies in 5 groups"],
         ),
         (
             {"judged": "", "cross_split": {}},
-            "There is no published split to believe: no copies were found",
+            "No split was published, so there is no score to judge. No copies were found",
             ["by patient"],
         ),
         (
             {"shortcuts": {"aspect": 0.93, "corners": 0.75}},
             "A score on test leaks nothing but needs caution: aspect alone predicts the label with an AUC of 0.93",
-            ["1 more shortcut"],
+            ["(and 1 more shortcut works)"],
         ),
         (
             {"judged_normal": 12, "judged_fractured": 8},

@@ -178,7 +178,8 @@ def _cautions(facts: Facts) -> list[str]:
     }
     if strong:
         name = max(strong, key=lambda key: strong[key])
-        more = f" (and {len(strong) - 1} more shortcuts work)" if len(strong) > 1 else ""
+        works = "shortcut works" if len(strong) == 2 else "shortcuts work"
+        more = f" (and {len(strong) - 1} more {works})" if len(strong) > 1 else ""
         cautions.append(f"{_plain(name)} alone predicts the label with an AUC of {strong[name]:.2f}{more}")
     if facts.label_conflicts:
         groups = "groups of copies hold" if facts.label_conflicts > 1 else "group of copies holds"
@@ -199,9 +200,9 @@ def _without_split(facts: Facts, cautions: list[str]) -> str:
         groups = f"{facts.near_groups} group{'s' if facts.near_groups > 1 else ''}"
         how = f"split by group, because {facts.near_images} images are copies in {groups} and would leak otherwise"
     else:
-        how = "no copies were found, but two images of one patient can look different: split by patient where known"
+        how = "no copies were found, but two images of one patient can look different; split by patient where known"
     also = "".join(f"; {caution}" for caution in cautions)
-    return f"There is no published split to believe: {how}{also}."
+    return f"No split was published, so there is no score to judge. {how[0].upper()}{how[1:]}{also}."
 
 
 def _plain(name: str) -> str:
