@@ -217,9 +217,10 @@ def heat_overlay(
     ax.imshow(colours, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear")
     if box is not None:
         x0, y0, x1, y1 = box
-        ax.add_patch(
-            plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="#56B4E9", linewidth=1.5, linestyle="--")
-        )
+        for colour, dashes in (("black", "-"), ("#8FD3FF", "--")):  # seen on bone, on black and on heat
+            ax.add_patch(
+                plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5, linestyle=dashes)
+            )
     return ax
 
 
