@@ -125,7 +125,7 @@ def test_overlay_page_lays_each_map_over_its_image():
     heats = [np.eye(3), np.zeros((3, 3))]
     figure = plots.overlay_page(_images(2), heats, titles=["one", "two"], boxes=[(1, 2, 5, 6), None], title="Page")
     assert [ax.get_title(loc="center") for ax in figure.axes] == ["one", "two"]
-    assert [len(ax.patches) for ax in figure.axes] == [1, 0]
+    assert [len(ax.patches) for ax in figure.axes] == [2, 0]
     assert figure.axes[1].images[1].get_array()[..., 3].max() == 0
     with pytest.raises(ValueError, match="title for each"):
         plots.overlay_page(_images(2), heats, titles=["one"])

@@ -79,7 +79,7 @@ def recipe(*, scale: float = 1.0, real: bool = True, supervision: float = 1.0) -
     kind = "both" if real else "phantoms"
     return (
         Stage(0, f"{kind}-96", 96, int(40_000 * scale), 1e-3, share, weight, window=0.6),
-        Stage(1, f"{kind}-128", 128, int(12_000 * scale), 5e-4, share, weight, window=0.6),
+        Stage(1, f"{kind}-128", 128, int(6_000 * scale), 5e-4, share, weight, window=0.6),
     )
 
 
