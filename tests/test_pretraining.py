@@ -345,6 +345,15 @@ def test_exported_weights_give_the_features_of_the_run(phantoms, tmp_path):
         tmp_path / "run", first, backbone="MobileNet", options=options, name="tiny", origin="a test",
         licence="Apache-2.0", into=tmp_path / "weights",
     )  # fmt: skip
+    assert json.loads((tmp_path / "weights" / "tiny.json").read_text())["recipe"].startswith("first: 32 views at 32 px")
+    described = tmp_path / "run" / "first.json"
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"weights": "ab" * 32}))
+    again = bundle.export(
+        tmp_path / "run", first, backbone="MobileNet", options=options, name="more", origin="", licence="",
+        into=tmp_path / "weights",
+    )  # fmt: skip
+    recipe = json.loads((tmp_path / "weights" / "more.json").read_text())["recipe"]
+    assert again.sha256 == info.sha256 and recipe.startswith("from weights with sha256 abababababababab on; first: 32")
     model = build_backbone("MobileNet", input_size=32, options=options, scaling=info.scaling)
     weights.load_into(model, info.path, sha256=info.sha256)
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 1)).astype(np.float32)

@@ -145,12 +145,13 @@ def export(
         FracturelabError: A stage was not run, or with other settings than the recipe would say.
     """
     from fracturelab.models.weights import save_bundled
-    from fracturelab.pretraining.run import check_stage
+    from fracturelab.pretraining.run import check_stage, started_from
 
     for stage in stages:
         check_stage(Path(folder), stage, backbone=backbone, options=dict(options or {}))
     model = pretrained_backbone(folder, stages, backbone=backbone, options=options)
-    steps = "; ".join(
+    start = started_from(Path(folder), stages[0])
+    steps = (f"from weights with sha256 {start[:16]} on; " if start else "") + "; ".join(
         f"{s.name}: {s.images} views at {s.size} px, learning rate {s.learning_rate:g}"
         + (f", {s.real_share:.0%} real, label weight {s.supervision:g}" if s.real_share else "")
         for s in stages

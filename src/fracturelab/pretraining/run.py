@@ -201,6 +201,11 @@ def check_stage(folder: Path, stage: Stage, **more: object) -> None:
     check_settings(_description(folder, stage), {**asdict(stage), **more}, what=what, partly=True)
 
 
+def started_from(folder: Path, stage: Stage) -> str | None:
+    """sha256 of the weights that a stage's run began with; None for random ones."""
+    return (_said(_description(folder, stage)) or {}).get("weights")
+
+
 def _weights(folder: Path, stage: Stage) -> Path:
     return folder / f"{stage.name}.weights.h5"
 
@@ -215,7 +220,10 @@ def _description(folder: Path, stage: Stage) -> Path:
 
 def _said_of(store: str | Path) -> dict | None:
     """What the views of a store were made with."""
-    path = Path(store) / SETTINGS
+    return _said(Path(store) / SETTINGS)
+
+
+def _said(path: Path) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
