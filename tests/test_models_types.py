@@ -98,7 +98,7 @@ def test_a_training_step_does_the_same_to_both():
         assert np.abs(keras_new - old).max() > 1e-4, name
         if "moving_variance" not in name:  # PyTorch keeps the unbiased variance
             # A first step of Adam is the sign of the gradient: where that is almost 0 the two may differ.
-            assert np.sum(np.abs(keras_new - torch_new) > 5e-5) <= max(1, 0.1 * old.size), name
+            assert np.sum(np.abs(keras_new - torch_new) > 5e-5) <= max(2, 0.2 * old.size), name
 
 
 @needs_torch

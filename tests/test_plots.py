@@ -170,6 +170,16 @@ def test_shortcuts_start_at_one_half_with_the_strongest_on_top():
     assert _overhang(ax.figure) < 0.02
 
 
+def test_shortcuts_are_orange_from_the_audits_limit_on():
+    from fracturelab.audit.shortcuts import STRONG
+
+    ax = plots.shortcuts(["a", "b", "c"], [STRONG, STRONG - 0.01, 0.2])
+    colours = {
+        label.get_text(): patch.get_facecolor() for label, patch in zip(ax.get_yticklabels(), ax.patches, strict=True)
+    }
+    assert colours["a"] != colours["b"] == colours["c"]
+
+
 def test_training_curves_part_loss_from_scores():
     history = {
         "epoch": [1, 2, 3],

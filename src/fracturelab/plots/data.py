@@ -97,25 +97,24 @@ def size_scatter(
 
 
 @styled
-def shortcuts(names: Sequence[str], aucs: ArrayLike, *, ax: Axes | None = None) -> Axes:
+def shortcuts(names: Sequence[str], aucs: ArrayLike, *, strong: float = 0.7, ax: Axes | None = None) -> Axes:
     """How well something that is not the bone tells the classes apart.
 
     Args:
         names: Of the shortcuts, such as "file size".
         aucs: Cross-validated ROC AUC of each alone; 0.5 is guessing.
+        strong: From where on a bar is orange; the audit's limit by default.
         ax: Where to draw; a new figure if None.
 
     Returns:
-        The Axes: a bar from 0.5 to each AUC, the strongest on top, orange from the audit's limit on.
+        The Axes: a bar from 0.5 to each AUC, the strongest on top.
     """
-    from fracturelab.audit.shortcuts import STRONG
-
     values = np.asarray(aucs, float)
     order = np.argsort(-np.abs(np.nan_to_num(values, nan=0.5) - 0.5), kind="stable")
     ax = own_axes(ax, height=1.0 + 0.32 * len(values))
     rows = np.arange(len(values))
     gain = np.nan_to_num(values[order], nan=0.5) - 0.5
-    colours = [FRACTURED if g >= STRONG - 0.5 else NORMAL for g in gain]
+    colours = [FRACTURED if g >= strong - 0.5 else NORMAL for g in gain]
     ax.barh(rows, gain, left=0.5, height=0.65, color=colours)
     for row, value, step in zip(rows.tolist(), values[order], gain, strict=True):
         shown = "undefined" if np.isnan(value) else f"{value:.2f}"
