@@ -245,11 +245,11 @@ def test_labels_of_real_views_count_where_the_whole_is_seen(phantoms, real):
         batches = student.Batches(
             model, phantoms=stores.open_chunks(phantoms), real=real, stage=stage, first=0, steps=3, seed=0
         )
-        numbers = [number for step in range(3) for number in batches._numbers(step, 4)]
+        numbers = [number for step in range(3) for number in batches._numbers(step, 4, of=6)]
         assert sorted(numbers[:6]) == list(range(6)) and sorted(numbers[6:]) == list(range(6))
         for step in range(3):
             _, targets, weights = batches[step]
-            labels = real.labels[batches._numbers(step, 4)]
+            labels = real.labels[batches._numbers(step, 4, of=6)]
             if known:
                 np.testing.assert_array_equal(targets["fracture"][4:, 0], labels)
             expected = np.where(labels == 1, 2.5, 0.7) * stage.supervision * known

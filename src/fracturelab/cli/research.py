@@ -83,7 +83,7 @@ def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
     folder = arguments.work / arguments.backbone
     run.pretrain(
         folder, backbone=arguments.backbone, phantoms=phantoms, stages=stages, real=real, teacher=teacher,
-        weights_path=weights and weights.path, scaling=bundle.SCALING, seed=arguments.seed,
+        weights_path=weights.path if weights else None, scaling=bundle.SCALING, seed=arguments.seed,
     )  # fmt: skip
     document: dict[str, Any] = {"folder": str(folder), "stages": [stage.name for stage in stages], "weights": None}
     text = f"Pretraining is finished: {folder}."

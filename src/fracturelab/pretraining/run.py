@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -60,8 +61,8 @@ class Stage:
 
     @property
     def steps(self) -> int:
-        """Steps of the whole stage."""
-        return self.images // self.batch_size
+        """Steps of the whole stage, at least one."""
+        return max(self.images // self.batch_size, 1)
 
 
 def recipe(*, scale: float = 1.0, real: bool = True, supervision: float = 1.0) -> tuple[Stage, ...]:
@@ -161,7 +162,7 @@ def run_stage(
         student.optimizer.build(student.trainable_variables)
         student.load_weights(checkpoint)
         done = int(student.optimizer.iterations)
-    fixed = {"phantoms": phantoms, "real": real, "stage": stage, "seed": seed}
+    fixed: dict[str, Any] = {"phantoms": phantoms, "real": real, "stage": stage, "seed": seed}
     if teacher is not None:
         first = Batches(student, first=0, steps=min(_SURVEYED, stage.steps), **fixed)
         statistics = channel_statistics(teacher, (first.undisturbed(index) for index in range(len(first))))

@@ -156,16 +156,18 @@ class Batches(keras.utils.PyDataset):
 
     def _views(self, step: int, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[Arrays, int]], np.ndarray]:
         """Images, uint8 (n, size, size), what is known of each, and which of them are mirrored."""
-        n_real = 0 if self.real is None else 2 * round(self.stage.batch_size * self.stage.real_share / 2)
+        real = self.real
+        n_real = 0 if real is None else 2 * round(self.stage.batch_size * self.stage.real_share / 2)
         n_pairs = (self.stage.batch_size - n_real) // 2
         examples = [twin for pair in self._pairs(step, n_pairs) for twin in self._twins(*pair, rng)]
         images = [_shrink(chunk["image"][row], self.size) for chunk, row in examples]
         flips = rng.random(2 * n_pairs + n_real) < 0.5
         flips[1 : 2 * n_pairs : 2] = flips[: 2 * n_pairs : 2]
-        for number in self._numbers(step, n_real):
-            close = rng.random() < self.stage.window
-            images.append(self.real.view(number, size=self.size, zoom=CLOSE if close else WHOLE, rng=rng))
-            examples.append((_known_of(UNKNOWN if close else int(self.real.labels[number])), 0))
+        if real is not None:
+            for number in self._numbers(step, n_real, of=len(real)):
+                close = rng.random() < self.stage.window
+                images.append(real.view(number, size=self.size, zoom=CLOSE if close else WHOLE, rng=rng))
+                examples.append((_known_of(UNKNOWN if close else int(real.labels[number])), 0))
         stacked = np.stack(images)
         stacked[flips] = stacked[flips, :, ::-1]
         return stacked, examples, flips
@@ -182,12 +184,12 @@ class Batches(keras.utils.PyDataset):
             drawn.append((chunk, 2 * min(int(order[place]), len(chunk["image"]) // 2 - 1)))
         return drawn
 
-    def _numbers(self, step: int, n: int) -> list[int]:
+    def _numbers(self, step: int, n: int, *, of: int) -> list[int]:
         """Which real X-rays a step sees: pass after pass over all of them, each in its own order."""
         numbers = []
         for position in range(step * n, (step + 1) * n):
-            turn, place = divmod(position, len(self.real))
-            numbers.append(int(np.random.default_rng([self.seed, turn]).permutation(len(self.real))[place]))
+            turn, place = divmod(position, of)
+            numbers.append(int(np.random.default_rng([self.seed, turn]).permutation(of)[place]))
         return numbers
 
     def _twins(self, chunk: Arrays, row: int, rng: np.random.Generator) -> list[tuple[Arrays, int]]:
