@@ -128,6 +128,13 @@ def test_other_weights_are_another_model(write, tmp_path):
     assert len(by_model(read_records(tmp_path / "results"))) == 2
 
 
+def test_bundled_weights_are_not_mistaken_for_imagenets(write, tmp_path):
+    write("a", model="v2", weights={"name": "resnet50", "kind": "bundled"}, evaluations={"validation": scored(0.6)})
+    (row,) = compare_records(records := read_records(tmp_path / "results"))
+    assert row.weights == "bundled resnet50"
+    assert "| v2 | bundled resnet50 | validation |" in results_table(records)
+
+
 def test_a_model_trained_by_the_command_line_has_its_files_name(write, tmp_path):
     write("training-mine", model="v2", evaluations={"val": scored(0.6), "test": scored(0.65)})
     write(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fracturelab.records.scores import PARTS, Score, by_model, latest, model_name, scores_of
+from fracturelab.records.scores import PARTS, Score, by_model, latest, model_name, scores_of, weights_name
 from fracturelab.records.tables import COLUMNS, interval_text, markdown_table
 
 MAIN_SCORES = ("roc_auc", "accuracy")
@@ -87,7 +87,7 @@ def _row(group: list[Mapping[str, Any]]) -> Row:
     return Row(
         model=model_name(first),
         data=_with_synthetic(data) if data else None,
-        weights=(first.get("weights") or {}).get("name") or ("none" if first["kind"] == "training" else None),
+        weights=weights_name(first) or ("none" if first["kind"] == "training" else None),
         parameters=_newest(newest_first, "parameters"),
         ms_per_image=_newest(newest_first, "ms_per_image"),
         score=next((name for name in MAIN_SCORES if name in known), None),

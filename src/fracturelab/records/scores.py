@@ -55,6 +55,12 @@ def model_name(record: Mapping[str, Any]) -> str:
     return str(record["results"].get("model") or name)
 
 
+def weights_name(record: Mapping[str, Any]) -> str | None:
+    """What a record's model began with, as tables say it: bundled weights are not ImageNet's of the same backbone."""
+    weights = record.get("weights") or {}
+    return f"bundled {weights.get('name')}" if weights.get("kind") == "bundled" else weights.get("name")
+
+
 def model_key(record: Mapping[str, Any]) -> tuple[str, str]:
     """What tells models apart: their name, whatever its hyphens and capitals, and the weights they began with."""
     weights = record.get("weights") or {}
@@ -78,7 +84,7 @@ def scores_of(record: Mapping[str, Any]) -> list[Score]:
             record=record["name"],
             created=str(record.get("created") or ""),
             model=model_name(record),
-            weights=(record.get("weights") or {}).get("name"),
+            weights=weights_name(record),
             part=_part(tested_on, {} if isinstance(several, Mapping) else data),
             tested_on=tested_on,
             n=result.get("n"),
