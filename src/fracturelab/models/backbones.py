@@ -163,13 +163,10 @@ def feature_layers(model: keras.Model) -> tuple[str, str]:
     Returns:
         The names of two layers of `model` whose outputs are feature maps (n, h, w, channels).
     """
-    import keras
-
     last = model.layers[-1]
     final = int(model.output.shape[1])
-    maps = [(layer, int(layer.output.shape[1])) for layer in model.layers if len(layer.output.shape) == 4]
-    kinds = (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU)
-    active = [(layer, side) for layer, side in maps if isinstance(layer, kinds) and side > final]
+    maps = _maps(model)
+    active = [(layer, side) for layer, side in maps if _is_activation(layer) and side > final]
     larger = active or [(layer, side) for layer, side in maps if side > final]
     nearest = min(side for _, side in larger)
     return [layer.name for layer, side in larger if side == nearest][-1], last.name
@@ -185,13 +182,17 @@ def stride_layers(model: keras.Model) -> dict[int, str]:
         For strides 4, 8, 16 and 32, as far as the backbone has them, the name of a layer whose output is a map
         (n, size / stride, size / stride, channels).
     """
+    size = int(model.input.shape[1])
+    last = {size / side: layer.name for layer, side in _maps(model) if _is_activation(layer)}
+    return {stride: last[stride] for stride in (4, 8, 16, 32) if stride in last}
+
+
+def _maps(model: keras.Model) -> list[tuple[keras.Layer, int]]:
+    """The layers whose outputs are maps, in order, with the side of each map."""
+    return [(layer, int(layer.output.shape[1])) for layer in model.layers if len(layer.output.shape) == 4]
+
+
+def _is_activation(layer: keras.Layer) -> bool:
     import keras
 
-    size = int(model.input.shape[1])
-    kinds = (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU)
-    last = {
-        size / int(layer.output.shape[1]): layer.name
-        for layer in model.layers
-        if isinstance(layer, kinds) and len(layer.output.shape) == 4
-    }
-    return {stride: last[stride] for stride in (4, 8, 16, 32) if stride in last}
+    return isinstance(layer, keras.layers.Activation | keras.layers.ReLU | keras.layers.LeakyReLU)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,8 +72,9 @@ def prepare_real(
             "expected real X-rays and a teacher's weights together, or neither. Received: one of them"
         )
     chosen = {"alpha": 0.75} if options is None else dict(options)
-    build = partial(build_teacher, teacher_weights, backbone=backbone, options=chosen)
-    return Radiographs(training_rows(real)), lambda size: build(size=size)
+    return Radiographs(training_rows(real)), lambda size: build_teacher(
+        teacher_weights, backbone=backbone, options=chosen, size=size
+    )
 
 
 def training_rows(folder: str | Path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +14,10 @@ import numpy as np
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.files import sweep, write_json
+from fracturelab.models.weights import sha256_of
 from fracturelab.pretraining.settings import check_settings
 from fracturelab.pretraining.stores import SETTINGS, Arrays, open_chunks
-from fracturelab.pretraining.student import (
-    Batches,
-    build_student,
-    compile_student,
-)
+from fracturelab.pretraining.student import Batches, build_student, compile_student
 from fracturelab.pretraining.teacher import channel_statistics, teacher_digest
 from fracturelab.pretraining.views import Radiographs
 from fracturelab.progress import tqdm
@@ -118,14 +114,17 @@ def pretrain(
     if not chunks:
         raise FracturelabError(f"expected chunks of phantoms in {phantoms}. Received: an empty folder")
     previous: Path | None = None
+    common = {
+        "backbone": backbone, "options": dict(options or {}),
+        "scaling": scaling if isinstance(scaling, str) else dict(scaling), "seed": seed,
+        "phantoms": _said_of(phantoms), "real": real and real.digest(),
+        "weights": weights_path and sha256_of(weights_path),
+    }  # fmt: skip
     settings = {}
     for stage, before in zip(stages, (None, *stages), strict=False):
         settings[stage.name] = {
-            **asdict(stage), "after": before and before.name, "backbone": backbone, "options": dict(options or {}),
-            "scaling": scaling if isinstance(scaling, str) else dict(scaling), "seed": seed,
-            "phantoms": _said_of(phantoms), "real": real and real.digest(),
+            **asdict(stage), "after": before and before.name, **common,
             "teacher": teacher and teacher_digest(teacher(stage.size)),
-            "weights": weights_path and hashlib.sha256(Path(weights_path).read_bytes()).hexdigest(),
         }  # fmt: skip
         if _weights(folder, stage).exists() or _checkpoint(folder, stage).exists():
             check_settings(_description(folder, stage), settings[stage.name], what=f"the stage {stage.name!r} was")

@@ -19,8 +19,6 @@ from fracturelab.models.backbones import build_backbone, feature_layers, stride_
 if TYPE_CHECKING:
     import keras
 
-Arrays = dict[str, np.ndarray]
-
 
 def build_teacher(weights_path: str | Path, *, backbone: str, options: Mapping, size: int) -> keras.Model:
     """A frozen backbone that gives its maps at strides 4, 8, 16 and 32, and the global averages of the last two.
