@@ -442,6 +442,16 @@ def test_phantoms_are_written_with_their_truth_and_read_back(in_empty_folder, ca
     assert everything(Path("made")) == before
 
 
+def test_phantoms_take_a_range_of_zoom_and_of_difficulty(in_empty_folder, capsys):
+    document(capsys, "phantoms", "--out", "made", "--n", "2", "--size", "96", "--zoom", "1.3", "3", "--difficulty", "0",
+             "0.6")  # fmt: skip
+    recipe = json.loads(Path("made/phantoms.json").read_text())
+    assert (recipe["zoom"], recipe["difficulty"]) == ([1.3, 3.0], [0.0, 0.6])
+    for low, high, said in (("0.5", "0.1", "a pair (low, high)"), ("0", "2", "difficulty of at most 1")):
+        assert said in refused(capsys, "phantoms", "--out", "other", "--n", "2", "--difficulty", low, high)
+        assert not Path("other").exists()
+
+
 def test_results_fill_the_tables_of_a_readme(trained, in_empty_folder, capsys):
     document(capsys, "evaluate", trained["model"], trained["outside"])
     readme = Path("README.md")

@@ -203,6 +203,13 @@ def test_training_curves_part_loss_from_scores():
         plots.training_curves({"epoch": [1]})
 
 
+def test_training_curves_do_not_blow_up_a_thousandth():
+    loss, score = plots.training_curves({"val_loss": [0.601, 0.602], "val_auc": [0.701, 0.702]}).axes
+    assert np.ptp(score.get_ylim()) == pytest.approx(0.05)
+    assert np.mean(score.get_ylim()) == pytest.approx(0.7015)
+    assert np.ptp(loss.get_ylim()) < 0.01  # a loss has no scale of its own
+
+
 def test_learning_curve_has_a_band_where_it_is_known():
     ax = plots.learning_curve(
         [50, 100], {"a": {"value": [0.6, 0.7], "low": [0.5, 0.6], "high": [0.7, 0.8]}, "b": {"value": [0.7, 0.8]}}

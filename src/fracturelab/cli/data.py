@@ -55,6 +55,13 @@ def add_commands(commands: Any) -> None:
     phantoms.add_argument("--n", type=int, default=420, help="how many, half of them fractured (default 420)")
     phantoms.add_argument("--source", choices=("clinic", "field"), default="clinic", help="which of the two hospitals")
     phantoms.add_argument("--size", type=int, metavar="PX", help="longer side in pixels")
+    between = {"type": float, "nargs": 2, "metavar": ("LOW", "HIGH")}
+    phantoms.add_argument(
+        "--zoom", **between, help="magnification (the notebooks' sets: 1.3 3.0; default: the whole range)"
+    )
+    phantoms.add_argument(
+        "--difficulty", **between, help="from 0, gross, to 1, subtle (the notebooks' sets: 0 0.6; default: all)"
+    )
     phantoms.set_defaults(command=run_phantoms)
 
     fetch = commands.add_parser(
@@ -194,8 +201,14 @@ def run_phantoms(arguments: argparse.Namespace) -> tuple[object, str, int]:
         raise FracturelabError(f"expected at least one image. Received: --n {arguments.n}")
     if arguments.out.is_dir() and any(arguments.out.iterdir()):
         raise FracturelabError(f"{arguments.out} is not empty and nothing there is overwritten: name a new folder")
-    options = {} if arguments.size is None else {"size": arguments.size}
-    folder = write_set(arguments.out, n=arguments.n, source=arguments.source, seed=arguments.seed, **options)
+    options: dict[str, Any] = {} if arguments.size is None else {"size": arguments.size}
+    options |= {
+        name: tuple(value) for name in ("zoom", "difficulty") if (value := getattr(arguments, name)) is not None
+    }
+    folder = write_set(
+        arguments.out, n=arguments.n, source=arguments.source, seed=arguments.seed, progress=not arguments.json,
+        **options,
+    )  # fmt: skip
     document = {"folder": str(folder), "n": arguments.n, "source": arguments.source, "seed": arguments.seed}
     text = f"{count(arguments.n, 'synthetic X-ray')} of the source {arguments.source} in {folder}, truth in labels.csv."
     return document, text, 0

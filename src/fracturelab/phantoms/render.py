@@ -190,6 +190,8 @@ def render(
     zoom_range, hard = _pair(zoom, "zoom"), _pair(difficulty, "difficulty")
     if zoom_range and zoom_range[0] < 0.2:
         raise FracturelabError(f"expected zoom of at least 0.2. Received: {zoom!r}")
+    if hard and hard[1] > 1:
+        raise FracturelabError(f"expected difficulty of at most 1. Received: {difficulty!r}")
     chances = stream(seed, source, "what").random(16)
     drawn = chances[0] < 0.5
     label = int(drawn if fractured is None and kind is None else (True if fractured is None else fractured))

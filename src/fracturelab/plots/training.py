@@ -15,6 +15,7 @@ from fracturelab.plots.style import COLOURS, GREY, WIDTH, own_axes, panels, styl
 
 _MARKERS = "osD^vPX*"
 _DASHES = ("-", "--", "-.", ":")
+_LEAST_SPAN = 0.05  # of an axis of scores: a hundredth must not look like a mountain
 
 
 @styled
@@ -67,6 +68,9 @@ def training_curves(
             ax.axvline(best + 1, color=GREY, linewidth=1, label=f"kept: epoch {best + 1}")
         ax.set(xlabel="epoch", xlim=(0.5, epochs + 0.5), ylabel="loss" if group is losses else "score")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        low, high = ax.get_ylim()
+        if group is others and high - low < _LEAST_SPAN:
+            ax.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
         ax.legend()
     if title:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left")
