@@ -85,7 +85,9 @@ def test_a_training_step_does_the_same_to_both():
     twin, model = pair(block_dropout=0.0, dropout=0.0)
     pixels, labels = images().astype(np.float32), np.arange(12) % 4
     compile_model(twin, learning_rate=1e-3, weight_decay=1e-4)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-7, weight_decay=1e-4)
+    # Adam's first step is the sign of the gradient, chance where that is almost 0; a larger epsilon makes it smooth.
+    twin.optimizer.epsilon = 1e-3 * (1 - 0.999) ** 0.5  # Keras adds it before the bias correction, PyTorch after
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-3, weight_decay=1e-4)
     before = [weight.copy() for weight in twin.get_weights()]
     ours = twin.train_on_batch(pixels, labels)
     theirs = train_epoch(model, optimizer, iter([(pixels, labels.astype(np.float32))]))
@@ -97,8 +99,7 @@ def test_a_training_step_does_the_same_to_both():
             continue
         assert np.abs(keras_new - old).max() > 1e-4, name
         if "moving_variance" not in name:  # PyTorch keeps the unbiased variance
-            # A first step of Adam is the sign of the gradient: where that is almost 0 the two may differ.
-            assert np.sum(np.abs(keras_new - torch_new) > 5e-5) <= max(2, 0.2 * old.size), name
+            np.testing.assert_allclose(keras_new, torch_new, rtol=0, atol=5e-5, err_msg=name)
 
 
 @needs_torch
