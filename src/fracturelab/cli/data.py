@@ -201,10 +201,8 @@ def run_phantoms(arguments: argparse.Namespace) -> tuple[object, str, int]:
         raise FracturelabError(f"expected at least one image. Received: --n {arguments.n}")
     if arguments.out.is_dir() and any(arguments.out.iterdir()):
         raise FracturelabError(f"{arguments.out} is not empty and nothing there is overwritten: name a new folder")
-    options: dict[str, Any] = {} if arguments.size is None else {"size": arguments.size}
-    options |= {
-        name: tuple(value) for name in ("zoom", "difficulty") if (value := getattr(arguments, name)) is not None
-    }
+    asked = {name: getattr(arguments, name) for name in ("size", "zoom", "difficulty")}
+    options = {name: value for name, value in asked.items() if value is not None}
     folder = write_set(
         arguments.out, n=arguments.n, source=arguments.source, seed=arguments.seed, progress=not arguments.json,
         **options,
