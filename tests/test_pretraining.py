@@ -345,7 +345,8 @@ def test_exported_weights_give_the_features_of_the_run(phantoms, tmp_path):
         tmp_path / "run", first, backbone="MobileNet", options=options, name="tiny", origin="a test",
         licence="Apache-2.0", into=tmp_path / "weights",
     )  # fmt: skip
-    assert json.loads((tmp_path / "weights" / "tiny.json").read_text())["recipe"].startswith("first: 32 views at 32 px")
+    said = json.loads((tmp_path / "weights" / "tiny.json").read_text())["recipe"]
+    assert said.startswith("first: 32 views at 32 px") and "magnified" not in said
     described = tmp_path / "run" / "first.json"
     described.write_text(json.dumps(json.loads(described.read_text()) | {"weights": "ab" * 32}))
     again = bundle.export(
@@ -360,6 +361,23 @@ def test_exported_weights_give_the_features_of_the_run(phantoms, tmp_path):
     expected = bundle.pretrained_backbone(tmp_path / "run", first, backbone="MobileNet", options=options)(images)
     np.testing.assert_allclose(model(images), expected, atol=0.02)
     assert np.asarray(expected).std() > 0
+
+
+def test_one_stage_of_the_recipe_alone(tmp_path, monkeypatch, capsys):
+    from fracturelab.cli import main
+    from fracturelab.pretraining import bundle, run
+
+    asked = ["pretrain", "--work", str(tmp_path), "--only"]
+    assert main([*asked, "both-160"]) == 2
+    assert "one of phantoms-96, phantoms-128, phantoms-160. Received: both-160" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())  # no phantoms were made for nothing
+
+    ran = []
+    monkeypatch.setattr(bundle, "prepare_phantoms", lambda *args, **keywords: tmp_path)
+    monkeypatch.setattr(run, "pretrain", lambda *args, stages, **keywords: ran.extend(stages))
+    assert main([*asked, "phantoms-128", "--json"]) == 0
+    assert ran == [run.recipe(real=False)[1]] and ran[0].size == 128
+    assert json.loads(capsys.readouterr().out)["stages"] == ["phantoms-128"]
 
 
 def test_twins_come_together_through_one_window_and_say_only_what_it_shows():

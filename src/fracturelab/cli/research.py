@@ -31,6 +31,8 @@ def add_commands(commands: Any) -> None:
     pretrain.add_argument("--phantoms", type=int, default=16_000, help="how many phantoms (default 16000)")
     pretrain.add_argument("--start", metavar="WEIGHTS", help="go on from these: bundled, or a file (default random)")
     pretrain.add_argument("--scale", type=float, default=1.0, help="times the images of every stage (default 1)")
+    pretrain.add_argument("--only", metavar="STAGE", help="one stage alone: both-96, both-128 or both-160 (without real "
+                          "X-rays phantoms-...), such as the last one from weights that have seen the others")  # fmt: skip
     pretrain.add_argument("--out", type=Path, metavar="DIR", help="write bundled weights there when done")
     pretrain.add_argument("--name", help="name of the weights (default the backbone's, in small letters)")
     pretrain.set_defaults(command=run_pretrain)
@@ -78,8 +80,13 @@ def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
     if real is None:
         say("no real X-rays and no teacher: phantoms alone")
     weights = resolve(arguments.backbone, arguments.start) if arguments.start else None
-    phantoms = bundle.prepare_phantoms(arguments.work, count=arguments.phantoms, seed=arguments.seed)
     stages = run.recipe(scale=arguments.scale, real=real is not None)
+    if arguments.only is not None:
+        names = [stage.name for stage in stages]
+        if arguments.only not in names:
+            raise FracturelabError(f"expected --only with one of {', '.join(names)}. Received: {arguments.only}")
+        stages = (stages[names.index(arguments.only)],)
+    phantoms = bundle.prepare_phantoms(arguments.work, count=arguments.phantoms, seed=arguments.seed)
     folder = arguments.work / arguments.backbone
     run.pretrain(
         folder, backbone=arguments.backbone, phantoms=phantoms, stages=stages, real=real, teacher=teacher,

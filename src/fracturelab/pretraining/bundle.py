@@ -154,6 +154,7 @@ def export(
     steps = (f"from weights with sha256 {start[:16]} on; " if start else "") + "; ".join(
         f"{s.name}: {s.images} views at {s.size} px, learning rate {s.learning_rate:g}"
         + (f", {s.real_share:.0%} real, label weight {s.supervision:g}" if s.real_share else "")
+        + (f", {s.window:.0%} magnified parts" if s.window else "")
         for s in stages
     )
     return save_bundled(

@@ -61,7 +61,7 @@ class Stage:
         return max(self.images // self.batch_size, 1)
 
 
-def recipe(*, scale: float = 1.0, real: bool = True, supervision: float = 2.0) -> tuple[Stage, ...]:
+def recipe(*, scale: float = 1.0, real: bool = True) -> tuple[Stage, ...]:
     """Small images first, then larger ones: a quarter phantoms, the rest real X-rays, all seen by the teacher as well.
 
     Most real views are whole, so that their labels count: where a fifth of all views had a real label, a network copied
@@ -70,16 +70,16 @@ def recipe(*, scale: float = 1.0, real: bool = True, supervision: float = 2.0) -
     Args:
         scale: Multiplies the number of images of every stage.
         real: Whether there are real X-rays.
-        supervision: Weight of the labels of real views.
 
     Returns:
         The stages.
     """
-    share, weight, window = (0.75, supervision, 0.3) if real else (0.0, 0.0, 0.6)
+    share, weight, window = (0.75, 2.0, 0.3) if real else (0.0, 0.0, 0.6)
     kind = "both" if real else "phantoms"
     return (
         Stage(0, f"{kind}-96", 96, int(40_000 * scale), 1e-3, share, weight, window=window),
         Stage(1, f"{kind}-128", 128, int(20_000 * scale), 5e-4, share, weight, window=window),
+        Stage(2, f"{kind}-160", 160, int(20_000 * scale), 3e-4, share, weight, window=window),
     )
 
 
