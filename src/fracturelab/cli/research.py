@@ -32,7 +32,7 @@ def add_commands(commands: Any) -> None:
     pretrain.add_argument("--start", metavar="WEIGHTS", help="go on from these: bundled, or a file (default random)")
     pretrain.add_argument("--scale", type=float, default=1.0, help="times the images of every stage (default 1)")
     pretrain.add_argument(
-        "--only", metavar="STAGE", help="one stage alone: both-96, both-128 or both-160; without --real phantoms-96, ..."
+        "--only", metavar="STAGE", help="one stage alone: both-96, -128 or -160; without --real phantoms-96, ..."
     )
     pretrain.add_argument("--out", type=Path, metavar="DIR", help="write bundled weights there when done")
     pretrain.add_argument("--name", help="name of the weights (default the backbone's, in small letters)")
