@@ -16,6 +16,7 @@ from PIL import Image
 
 from fracturelab.datasets import file_hashes, make_table
 from fracturelab.evaluation import evaluate, verdict
+from fracturelab.models.weights import WeightsInfo
 from fracturelab.records import read_record, write_record
 from fracturelab.splits import holdout_split
 from fracturelab.training import Prepared
@@ -103,8 +104,8 @@ NETWORK = SimpleNamespace(
 )
 
 
-def fitted(prepared: Prepared) -> Any:
-    return finished_fit(NETWORK, prepared, history=[], candidates={}, chosen="v1", weights=None, seed=0, started=0.0,
+def fitted(prepared: Prepared, weights: WeightsInfo | None = None) -> Any:
+    return finished_fit(NETWORK, prepared, history=[], candidates={}, chosen="v1", weights=weights, seed=0, started=0.0,
                         recipe={"recipe": "v1"})  # fmt: skip
 
 
@@ -126,6 +127,18 @@ def test_parts_that_share_patients(prepared, tmp_path, happened):
         warnings.simplefilter("error")
         assert fitted(replace(torn(prepared), leaks_on_purpose=True)).warnings == (expected,)
     happened("groups", "said in all three")
+
+
+def test_weights_that_have_seen_the_validation_images(prepared, monkeypatch):
+    seen = WeightsInfo("resnet50", "bundled", "ResNet50", "training X-rays of FracAtlas, their labels", "CC BY 4.0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fitted(prepared, seen).warnings == ()  # other images than FracAtlas's
+    monkeypatch.setattr("fracturelab.splits.fracatlas_test_hashes", lambda: frozenset(prepared.hashes[:2].tolist()))
+    assert fitted(prepared, replace(seen, origin="ImageNet")).warnings == ()
+    with pytest.warns(UserWarning, match="The resnet50 weights have learned from training X-rays of FracAtlas"):
+        (said,) = fitted(prepared, seen).warnings
+    assert "validation images" in said
 
 
 def test_a_published_split_that_tears_patients(prepared, happened):

@@ -246,7 +246,7 @@ def test_weights_that_saw_the_folds_are_said(prepared, fits, tmp_path, monkeypat
     monkeypatch.setattr("fracturelab.splits.fracatlas_test_hashes", lambda: frozenset(prepared.hashes[:2].tolist()))
     info = WeightsInfo("small", "bundled", "ResNet50", "trained on FracAtlas", "CC BY 4.0", "0" * 64)
     found = run(prepared, tmp_path / "work", recipe="v2", weights=info)
-    assert "scores of the folds are too good" in found.warnings[0]
+    assert "scores on validation images or folds of them are too good" in found.warnings[0]
     with pytest.raises(FracturelabError, match="expected weights for v2 and none for v1"):
         run(prepared, tmp_path / "work", weights=info)
 

@@ -22,7 +22,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.pipeline import Augmentation
 from fracturelab.training import apart
 from fracturelab.training.fold_scores import HOLDOUT, CrossValidation, mixed_studies, score_part
-from fracturelab.training.prepare import Prepared
+from fracturelab.training.prepare import Prepared, known_to_weights
 
 if TYPE_CHECKING:
     from fracturelab.models.weights import WeightsInfo
@@ -83,7 +83,7 @@ def cross_validate(
 
     settings = _settings(recipe, options, weights=weights, folds=folds, seed=seed, threads=threads)
     splits = fold_splits(prepared, folds=folds, seed=seed, holdout=holdout)
-    cautions = [*_cautions(prepared, weights), *mixed_studies(prepared)]
+    cautions = [*known_to_weights(prepared, weights), *mixed_studies(prepared)]
     with _work_folder(work_dir, prepared, {**settings, "holdout": holdout}) as work:
         jobs = {name: _job(prepared, name, split, settings, weights, work) for name, split in splits.items()}
         keys = {name: apart.key_of(job) for name, job in jobs.items()}
@@ -109,7 +109,7 @@ def cross_validate(
             _sweep(work)
     parts = {name: score_part(prepared, name, splits[name], answers[name]) for name in jobs}
     last = parts.pop(HOLDOUT, None)
-    heard = dict.fromkeys(text for name in jobs for text in answers[name]["warnings"])
+    heard = [text for name in jobs for text in answers[name]["warnings"]]
     return CrossValidation(
         prepared=prepared,
         folds=tuple(parts.values()),
@@ -117,7 +117,7 @@ def cross_validate(
         settings=settings,
         weights=weights,
         seconds=sum(answer["seconds"] for answer in answers.values()),
-        warnings=(*cautions, *heard),
+        warnings=tuple(dict.fromkeys((*cautions, *heard))),
     )
 
 
@@ -197,19 +197,6 @@ def _job(
         "work": str(work),
         "code": apart.code_digest(),
     }
-
-
-def _cautions(prepared: Prepared, weights: WeightsInfo | None) -> list[str]:
-    from fracturelab.splits import fracatlas_test_hashes
-
-    if weights is None or "FracAtlas" not in weights.origin:
-        return []
-    if not fracatlas_test_hashes().intersection(prepared.hashes.tolist()):
-        return []
-    return [
-        f"The {weights.name} weights have learned from training X-rays of FracAtlas and their labels: scores of the "
-        "folds are too good. Only the fixed test part was never seen."
-    ]
 
 
 @contextlib.contextmanager

@@ -14,6 +14,8 @@ from fracturelab.errors import FracturelabError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fracturelab.models.weights import WeightsInfo
+
 CLASS_NAMES = ("normal", "fractured")
 
 
@@ -202,6 +204,29 @@ def shared_groups(prepared: Prepared) -> list[str]:
                 f"scores on {name} are too good."
             )
     return found
+
+
+def known_to_weights(prepared: Prepared, weights: WeightsInfo | None) -> list[str]:
+    """Say where weights have learned from the labels of these very images.
+
+    Args:
+        prepared: Images.
+        weights: What a model starts from; None for none.
+
+    Returns:
+        A sentence if the weights come from FracAtlas and so do the images; else nothing.
+    """
+    from fracturelab.splits import fracatlas_test_hashes
+
+    if weights is None or "FracAtlas" not in weights.origin:
+        return []
+    if not fracatlas_test_hashes().intersection(prepared.hashes.tolist()):
+        return []
+    return [
+        f"The {weights.name} weights have learned from training X-rays of FracAtlas and their labels: scores on "
+        "validation images or folds of them are too good, and what is chosen there, such as a threshold, is not chosen "
+        "on new images. Only the fixed test part was never seen."
+    ]
 
 
 def _listed(table: pd.DataFrame, reasons: dict[int, str]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from fracturelab.training.fitting import (
     set_seed,
     validation_scores,
 )
-from fracturelab.training.prepare import Prepared, shared_groups
+from fracturelab.training.prepare import Prepared, known_to_weights, shared_groups
 
 
 def train_v1(
@@ -114,12 +114,12 @@ def finished_fit(
         recipe={**recipe, "input_size": prepared.size},
         seconds=time.perf_counter() - started,
         seed=seed,
-        warnings=(*(row["warning"] for row in history if "warning" in row), *_leaks(prepared)),
+        warnings=(*(row["warning"] for row in history if "warning" in row), *_leaks(prepared, weights)),
     )
 
 
-def _leaks(prepared: Prepared) -> list[str]:
-    found = shared_groups(prepared)
+def _leaks(prepared: Prepared, weights: Any) -> list[str]:
+    found = [*shared_groups(prepared), *known_to_weights(prepared, weights)]
     if not prepared.leaks_on_purpose:
         for sentence in found:
             warnings.warn(sentence, stacklevel=4)
