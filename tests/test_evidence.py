@@ -104,7 +104,13 @@ def test_records_of_other_numbers_of_images_share_a_table():
     table = evidence_table([record("a", (50, 0.1), (420, None)), record("b", (50, None), (400, None))])
     assert "| 50 images | all (400 or 420) |" in table
     assert "| a | 32 | 0.700 ± 0.100 | 0.700 (0.600 to 0.800) |" in table
-    assert "| b | 32 | 0.700 | 0.700 (0.600 to 0.800) |" in table
+    assert "| b | 32 | 0.700 | 0.700 (0.600 to 0.800) |" in table and "v2" not in table
+
+    with_v2 = record("a", (50, 0.1), (420, None))
+    with_v2["results"]["fine_tuned"] = {"metrics": {"roc_auc": interval}, "chosen": "fine-tuned"}
+    lines = evidence_table([with_v2, record("b", (50, 0.1), (420, None))]).splitlines()
+    assert lines[0].endswith("| v2, what it kept |")
+    assert lines[2].endswith("| 0.700 (0.600 to 0.800), fine-tuned |") and lines[3].endswith("|  |")
 
 
 def test_no_test_part_is_refused(measured):

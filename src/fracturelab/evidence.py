@@ -183,7 +183,7 @@ def evidence_table(records: Sequence[Mapping[str, Any]]) -> str:
     every = " or ".join(str(n) for n in sorted(set(wholes)))
     head = ["weights", "px", *(f"{n} images" for n in sizes), f"all ({every})", "average precision, all"]
     tuned = any(row["results"].get("fine_tuned") for row in rows)
-    head += ["v2, fine-tuned, all"] * tuned
+    head += ["v2, what it kept"] * tuned
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for row, part in zip(rows, parts, strict=True):
         results = row["results"]
@@ -192,7 +192,7 @@ def evidence_table(records: Sequence[Mapping[str, Any]]) -> str:
         lines.append([
             row["name"].removeprefix("evidence-"), str(results["input_size"]), *cells,
             _between(results["probe"]["metrics"]["roc_auc"]), _between(results["probe"]["metrics"]["pr_auc"]),
-            *[_between(fine["metrics"]["roc_auc"]) if fine else ""] * tuned,
+            *[f"{_between(fine['metrics']['roc_auc'])}, {fine['chosen']}" if fine else ""] * tuned,
         ])  # fmt: skip
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
