@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -76,6 +78,18 @@ def test_weights_move_both_ways_and_the_answers_stay():
     np.testing.assert_allclose(torch_probabilities(model, images(), rows=np.arange(12)), expected, atol=1e-5)
     other = types_torch.to_keras(model, build_types_cnn(**SMALL))
     np.testing.assert_array_equal(predict(other, images()), expected)
+
+
+@needs_torch
+def test_pytorch_and_tensorflow_live_in_one_process():
+    lines = [
+        "import tensorflow as tf; tf.zeros(1) + 1",
+        "from fracturelab.models.types_torch import build_types_torch",
+        "model = build_types_torch(input_size=64, classes=4)",
+        "import torch; torch.optim.AdamW(model.parameters()); print('both')",
+    ]  # of PyTorch for NVIDIA's GPUs the last line loads Triton, and the process ended there
+    found = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout.strip()) == (0, "both"), found.stderr[-2000:]
 
 
 @needs_torch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +144,6 @@ def test_torch_ends_with_its_best_epoch(prepared, monkeypatch):
 
 
 def test_without_torch_nothing_is_trained(prepared, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr("fracturelab.training.types_fits.torch_is_here", lambda: False)
+    monkeypatch.setattr("fracturelab.models.types_torch.torch_is_here", lambda: False)
     with pytest.raises(FracturelabError, match=r"requirements-torch\.txt"):
         train_types_torch(prepared, **TINY)

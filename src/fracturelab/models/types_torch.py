@@ -5,6 +5,7 @@ PyTorch is an optional extra. Nothing else in this project needs it.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -28,6 +29,21 @@ def torch_is_here() -> bool:
     return find_spec("torch") is not None
 
 
+def need_torch() -> None:
+    """Make PyTorch safe to use beside TensorFlow.
+
+    PyTorch for NVIDIA's GPUs, which is what Linux gets, comes with Triton and loads it with the first optimizer; both
+    Triton and TensorFlow bring an LLVM of their own, and the second one to come ends the process
+    (github.com/tensorflow/tensorflow/issues/124205). Nothing here is compiled by Triton, so it is not found.
+
+    Raises:
+        FracturelabError: PyTorch is not installed.
+    """
+    if not torch_is_here():
+        raise FracturelabError(HOW_TO_GET_IT)
+    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # None: there is no such module
+
+
 def build_types_torch(
     *, input_size: int = 128, classes: int = 10, block_dropout: float = 0.1, dropout: float = 0.4
 ) -> torch.nn.Sequential:
@@ -47,8 +63,7 @@ def build_types_torch(
         FracturelabError: PyTorch is not installed, a size that the blocks do not divide, or fewer than three classes.
     """
     check_types_cnn(input_size, classes)
-    if not torch_is_here():
-        raise FracturelabError(HOW_TO_GET_IT)
+    need_torch()
     from torch import nn
 
     layers: OrderedDict[str, nn.Module] = OrderedDict(scaling=_scaling())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.types_cnn import build_types_cnn
-from fracturelab.models.types_torch import HOW_TO_GET_IT, build_types_torch, to_keras, torch_is_here
+from fracturelab.models.types_torch import build_types_torch, need_torch, to_keras
 from fracturelab.pipeline import batches
 from fracturelab.training.fitting import (
     PLATEAU_FACTOR,
@@ -252,8 +252,7 @@ def torch_probabilities(
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """PyTorch's random state from a seed, and its deterministic operations, for as long as the block lasts."""
-    if not torch_is_here():
-        raise FracturelabError(HOW_TO_GET_IT)
+    need_torch()
     import torch
 
     state, deterministic = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled()
