@@ -89,6 +89,9 @@ def int8_by_quarter(*, model: str, images: np.ndarray) -> list[float] | None:
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """Without nncf's progress bars."""
+    with contextlib.suppress(ImportError):
+        import nncf  # noqa: F401 - its log keeps the stream that it finds when it is loaded
+
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
 

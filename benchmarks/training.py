@@ -148,9 +148,9 @@ def _mean(values: Any) -> float:
 
 _TINY = {"images": 40, "size": 64, "views": 2, "head_epochs": 4, "epochs": 2, "repetitions": 1, "backbone": "MobileNet",
          "alpha": 0.25, "pretrained": False}  # fmt: skip
-_DEFAULT = {"images": 260, "size": 160, "views": 3, "head_epochs": 20, "epochs": 10, "repetitions": 3,
+_DEFAULT = {"images": 260, "size": 224, "views": 3, "head_epochs": 20, "epochs": 10, "repetitions": 3,
             "backbone": "MobileNet", "alpha": 0.75, "pretrained": True}  # fmt: skip
-_FULL = {**_DEFAULT, "images": 400, "size": 224, "backbone": "ResNet50", "alpha": None}
+_FULL = {**_DEFAULT, "images": 400, "backbone": "ResNet50", "alpha": None}
 _SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": _FULL}
 
 COMPARISONS = (
