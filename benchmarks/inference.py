@@ -236,8 +236,9 @@ def _run(command: list[str], *, stderr: bool = False) -> str:
 _TINY = {"size": 32, "backbone": "MobileNet", "alpha": 0.25, "pretrained": False, "batch": 32, "singles": 2,
          "repetitions": 1, "quantised": 0}  # fmt: skip
 _DEFAULT = {"size": 224, "backbone": "ResNet50", "alpha": None, "pretrained": True, "batch": 64, "singles": 10,
-            "repetitions": 3, "quantised": 200}  # fmt: skip
-_SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": {**_DEFAULT, "batch": 256, "singles": 30, "repetitions": 5}}
+            "repetitions": 3, "quantised": 0}  # fmt: skip
+_FULL = {**_DEFAULT, "batch": 256, "singles": 30, "repetitions": 5, "quantised": 200}
+_SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": _FULL}
 
 COMPARISONS = (
     Comparison(

@@ -92,6 +92,14 @@ def two_sides() -> Iterator[tuple[Call, Call]]:
             lambda function, **arguments: first.submit(function, **arguments).result(),
             lambda function, **arguments: second.submit(function, **arguments).result(),
         )
+        for side in (first, second):
+            side.submit(_end_workers).result()
+
+
+def _end_workers() -> None:
+    """Let joblib's processes go: they wait five minutes for more work, and a side's process for them."""
+    if loky := sys.modules.get("joblib.externals.loky"):
+        loky.get_reusable_executor().shutdown(wait=True)
 
 
 def alternate(ours: Callable[[], Any], theirs: Callable[[], Any], *, repetitions: int) -> tuple[list[Any], list[Any]]:

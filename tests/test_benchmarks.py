@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import auditing, data, inference, memory, reading, theirs, training
+from benchmarks import auditing, data, inference, memory, reading, running, theirs, training
 from benchmarks.running import Outcome, entry
 from fracturelab import records
 from fracturelab.errors import FracturelabError
@@ -143,3 +143,16 @@ def test_watch_sees_what_is_held():
         watch._end.wait(0.2)
     assert watch.peak_mb > idle.peak_mb + 100
     assert held[0] == 1
+
+
+def test_a_side_lets_joblibs_processes_go():
+    """Where they stay, the end of a side's process waits five minutes for them."""
+    import multiprocessing
+
+    from joblib import Parallel, delayed
+
+    Parallel(2, backend="loky")(delayed(os.getpid)() for _ in range(4))
+    started = {child.pid for child in multiprocessing.active_children()}
+    assert started
+    running._end_workers()
+    assert not started & {child.pid for child in multiprocessing.active_children()}
