@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import multiprocessing.util
 import os
 import statistics
 import subprocess
@@ -86,14 +87,18 @@ def two_sides() -> Iterator[tuple[Call, Call]]:
         `ours(function, **arguments)` and `theirs(...)`, which wait for the result; functions are found by import.
     """
     spawn = multiprocessing.get_context("spawn")
-    pools = (ProcessPoolExecutor(1, mp_context=spawn, initializer=load_tensorflow) for _ in range(2))
+    pools = (ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin) for _ in range(2))
     with next(pools) as first, next(pools) as second:
         yield (
             lambda function, **arguments: first.submit(function, **arguments).result(),
             lambda function, **arguments: second.submit(function, **arguments).result(),
         )
-        for side in (first, second):
-            side.submit(_end_workers).result()
+
+
+def _begin() -> None:
+    """Make a process ready to be a side."""
+    load_tensorflow()
+    multiprocessing.util.Finalize(None, _end_workers, exitpriority=100)  # before joblib removes its locks
 
 
 def _end_workers() -> None:

@@ -77,16 +77,16 @@ def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
     from fracturelab.models.weights import resolve
     from fracturelab.pretraining import bundle, run
 
-    real, teacher = bundle.prepare_real(arguments.real, arguments.teacher)
-    if real is None:
-        say("no real X-rays and no teacher: phantoms alone")
-    weights = resolve(arguments.backbone, arguments.start) if arguments.start else None
-    stages = run.recipe(scale=arguments.scale, real=real is not None)
+    stages = run.recipe(scale=arguments.scale, real=arguments.real is not None)
     if arguments.only is not None:
         names = [stage.name for stage in stages]
         if arguments.only not in names:
             raise FracturelabError(f"expected --only with one of {', '.join(names)}. Received: {arguments.only}")
         stages = (stages[names.index(arguments.only)],)
+    real, teacher = bundle.prepare_real(arguments.real, arguments.teacher)
+    if real is None:
+        say("no real X-rays and no teacher: phantoms alone")
+    weights = resolve(arguments.backbone, arguments.start) if arguments.start else None
     phantoms = bundle.prepare_phantoms(arguments.work, count=arguments.phantoms, seed=arguments.seed)
     folder = arguments.work / arguments.backbone
     run.pretrain(
