@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fracturelab.errors import FracturelabError
-from fracturelab.pipeline import epoch_order
+from fracturelab.pipeline import epoch_order, read_batches
 from fracturelab.training.fitting import (
     Fit,
     predict,
@@ -138,18 +138,18 @@ def lesson_batches(lessons: Lessons, *, batch_size: int, seed: int, epoch: int) 
     first = np.random.default_rng([seed, epoch, 1]).integers(0, len(lessons.views), len(lessons.labels))
     view = (first[order] + repeats) % len(lessons.views)
 
-    def produce():
-        for start in range(0, len(order), batch_size):
-            index, views = order[start : start + batch_size], view[start : start + batch_size]
-            z = lessons.logits[views, index]
-            pairs = np.stack([np.zeros_like(z), z], axis=1)
-            yield (lessons.views[views, index].astype(np.float32), pairs), lessons.labels[index]
+    def read(part: slice) -> tuple[np.ndarray, ...]:
+        index, views = order[part], view[part]
+        z = lessons.logits[views, index]
+        pairs = np.stack([np.zeros_like(z), z], axis=1)
+        return lessons.views[views, index].astype(np.float32), pairs, lessons.labels[index]
 
     size = lessons.size
-    images, logits = tf.TensorSpec((None, size, size, 1), tf.float32), tf.TensorSpec((None, 2), tf.float32)
-    signature = (images, logits), tf.TensorSpec((None,), tf.int64)
-    data = tf.data.Dataset.from_generator(produce, output_signature=signature)
-    return data.apply(tf.data.experimental.assert_cardinality(-(-len(order) // batch_size))).prefetch(2)
+    specs = [tf.TensorSpec((None, size, size, 1), tf.float32), tf.TensorSpec((None, 2), tf.float32),
+             tf.TensorSpec((None,), tf.int64)]  # fmt: skip
+    return read_batches(
+        read, specs, n=len(order), batch_size=batch_size, finish=lambda image, z, label: ((image, z), label)
+    )
 
 
 def fit_student(

@@ -17,6 +17,8 @@ import shutil
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 _VERSION = 2  # raise when what a view or a store is changes
 _STALE_SECONDS = 86_400
+_AT_A_TIME = 2  # batches; small ones stay in the processor's cache, and two fill what one leaves idle
 
 
 def default_store_dir() -> Path:
@@ -81,7 +84,7 @@ def compute(
     augmentation: Augmentation | None = None,
     folder: str | Path | None = None,
     progress: bool = True,
-    batch_size: int = 32,
+    batch_size: int = 16,
     alone: bool = False,
 ) -> dict[str, list[np.memmap]]:
     """Run frozen parts of a network over every view of some images, reusing the stores that are there.
@@ -148,6 +151,17 @@ def compute(
     model = keras.Model(next(iter(outputs.values())).input, [outputs[name].output for name in names])
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
     forward = tf.function(lambda batch: keras.tree.flatten(model(batch, training=False)), input_signature=signature)
+
+    def fill(files: Mapping[str, np.memmap], view: int, start: int) -> int:
+        """One batch; a thread writes rows of its own."""
+        index = rows[start : start + batch_size]
+        batch = view_of(prepared.images[index], view=view, rows=index, seed=seed, augmentation=how)
+        answers = forward(tf.constant(batch))
+        for name, answer in zip(names, answers, strict=True):
+            if name in files:
+                files[name][start : start + len(index)] = answer.numpy()
+        return len(index)
+
     description = f"features, {len(missing)} views, {need / 1e6:.0f} MB"
     bar = tqdm(total=len(rows) * len(missing), desc=description, unit="image", disable=not progress, mininterval=1.0)
     own = f".tmp{secrets.token_hex(6)}"  # process ids are no names: two containers may both be number 1
@@ -156,14 +170,9 @@ def compute(
         parts = {name: place(name, view).with_suffix(own) for name in todo}
         try:
             files = {name: _reserved(parts[name], kinds[name], (len(rows), *shapes[name])) for name in todo}
-            for start in range(0, len(rows), batch_size):
-                index = rows[start : start + batch_size]
-                batch = view_of(prepared.images[index], view=view, rows=index, seed=seed, augmentation=how)
-                answers = forward(tf.constant(batch))
-                for name, answer in zip(names, answers, strict=True):
-                    if name in files:
-                        files[name][start : start + len(index)] = answer.numpy()
-                bar.update(len(index))
+            with ThreadPoolExecutor(_AT_A_TIME) as pool:
+                for done in pool.map(partial(fill, files, view), range(0, len(rows), batch_size)):
+                    bar.update(done)
             for name in todo:
                 files[name].flush()
                 os.replace(parts[name], place(name, view))

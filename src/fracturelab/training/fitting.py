@@ -81,8 +81,9 @@ def predict(model: keras.Model, images: ArrayLike, *, rows: ArrayLike | None = N
     """
     images = images if isinstance(images, np.ndarray) else np.asarray(images)
     rows = np.arange(len(images)) if rows is None else np.asarray(rows, np.int64)
+    forward = _forward(model)
     parts = [
-        model.predict_on_batch(images[rows[start : start + batch_size]].astype(np.float32))
+        forward(images[rows[start : start + batch_size]].astype(np.float32)).numpy()
         for start in range(0, len(rows), batch_size)
     ]
     result = np.concatenate(parts) if parts else np.zeros((0, *model.output_shape[1:]), np.float32)
@@ -90,7 +91,7 @@ def predict(model: keras.Model, images: ArrayLike, *, rows: ArrayLike | None = N
 
 
 def _forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The model in inference mode as a graph, traced once for the model's lifetime: it is asked after every epoch."""
+    """The model in inference mode as a graph, traced once; Keras's own is traced anew for a batch of another length."""
     import tensorflow as tf
 
     found = getattr(model, "_inference", None)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, settle_norms, split_at, unfreeze
 from fracturelab.models.weights import WeightsInfo, resolve
-from fracturelab.pipeline import Augmentation, batches, epoch_order
+from fracturelab.pipeline import Augmentation, batches, epoch_order, read_batches
 from fracturelab.training import features
 from fracturelab.training.fitting import (
     Fit,
@@ -236,15 +236,13 @@ def activation_batches(
     first = np.random.default_rng([seed, epoch, 1]).integers(0, len(stores), len(labels))
     view = (first[order] + repeats) % len(stores)
 
-    def produce():
-        for start in range(0, len(order), batch_size):
-            index, views = order[start : start + batch_size], view[start : start + batch_size]
-            batch = np.empty((len(index), *stores[0].shape[1:]), np.float32)
-            for number, store in enumerate(stores):
-                mine = views == number
-                batch[mine] = store[places[index[mine]]]
-            yield batch, labels[index].astype(np.float32)
+    def read(part: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        index, views = order[part], view[part]
+        batch = np.empty((len(index), *stores[0].shape[1:]), np.float32)
+        for number, store in enumerate(stores):
+            mine = views == number
+            batch[mine] = store[places[index[mine]]]
+        return batch, labels[index].astype(np.float32)
 
-    signature = tf.TensorSpec((None, *stores[0].shape[1:]), tf.float32), tf.TensorSpec((None,), tf.float32)
-    data = tf.data.Dataset.from_generator(produce, output_signature=signature)
-    return data.apply(tf.data.experimental.assert_cardinality(-(-len(order) // batch_size))).prefetch(2)
+    specs = [tf.TensorSpec((None, *stores[0].shape[1:]), tf.float32), tf.TensorSpec((None,), tf.float32)]
+    return read_batches(read, specs, n=len(order), batch_size=batch_size, finish=lambda *pair: pair)
