@@ -24,6 +24,8 @@ NAMES = (
     "input_later_epochs",
     "inference_batch",
     "inference_single",
+    "inference_batch_small",
+    "inference_single_small",
     "predict_cold",
     "audit_40000",
     "training_memory_40000",
