@@ -64,7 +64,7 @@ def run_all(arguments: argparse.Namespace) -> int:
         environment = {REPORTS: str(run), MODELS: str(_models(run, paths))}
         print(f"A run of its own: notebooks, figures and results go to {_short(run)}")
     else:
-        print("The embedded default: synthetic X-rays, no download. Notebooks are run in place.")
+        print("The embedded default: synthetic X-rays, rendered here. Notebooks are run in place.")
         apart = [path for path in paths if path.name.startswith(REAL_IMAGES)] if _own_real_images() else []
         if apart:
             run = _run_folder(realimages_folder())
