@@ -157,6 +157,23 @@ def epoch_order(
     return np.concatenate(drawn)[order], np.concatenate(repeats)[order]
 
 
+def epoch_views(labels: ArrayLike, *, views: int, seed: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which images a balanced epoch shows, in which order, and which of its stored views each time.
+
+    Args:
+        labels: (n,) class of each image.
+        views: Views that are stored of an image; one that comes again comes in the next one.
+        seed: Seed of the run.
+        epoch: Number of the epoch, from 0.
+
+    Returns:
+        The indices and, for each, the number of the view.
+    """
+    order, repeats = epoch_order(labels, seed=seed, epoch=epoch, balanced=True)
+    first = np.random.default_rng([seed, epoch, 1]).integers(0, views, np.size(labels))
+    return order, (first[order] + repeats) % views
+
+
 def batches(
     images: NDArray[np.uint8],
     labels: ArrayLike | None = None,

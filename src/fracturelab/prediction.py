@@ -207,6 +207,7 @@ def _exported_runtime(name: str) -> Callable[[Path], Opened]:
 
 def _keras_runtime(path: Path) -> Opened:
     from fracturelab.models.files import load_model
+    from fracturelab.models.inference import compiled
 
     model = load_model(path)
     shape, outputs = model.input_shape, model.output_shape
@@ -214,11 +215,8 @@ def _keras_runtime(path: Path) -> Opened:
         raise FracturelabError(f"{path}: expected a model of square grey images. Received: input {shape}")
     if not (isinstance(outputs, tuple) and outputs == (None, 1)):
         raise FracturelabError(f"{path}: expected a model with one output, P(fractured). Received: output {outputs}")
-    import tensorflow as tf
-
-    signature = [tf.TensorSpec((None, *shape[1:]), tf.float32)]
-    run = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
-    return Opened(lambda images: run(tf.constant(images)).numpy()[:, 0], int(shape[1]))
+    run = compiled(model)
+    return Opened(lambda images: run(images).numpy()[:, 0], int(shape[1]))
 
 
 RUNTIMES: dict[str, Callable[[Path], Opened]] = {

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fracturelab.errors import FracturelabError
-from fracturelab.pipeline import epoch_order, read_batches
+from fracturelab.pipeline import epoch_views, read_batches
 from fracturelab.training.fitting import (
     Fit,
     predict,
@@ -134,9 +134,7 @@ def lesson_batches(lessons: Lessons, *, batch_size: int, seed: int, epoch: int) 
     """
     import tensorflow as tf
 
-    order, repeats = epoch_order(lessons.labels, seed=seed, epoch=epoch, balanced=True)
-    first = np.random.default_rng([seed, epoch, 1]).integers(0, len(lessons.views), len(lessons.labels))
-    view = (first[order] + repeats) % len(lessons.views)
+    order, view = epoch_views(lessons.labels, views=len(lessons.views), seed=seed, epoch=epoch)
 
     def read(part: slice) -> tuple[np.ndarray, ...]:
         index, views = order[part], view[part]

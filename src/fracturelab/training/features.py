@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
+from fracturelab.models.inference import compiled
 from fracturelab.models.structure import structure_digest
 from fracturelab.models.weights import digest_of
 from fracturelab.pipeline import Augmentation, augment, image_seeds
@@ -115,7 +116,6 @@ def compute(
                 folder=folder, progress=progress, batch_size=batch_size,
             )  # fmt: skip
     import keras
-    import tensorflow as tf
 
     from fracturelab.progress import tqdm
 
@@ -149,14 +149,13 @@ def compute(
     need = sum(store_bytes(shapes[name], images=len(rows), views=1, dtype=str(kinds[name])) for name, _ in wanted)
     _make_room(folder, need)
     model = keras.Model(next(iter(outputs.values())).input, [outputs[name].output for name in names])
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-    forward = tf.function(lambda batch: keras.tree.flatten(model(batch, training=False)), input_signature=signature)
+    forward = compiled(model)
 
     def fill(files: Mapping[str, np.memmap], view: int, start: int) -> int:
         """One batch; a thread writes rows of its own."""
         index = rows[start : start + batch_size]
         batch = view_of(prepared.images[index], view=view, rows=index, seed=seed, augmentation=how)
-        answers = forward(tf.constant(batch))
+        answers = keras.tree.flatten(forward(batch))
         for name, answer in zip(names, answers, strict=True):
             if name in files:
                 files[name][start : start + len(index)] = answer.numpy()

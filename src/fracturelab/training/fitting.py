@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.files import load_model, save_model
+from fracturelab.models.inference import compiled
 from fracturelab.models.weights import WeightsInfo
 from fracturelab.training.checkpoints import read_state, write_state
 
@@ -81,25 +82,13 @@ def predict(model: keras.Model, images: ArrayLike, *, rows: ArrayLike | None = N
     """
     images = images if isinstance(images, np.ndarray) else np.asarray(images)
     rows = np.arange(len(images)) if rows is None else np.asarray(rows, np.int64)
-    forward = _forward(model)
+    forward = compiled(model)
     parts = [
         forward(images[rows[start : start + batch_size]].astype(np.float32)).numpy()
         for start in range(0, len(rows), batch_size)
     ]
     result = np.concatenate(parts) if parts else np.zeros((0, *model.output_shape[1:]), np.float32)
     return result[:, 0] if result.ndim == 2 and result.shape[1] == 1 else result
-
-
-def _forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The model in inference mode as a graph, traced once; Keras's own is traced anew for a batch of another length."""
-    import tensorflow as tf
-
-    found = getattr(model, "_inference", None)
-    if found is None:
-        signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-        found = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
-        model._inference = found
-    return found
 
 
 def validation_scores(labels: ArrayLike, probabilities: NDArray) -> tuple[float, float | None]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, settle_norms, split_at, unfreeze
 from fracturelab.models.weights import WeightsInfo, resolve
-from fracturelab.pipeline import Augmentation, batches, epoch_order, read_batches
+from fracturelab.pipeline import Augmentation, batches, epoch_views, read_batches
 from fracturelab.training import features
 from fracturelab.training.fitting import (
     Fit,
@@ -231,10 +231,8 @@ def activation_batches(
     """
     import tensorflow as tf
 
-    order, repeats = epoch_order(labels, seed=seed, epoch=epoch, balanced=True)
+    order, view = epoch_views(labels, views=len(stores), seed=seed, epoch=epoch)
     places = np.arange(len(labels)) if rows is None else rows
-    first = np.random.default_rng([seed, epoch, 1]).integers(0, len(stores), len(labels))
-    view = (first[order] + repeats) % len(stores)
 
     def read(part: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         index, views = order[part], view[part]
