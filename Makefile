@@ -35,10 +35,10 @@ help: ## list what can be made
 setup: .venv/ready ## create .venv with the pinned packages
 
 notebooks: .venv/ready ## run the notebooks on the embedded default; DATA=folder for your own X-rays
-	@$(PY) -m fracturelab.notebooks $(if $(DATA),--data "$$DATA") $(if $(ONLY),--only "$$ONLY") $(FLAGS)
+	@$(PY) -m scripts.notebooks $(if $(DATA),--data "$$DATA") $(if $(ONLY),--only "$$ONLY") $(FLAGS)
 
 notebooks-all: .venv/ready ## run every notebook there is, those about single topics included
-	@$(PY) -m fracturelab.notebooks --all $(if $(DATA),--data "$$DATA") $(FLAGS)
+	@$(PY) -m scripts.notebooks --all $(if $(DATA),--data "$$DATA") $(FLAGS)
 
 test: .venv/dev ## run the whole test suite
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(FLAGS)
@@ -63,22 +63,22 @@ format: .venv/dev ## mend what the linter and the formatter can mend
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-lab: .venv/lab ## open the notebooks in JupyterLab
+lab: .venv/ready ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks
 
 app: .venv/app ## open the page for X-rays of your own, on this machine only
 	@$(PY) -m streamlit run app/app.py --server.address "$(ADDRESS)" --server.port "$(PORT)" $(FLAGS)
 
 readme: .venv/ready ## fill README's tables from the run records
-	@$(PY) -m fracturelab results --readme README.md
+	@$(PY) -m scripts fill README.md
 
 presentation: .venv/slides ## write reports/fracturelab.pptx: slides whose numbers come from the run records
-	@$(PY) -m fracturelab presentation
+	@$(PY) -m scripts presentation
 
 bench: .venv/optional ## time everything beside the usual recipe; ONLY=name for one comparison, FULL=1 for the full size
 	@$(PY) -m benchmarks $(if $(ONLY),--only "$$ONLY") $(if $(FULL),--size full) $(FLAGS)
 
-pins: .venv/ready ## resolve requirements*.txt anew from pyproject.toml
+pins: .venv/ready ## resolve requirements.txt and requirements/ anew from pyproject.toml
 	@$(PIP) install -q "$(UV)"
 	@$(PY) scripts/update_pins.py
 
@@ -105,7 +105,7 @@ distclean: clean ## remove .venv as well
 		exit 1; \
 	fi; \
 	echo "Setting up .venv with $$("$$found" --version) and the pinned packages; the first time takes some minutes."; \
-	rm -f .venv/ready .venv/dev .venv/lab .venv/app .venv/slides .venv/optional; \
+	rm -f .venv/ready .venv/dev .venv/app .venv/slides .venv/optional; \
 	"$$found" -m venv .venv
 	@$(PIP) install -q "$(UV)" 2>/dev/null || true
 	@$(call install,requirements.txt)
@@ -113,22 +113,18 @@ distclean: clean ## remove .venv as well
 	@pwd > .venv/path
 	@touch .venv/ready
 
-.venv/dev: .venv/ready requirements-dev.txt
-	@$(call install,requirements-dev.txt)
+.venv/dev: .venv/ready requirements/dev.txt
+	@$(call install,requirements/dev.txt)
 	@touch .venv/dev
 
-.venv/lab: .venv/ready requirements-lab.txt
-	@$(call install,requirements-lab.txt)
-	@touch .venv/lab
-
-.venv/app: .venv/ready requirements-app.txt
-	@$(call install,requirements-app.txt)
+.venv/app: .venv/ready requirements/app.txt
+	@$(call install,requirements/app.txt)
 	@touch .venv/app
 
-.venv/slides: .venv/ready requirements-slides.txt
-	@$(call install,requirements-slides.txt)
+.venv/slides: .venv/ready requirements/slides.txt
+	@$(call install,requirements/slides.txt)
 	@touch .venv/slides
 
-.venv/optional: .venv/ready requirements-optional.txt
-	@$(call install,requirements-optional.txt)
+.venv/optional: .venv/ready requirements/optional.txt
+	@$(call install,requirements/optional.txt)
 	@touch .venv/optional

@@ -10,27 +10,13 @@ from functools import partial
 
 import streamlit as st
 
-from fracturelab import places
 from fracturelab.errors import FracturelabError
-from fracturelab.quiet import load_tensorflow
-from fracturelab.viewer import (
-    LIMITS,
-    NOT_CLINICAL,
-    Answer,
-    Reader,
-    Upload,
-    answers_csv,
-    answers_sheet,
-    available_models,
-    examples,
-    in_words,
-    model_facts,
-    open_reader,
-    overlay,
-    png,
-    read_upload,
-    too_many,
-)
+from fracturelab.prediction.answers import Answer, Reader, available_models, open_reader
+from fracturelab.prediction.downloads import answers_csv, answers_sheet, overlay, png
+from fracturelab.prediction.uploads import LIMITS, Upload, examples, read_upload, too_many
+from fracturelab.prediction.words import NOT_CLINICAL, in_words, model_facts
+from fracturelab.system import folders
+from fracturelab.system.quiet import load_tensorflow
 
 STYLE = """
 <style>
@@ -55,7 +41,7 @@ def reader_of(path: str, modified: float) -> Reader:
 
 def chosen_reader() -> Reader | None:
     """The model picked in the sidebar; None, with a sentence, where there is none."""
-    paths = available_models(places.models_folder())
+    paths = available_models(folders.models_folder())
     if not paths:
         st.warning("There is no model in `models/` yet. `make notebooks` makes two, `fracturelab train` one of yours.")
         return None
@@ -107,9 +93,13 @@ def show_one(upload: Upload, answer: Answer | None, reader: Reader, opacity: flo
             if upload.remark:
                 st.info(upload.remark)
             st.download_button(
-                "This heat map (PNG)", partial(png, mixed), f"heat-{place + 1}.png", "image/png", key=f"png-{place}",
+                "This heat map (PNG)",
+                partial(png, mixed),
+                f"heat-{place + 1}.png",
+                "image/png",
+                key=f"png-{place}",
                 on_click="ignore",
-            )  # fmt: skip
+            )
 
 
 def show_results(files: list[tuple[str, bytes]], reader: Reader, opacity: float) -> None:
@@ -125,9 +115,12 @@ def show_results(files: list[tuple[str, bytes]], reader: Reader, opacity: float)
             "Table (CSV)", answers_csv(uploads, answers, reader), "fracturelab.csv", "text/csv", on_click="ignore"
         )
         row.download_button(
-            "Sheet (PNG)", lambda: answers_sheet(uploads, answers, reader, opacity=opacity), "fracturelab.png",
-            "image/png", on_click="ignore",
-        )  # fmt: skip
+            "Sheet (PNG)",
+            lambda: answers_sheet(uploads, answers, reader, opacity=opacity),
+            "fracturelab.png",
+            "image/png",
+            on_click="ignore",
+        )
     for place, (upload, answer) in enumerate(zip(uploads, answers, strict=True)):
         show_one(upload, answer, reader, opacity, place)
 
@@ -148,18 +141,22 @@ def chosen_files() -> list[tuple[str, bytes]]:
         st.session_state.examples = True
     if not st.session_state.get("examples"):
         return []
-    st.caption("Examples: synthetic radiographs of no patient, unless `realimages/examples` holds others. "
-               "A model trained on real X-rays has never seen such pictures and is often wrong on them.")  # fmt: skip
+    st.caption(
+        "Examples: synthetic radiographs of no patient, unless `realimages/examples` holds others. "
+        "A model trained on real X-rays has never seen such pictures and is often wrong on them."
+    )
     if "example_files" not in st.session_state:
-        st.session_state.example_files = examples(places.realimages_folder() / "examples", most=4)
+        st.session_state.example_files = examples(folders.realimages_folder() / "examples", most=4)
     return st.session_state.example_files
 
 
 def page() -> None:
     """Everything on the page."""
     st.title("fracturelab")
-    st.write("Does a small research model see a fracture in an X-ray, how sure is it, and where does it look? "
-             "Pictures stay in this program's memory while the page is open; none is stored or sent on.")  # fmt: skip
+    st.write(
+        "Does a small research model see a fracture in an X-ray, how sure is it, and where does it look? "
+        "Pictures stay in this program's memory while the page is open; none is stored or sent on."
+    )
     reader = chosen_reader()
     if reader is None:
         return

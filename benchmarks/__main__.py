@@ -25,46 +25,54 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     quiet_environment()
     from benchmarks import auditing, inference, memory, reading, training
+    from benchmarks import results as results_files
     from benchmarks.machine import machine
-    from fracturelab import records
 
     comparisons = [one for module in (training, reading, inference, auditing, memory) for one in module.COMPARISONS]
     chosen = [one for one in comparisons if fnmatchcase(one.name, arguments.only)]
     if not chosen:
         print(
-            f"expected ONLY to be one of {', '.join(records.BENCHMARKS)}. Received: {arguments.only}", file=sys.stderr
+            f"expected ONLY to be one of {', '.join(results_files.NAMES)}. Received: {arguments.only}", file=sys.stderr
         )
         return 2
     here = machine()
     name, cores = here["model"] or here["processor"], here["cores"]
-    print(f"{name}, {cores} cores: {here['float32_gflops']:.0f} GFLOP/s in float32 "
-          f"matrix products, copies at {here['copy_gb_per_s']:.1f} GB/s", flush=True)  # fmt: skip
+    print(
+        f"{name}, {cores} cores: {here['float32_gflops']:.0f} GFLOP/s in float32 "
+        f"matrix products, copies at {here['copy_gb_per_s']:.1f} GB/s",
+        flush=True,
+    )
     results, failed = {}, []
     for one in chosen:
         began = time.perf_counter()
         outcome = one.run(**one.sizes[arguments.size])
         seconds = time.perf_counter() - began
         new = entry(one, arguments.size, here, seconds, outcome)
-        results = records.merge_benchmarks({one.name: new})  # at once: what is done stays, should the run be stopped
-        print(f"{one.name}: {new['ours']:.4g} against {new['theirs']:.4g} {one.unit}, {new['ratio']:.3g} times better "
-              f"({seconds:.0f} s)", flush=True)  # fmt: skip
+        # Written at once: what is done stays, should the run be stopped.
+        results = results_files.merge_benchmarks({one.name: new})
+        print(
+            f"{one.name}: {new['ours']:.4g} against {new['theirs']:.4g} {one.unit}, {new['ratio']:.3g} times better "
+            f"({seconds:.0f} s)",
+            flush=True,
+        )
         failed += [f"{one.name}: {check}" for check, passed in outcome.checks.items() if not passed]
     print()
-    print(records.benchmarks_table({one.name: results[one.name] for one in chosen}))
+    print(results_files.benchmarks_table({one.name: results[one.name] for one in chosen}))
     for check in failed:
         print(f"does not hold: {check}")
-    _picture(results, records.benchmarks_file().with_name("ratios.png"))
-    print(f"Written to {records.benchmarks_file()}, and beside it as a table and as a picture.")
+    _picture(results, results_files.benchmarks_file().with_name("ratios.png"))
+    print(f"Written to {results_files.benchmarks_file()}, and beside it as a table and as a picture.")
     return 1 if failed else 0
 
 
 def _picture(results: Mapping[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    from fracturelab import plots, records
+    from benchmarks import results as results_files
+    from fracturelab import plots
 
     plt.switch_backend("Agg")
-    known = [name for name in records.BENCHMARKS if name in results]
+    known = [name for name in results_files.NAMES if name in results]
     figure = plots.ratios(known, [results[name]["ratio"] for name in known]).figure
     plots.save_figure(figure, path)
     plt.close(figure)

@@ -41,8 +41,12 @@ def audit_ours(paths: list[str]) -> dict[str, Any]:
     seconds["all"] = time.perf_counter() - began
     names = {name: row for row, name in enumerate(paths)}
     pairs = np.array([[names[path] for path in found.pairs[column]] for column in ("path_a", "path_b")])
-    return {"seconds": seconds["all"], "search_seconds": seconds["search"], "reading_seconds": seconds["reading"],
-            "pairs": np.sort(pairs.reshape(2, -1), axis=0)}  # fmt: skip
+    return {
+        "seconds": seconds["all"],
+        "search_seconds": seconds["search"],
+        "reading_seconds": seconds["reading"],
+        "pairs": np.sort(pairs.reshape(2, -1), axis=0),
+    }
 
 
 def _side(side: str, folder: str, count: int) -> dict[str, Any]:
@@ -56,8 +60,14 @@ def _side(side: str, folder: str, count: int) -> dict[str, Any]:
     planted = np.sort([(names[a], names[b]) for a, b in data.planted_pairs(place)], axis=1).astype(np.int64)
     pairs = found.pop("pairs").astype(np.int64)
     hits = int(np.isin(planted[:, 0] * count + planted[:, 1], pairs[0] * count + pairs[1]).sum())
-    return {**found, "peak_mb": watch.peak_mb, "planted": len(planted), "found": hits,
-            "false_pairs": int(pairs.shape[1]) - hits, "largest_group": _largest_group(len(paths), pairs)}  # fmt: skip
+    return {
+        **found,
+        "peak_mb": watch.peak_mb,
+        "planted": len(planted),
+        "found": hits,
+        "false_pairs": int(pairs.shape[1]) - hits,
+        "largest_group": _largest_group(len(paths), pairs),
+    }
 
 
 def _largest_group(count: int, pairs: np.ndarray) -> int:
@@ -112,7 +122,8 @@ def run(*, images: int, further: tuple[int, ...], repetitions: int, rendered: bo
     a_image = {count: 1000 * one["seconds"] / count for count, one in sizes.items()}
     large = [a_image[count] for count in sizes if count >= 4000]
     return Outcome(
-        [one["seconds"] for one in ours], [one["seconds"] for one in other],
+        [one["seconds"] for one in ours],
+        [one["seconds"] for one in other],
         reading_seconds(data.picture_files(folder)),
         checks={
             "every planted copy found": all(one["found"] == one["planted"] for one in [*ours, *sizes.values()]),
@@ -121,12 +132,17 @@ def run(*, images: int, further: tuple[int, ...], repetitions: int, rendered: bo
             "peak memory under 1.5 GB": largest["peak_mb"] < 1500,
             "cost an image flat from 4,000 on, within 20%": all(
                 later <= 1.2 * first for first, later in pairwise(large)
-            ) and (not large or large[-1] <= 1.2 * large[0]),
+            )
+            and (not large or large[-1] <= 1.2 * large[0]),
         },
         details={
             "images": images,
-            "at_most": {"images": max(sizes), "false_pairs": largest["false_pairs"],
-                        "search_seconds": largest["search_seconds"], "peak_mb": largest["peak_mb"]},
+            "at_most": {
+                "images": max(sizes),
+                "false_pairs": largest["false_pairs"],
+                "search_seconds": largest["search_seconds"],
+                "peak_mb": largest["peak_mb"],
+            },
             "what": "phantoms, each rendered anew" if rendered else "double exposures of 300 phantoms (see data.py)",
             "planted": middle["planted"],
             "found": {"ours": middle["found"], "theirs": other[0]["found"]},
@@ -137,22 +153,26 @@ def run(*, images: int, further: tuple[int, ...], repetitions: int, rendered: bo
             "peak_mb": {"ours": max(one["peak_mb"] for one in ours), "theirs": max(one["peak_mb"] for one in other)},
             "ms_an_image": {f"{count:,}": value for count, value in a_image.items()},
         },
-    )  # fmt: skip
+    )
 
 
 COMPARISONS = (
     Comparison(
-        "audit_40000", "s", False,
+        "audit_40000",
+        "s",
+        False,
         "The whole audit of a folder of 40,000 images (of 8,000 in the default size, and ours once of 40,000): "
         "checksums, damage, copies in eight orientations, shortcuts, in as many processes as there are cores; theirs: "
         "a script that hashes each file in eight orientations and compares all pairs.",
         "opening and decoding the files on all cores, and nothing else.",
-        {"tiny": {"images": 200, "further": (100,), "repetitions": 1, "rendered": False},
-         "default": {"images": 8_000, "further": (40_000,), "repetitions": 3, "rendered": False},
-         "full": {"images": 40_000, "further": (1_000, 4_000, 10_000), "repetitions": 3, "rendered": True}},
+        {
+            "tiny": {"images": 200, "further": (100,), "repetitions": 1, "rendered": False},
+            "default": {"images": 8_000, "further": (40_000,), "repetitions": 3, "rendered": False},
+            "full": {"images": 40_000, "further": (1_000, 4_000, 10_000), "repetitions": 3, "rendered": True},
+        },
         run,
     ),
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     print(json.dumps(_side(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

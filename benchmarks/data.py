@@ -56,9 +56,13 @@ def training_set(n: int, *, size: int = 320) -> Path:
             label = number % 2
             side = "val" if number // 2 % 5 == 4 else "train"
             phantom = phantoms.render(
-                2_000_000 + number, size=size, fractured=bool(label), difficulty=(0.0, 0.3), letterbox=False,
+                2_000_000 + number,
+                size=size,
+                fractured=bool(label),
+                difficulty=(0.0, 0.3),
+                letterbox=False,
                 correlate={"hardware": 0.95, "cast": 0.95},
-            )  # fmt: skip
+            )
             _save(phantom.image, part / side / CLASSES[1 - label] / f"{number:05d}.png")
 
     return _made_once(f"training-{n}-{size}", make)
@@ -86,8 +90,17 @@ def starting_weights(backbone: str, options: dict[str, Any]) -> str:
         base = build_backbone(backbone, input_size=size, options=options)
         for layer in base.layers:
             layer.set_weights(model.get_layer(layer.name).get_weights())
-        save_bundled(base, part, name="shipped", backbone=backbone, origin=f"backbone of {SHIPPED.name}",
-                     licence=str(card.get("licence")), input_size=size, scaling="tf", options=options)  # fmt: skip
+        save_bundled(
+            base,
+            part,
+            name="shipped",
+            backbone=backbone,
+            origin=f"backbone of {SHIPPED.name}",
+            licence=str(card.get("licence")),
+            input_size=size,
+            scaling="tf",
+            options=options,
+        )
 
     return str(_made_once(f"weights-{backbone}-{sha256_of(SHIPPED)[:12]}", make) / "shipped.weights.h5")
 

@@ -28,7 +28,8 @@ def make_model(*, folder: str, place: str, size: int, backbone: str, options: di
     """Train the model to ask (v2's probe on phantoms), save it and export it."""
     from importlib.util import find_spec
 
-    from fracturelab import datasets, exporting, training
+    from fracturelab import datasets, training
+    from fracturelab.prediction import export
     from fracturelab.training import saving
 
     work = Path(place).parent
@@ -36,15 +37,21 @@ def make_model(*, folder: str, place: str, size: int, backbone: str, options: di
         datasets.read_dataset(folder), size=size, test=0.0, cache_dir=work / "images", progress=False
     )
     fit = training.train_v2(
-        prepared, backbone=backbone, backbone_options=options, weights=weights, views=1, fine_tune_epochs=0,
-        store_dir=work / "features", progress=False,
-    )  # fmt: skip
+        prepared,
+        backbone=backbone,
+        backbone_options=options,
+        weights=weights,
+        views=1,
+        fine_tune_epochs=0,
+        store_dir=work / "features",
+        progress=False,
+    )
     card = saving.card_of(fit, prepared, name="benchmark", evaluations={})
     saving.save_fit(fit, Path(place), card)
     calibration = np.asarray(prepared.images[prepared.rows("train")[:100]]) if find_spec("nncf") else None
     pixels = np.asarray(prepared.images)
     with _quietly():
-        exporting.export_model(place, images=pixels, labels=prepared.labels, calibration=calibration)
+        export.export_model(place, images=pixels, labels=prepared.labels, calibration=calibration)
 
 
 def cost_of(*, model: str) -> float:
@@ -70,11 +77,14 @@ def int8_by_quarter(*, model: str, images: np.ndarray) -> list[float] | None:
         return None
     import openvino
 
-    from fracturelab.exporting import answers_of, export_folder, quantise, run
+    from fracturelab.prediction.export import answers_of, export_folder, quantise, run
 
     base = export_folder(model) / "float32.xml"
-    weighted = [node.get_friendly_name() for node in openvino.Core().read_model(str(base)).get_ordered_ops()
-                if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")]  # fmt: skip
+    weighted = [
+        node.get_friendly_name()
+        for node in openvino.Core().read_model(str(base)).get_ordered_ops()
+        if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
+    ]
     exact, _ = answers_of(run(base, "float32"), images)
     apart = []
     with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work, _quietly():
@@ -112,14 +122,27 @@ def answer(*, model: str, runtime: str, images: np.ndarray) -> dict[str, Any]:
 
 
 @cache
-def answers_of_both(*, size: int, backbone: str, alpha: float | None, pretrained: bool, batch: int, singles: int,
-                    repetitions: int, quantised: int) -> dict[str, Any]:  # fmt: skip
+def answers_of_both(
+    *,
+    size: int,
+    backbone: str,
+    alpha: float | None,
+    pretrained: bool,
+    batch: int,
+    singles: int,
+    repetitions: int,
+    quantised: int,
+) -> dict[str, Any]:
     """Batches and single images on both sides, alternating; two comparisons read what they need."""
-    from fracturelab.exporting import read_export
+    from fracturelab.prediction.export import read_export
 
     folder = str(data.training_set(MEASURED))
-    network = {"size": size, "backbone": backbone, "options": {} if alpha is None else {"alpha": alpha},
-               "weights": "bundled" if pretrained else None}  # fmt: skip
+    network = {
+        "size": size,
+        "backbone": backbone,
+        "options": {} if alpha is None else {"alpha": alpha},
+        "weights": "bundled" if pretrained else None,
+    }
     with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work, two_sides() as (ours, other):
         model = str(Path(work) / "benchmark.keras")
         ours(make_model, folder=folder, place=model, **network)
@@ -129,29 +152,39 @@ def answers_of_both(*, size: int, backbone: str, alpha: float | None, pretrained
         pixels = _pixels(folder, size, batch)
         first, second = alternate(
             lambda: ours(answer, model=model, runtime="fast", images=pixels),
-            lambda: other(theirs.predict, model=model, images=pixels), repetitions=repetitions,
-        )  # fmt: skip
+            lambda: other(theirs.predict, model=model, images=pixels),
+            repetitions=repetitions,
+        )
         exact = ours(answer, model=model, runtime="float32", images=pixels)
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(repetitions):
             mine, others = alternate(
                 lambda: ours(answer, model=model, runtime="fast", images=pixels[:1])["seconds"],
-                lambda: other(theirs.predict, model=model, images=pixels[:1])["seconds"], repetitions=singles,
-            )  # fmt: skip
+                lambda: other(theirs.predict, model=model, images=pixels[:1])["seconds"],
+                repetitions=singles,
+            )
             times[0].append(1000 * float(np.median(mine)))
             times[1].append(1000 * float(np.median(others)))
         exact_single = [
             ours(answer, model=model, runtime="float32", images=pixels[:1])["seconds"] for _ in range(singles)
         ]
     return {
-        "cost": cost, "fast": networks["fast"], "float32": networks["float32"], "single": times,
+        "cost": cost,
+        "fast": networks["fast"],
+        "float32": networks["float32"],
+        "single": times,
         "batch": ([batch / one["seconds"] for one in first], [batch / one["seconds"] for one in second]),
-        "float32_rate": batch / exact["seconds"], "float32_ms": 1000 * float(np.median(exact_single)),
+        "float32_rate": batch / exact["seconds"],
+        "float32_ms": 1000 * float(np.median(exact_single)),
         "apart": float(np.abs(first[-1]["answers"] - second[-1]["answers"]).max()),
         "float32_apart": float(np.abs(exact["answers"] - second[-1]["answers"]).max()),
-        "about": {"backbone": backbone, "input_size": size, "gflops_an_image": cost / 1e9,
-                  "difference_with_one_quarter_in_int8": quarters},
-    }  # fmt: skip
+        "about": {
+            "backbone": backbone,
+            "input_size": size,
+            "gflops_an_image": cost / 1e9,
+            "difference_with_one_quarter_in_int8": quarters,
+        },
+    }
 
 
 def _pixels(folder: str, size: int, count: int) -> np.ndarray:
@@ -168,15 +201,20 @@ def _details(found: dict[str, Any], precision: str) -> dict[str, Any]:
         for one in found["fast"].get("tried", [])
     ]
     return {
-        **found["about"], "precision_of_fast": precision, "furthest_answer_of_fast": found["apart"],
-        "furthest_answer_of_float32": found["float32_apart"], "tried": tried,
+        **found["about"],
+        "precision_of_fast": precision,
+        "furthest_answer_of_fast": found["apart"],
+        "furthest_answer_of_float32": found["float32_apart"],
+        "tried": tried,
         "matrix_product_gops": {name: machine.fastest_product(name) for name in ("float32", precision)},
-    }  # fmt: skip
+    }
 
 
 def _checks(found: dict[str, Any]) -> dict[str, bool]:
-    return {"float32 within 1e-4 of Keras": found["float32_apart"] <= 1e-4,
-            "fast within 0.03 of Keras": found["apart"] <= CLOSE + 1e-4}  # fmt: skip
+    return {
+        "float32 within 1e-4 of Keras": found["float32_apart"] <= 1e-4,
+        "fast within 0.03 of Keras": found["apart"] <= CLOSE + 1e-4,
+    }
 
 
 def run_batch(**settings: Any) -> Outcome:
@@ -212,18 +250,23 @@ def run_cold(*, repetitions: int) -> Outcome:
         bare = [sys.executable, "-c", "import numpy, PIL.Image, openvino; openvino.Core()"]
         for command in (mine, plain, bare):
             _run(command)  # files are in the system's cache on both sides
-        ours, other = alternate(lambda: timed(lambda: _run(mine)), lambda: timed(lambda: _run(plain)),
-                                repetitions=repetitions)  # fmt: skip
+        ours, other = alternate(
+            lambda: timed(lambda: _run(mine)), lambda: timed(lambda: _run(plain)), repetitions=repetitions
+        )
         least = min(timed(lambda: _run(bare))[0] for _ in range(repetitions))
         loaded = _run([sys.executable, "-X", "importtime", *mine[1:]], stderr=True)
     answers = json.loads(ours[-1][1])[0]["p_fracture"], float(other[-1][1].split()[-1])
     return Outcome(
-        [seconds for seconds, _ in ours], [seconds for seconds, _ in other], least,
-        checks={"TensorFlow is not imported": " tensorflow\n" not in loaded and " keras\n" not in loaded,
-                "an answer within 2 s": min(seconds for seconds, _ in ours) <= 2,
-                "the same answer within 1e-4": abs(answers[0] - answers[1]) <= 1e-4},
+        [seconds for seconds, _ in ours],
+        [seconds for seconds, _ in other],
+        least,
+        checks={
+            "TensorFlow is not imported": " tensorflow\n" not in loaded and " keras\n" not in loaded,
+            "an answer within 2 s": min(seconds for seconds, _ in ours) <= 2,
+            "the same answer within 1e-4": abs(answers[0] - answers[1]) <= 1e-4,
+        },
         details={"model": model.name, "answers": {"ours": answers[0], "theirs": answers[1]}},
-    )  # fmt: skip
+    )
 
 
 def _run(command: list[str], *, stderr: bool = False) -> str:
@@ -233,10 +276,26 @@ def _run(command: list[str], *, stderr: bool = False) -> str:
     return done.stderr if stderr else done.stdout
 
 
-_TINY = {"size": 32, "backbone": "MobileNet", "alpha": 0.25, "pretrained": False, "batch": 32, "singles": 2,
-         "repetitions": 1, "quantised": 0}  # fmt: skip
-_DEFAULT = {"size": 224, "backbone": "ResNet50", "alpha": None, "pretrained": True, "batch": 64, "singles": 10,
-            "repetitions": 3, "quantised": 0}  # fmt: skip
+_TINY = {
+    "size": 32,
+    "backbone": "MobileNet",
+    "alpha": 0.25,
+    "pretrained": False,
+    "batch": 32,
+    "singles": 2,
+    "repetitions": 1,
+    "quantised": 0,
+}
+_DEFAULT = {
+    "size": 224,
+    "backbone": "ResNet50",
+    "alpha": None,
+    "pretrained": True,
+    "batch": 64,
+    "singles": 10,
+    "repetitions": 3,
+    "quantised": 0,
+}
 _FULL = {**_DEFAULT, "batch": 256, "singles": 30, "repetitions": 5, "quantised": 200}
 _SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": _FULL}
 # The less a network computes, the more of the time is what runs it.
@@ -246,30 +305,49 @@ _SMALL = {
 
 COMPARISONS = (
     Comparison(
-        "inference_batch", "images/s", True,
+        "inference_batch",
+        "images/s",
+        True,
         "One saved v2 model asked in batches of 32. Ours: the runtime `fast` of its export; theirs: `model.predict`.",
-        "the network's operations at the speed of the fastest matrix product measured in the same precision.", _SIZES,
+        "the network's operations at the speed of the fastest matrix product measured in the same precision.",
+        _SIZES,
         run_batch,
     ),
     Comparison(
-        "inference_single", "ms", False,
+        "inference_single",
+        "ms",
+        False,
         "The same model asked for one image at a time.",
-        "the network's operations at the speed of the fastest matrix product measured in the same precision.", _SIZES,
+        "the network's operations at the speed of the fastest matrix product measured in the same precision.",
+        _SIZES,
         run_single,
     ),
     Comparison(
-        "inference_batch_small", "images/s", True, "MobileNetV2 instead of ResNet50, in batches of 32.",
-        "as for inference_batch.", _SMALL, run_batch,
+        "inference_batch_small",
+        "images/s",
+        True,
+        "MobileNetV2 instead of ResNet50, in batches of 32.",
+        "as for inference_batch.",
+        _SMALL,
+        run_batch,
     ),
     Comparison(
-        "inference_single_small", "ms", False, "MobileNetV2 instead of ResNet50, one image at a time.",
-        "as for inference_batch.", _SMALL, run_single,
+        "inference_single_small",
+        "ms",
+        False,
+        "MobileNetV2 instead of ResNet50, one image at a time.",
+        "as for inference_batch.",
+        _SMALL,
+        run_single,
     ),
     Comparison(
-        "predict_cold", "s", False,
+        "predict_cold",
+        "s",
+        False,
         "`fracturelab predict` on one image with the shipped model and its export, from process start to its end; "
         "theirs: a script that loads the model with Keras.",
         "starting Python and importing NumPy, Pillow and OpenVINO.",
-        {"tiny": {"repetitions": 1}, "default": {"repetitions": 5}, "full": {"repetitions": 9}}, run_cold,
+        {"tiny": {"repetitions": 1}, "default": {"repetitions": 5}, "full": {"repetitions": 9}},
+        run_cold,
     ),
-)  # fmt: skip
+)

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import data, theirs
 from benchmarks.running import Comparison, Outcome, alternate, apart
-from fracturelab.quiet import load_tensorflow
+from fracturelab.system.quiet import load_tensorflow
 
 SIZE, BATCH = 64, 32
 _WIDE = 2048  # features for the head; of 40,000 images more than it holds in memory
@@ -116,8 +116,15 @@ def ours(folder: Path, steps: int) -> dict[str, Any]:
         times = []
         for half in halves:
             began = time.perf_counter()
-            stores = features.compute(parts, prepared, rows=half, views=1, dtypes={"line": "float16"},
-                                      folder=f"{work}/features", progress=False)  # fmt: skip
+            stores = features.compute(
+                parts,
+                prepared,
+                rows=half,
+                views=1,
+                dtypes={"line": "float16"},
+                folder=f"{work}/features",
+                progress=False,
+            )
             times.append((time.perf_counter() - began) / (len(half) / BATCH))
         pace["features"] = tuple(times)
         peaks["features"] = watch.peak_mb
@@ -139,8 +146,15 @@ def ours(folder: Path, steps: int) -> dict[str, Any]:
         fitting.compile_model(model, learning_rate=1e-5)
         ends = []
         while len(ends) < steps:
-            some = batches(prepared.images, labels, rows=train, batch_size=BATCH, balanced=True, augmentation=VIEWS,
-                           epoch=len(ends))  # fmt: skip
+            some = batches(
+                prepared.images,
+                labels,
+                rows=train,
+                batch_size=BATCH,
+                balanced=True,
+                augmentation=VIEWS,
+                epoch=len(ends),
+            )
             model.fit(some.take(steps - len(ends)), verbose=0, shuffle=False, callbacks=[_clock(ends)])
         pace["whole network"] = _pace(ends)
     return {
@@ -203,20 +217,29 @@ def run(*, images: int, few: int, steps: int, repetitions: int, rendered: bool) 
     growth = float(np.median([one["peak_mb"] for one in mine])) / mine_small["peak_mb"]
     stages = {}
     for stage, (first, second) in mine[-1]["seconds_a_step"].items():
-        stages[stage] = {"first half": 1000 * first, "second half": 1000 * second,
-                         f"with {few:,} images": 1000 * mine_small["seconds_a_step"][stage][1]}  # fmt: skip
+        stages[stage] = {
+            "first half": 1000 * first,
+            "second half": 1000 * second,
+            f"with {few:,} images": 1000 * mine_small["seconds_a_step"][stage][1],
+        }
     return Outcome(
-        [one["peak_mb"] for one in mine], [one["peak_mb"] for one in other], least,
+        [one["peak_mb"] for one in mine],
+        [one["peak_mb"] for one in other],
+        least,
         checks={"memory as over a small table, within 15%": growth <= 1.15},
         details={
-            "images": images, "steps": steps, "batch": BATCH, "backbone": "MobileNet 0.25", "input_size": SIZE,
+            "images": images,
+            "steps": steps,
+            "batch": BATCH,
+            "backbone": "MobileNet 0.25",
+            "input_size": SIZE,
             "small_table": {"images": few, "ours": mine_small["peak_mb"], "theirs": other_small["peak_mb"]},
             "ms_a_step": stages,
             "theirs_ms_a_step": {stage: 1000 * second for stage, (_, second) in other[-1]["seconds_a_step"].items()},
             "peak_mb_until": mine[-1]["peak_mb_until"],
             "all_of_it_on_paper_minutes": _on_paper(images, mine[-1]["seconds_a_step"], other[-1]["seconds_a_step"]),
         },
-    )  # fmt: skip
+    )
 
 
 def _on_paper(images: int, mine: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
@@ -229,16 +252,20 @@ def _on_paper(images: int, mine: dict[str, Any], other: dict[str, Any]) -> dict[
 
 COMPARISONS = (
     Comparison(
-        "training_memory_40000", "MB", False,
+        "training_memory_40000",
+        "MB",
+        False,
         "Most memory held (mapped files not counted) over v2's stages on a table of 40,000 images, 200 steps each and "
         "from decoding on; theirs: 200 steps frozen and 200 of the last stage, files decoded as they come.",
         "TensorFlow, the network and one training step on one batch.",
-        {"tiny": {"images": 200, "few": 100, "steps": 8, "repetitions": 1, "rendered": False},
-         "default": {"images": 40_000, "few": 1_000, "steps": 200, "repetitions": 3, "rendered": False},
-         "full": {"images": 40_000, "few": 1_000, "steps": 200, "repetitions": 3, "rendered": True}},
+        {
+            "tiny": {"images": 200, "few": 100, "steps": 8, "repetitions": 1, "rendered": False},
+            "default": {"images": 40_000, "few": 1_000, "steps": 200, "repetitions": 3, "rendered": False},
+            "full": {"images": 40_000, "few": 1_000, "steps": 200, "repetitions": 3, "rendered": True},
+        },
         run,
     ),
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     load_tensorflow()

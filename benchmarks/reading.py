@@ -94,18 +94,28 @@ def run_first(*, images: int, repetitions: int) -> Outcome:
         ours(first_pass, paths=paths[:4])
         alike = ours(likeness, paths=paths)
         found, rates = alternate(
-            lambda: ours(first_pass, paths=paths), lambda: other(their_pass, folder=str(folder)),
+            lambda: ours(first_pass, paths=paths),
+            lambda: other(their_pass, folder=str(folder)),
             repetitions=repetitions,
-        )  # fmt: skip
+        )
     cost = max(one["bytes_an_image"] for one in found)
     return Outcome(
-        [one["rate"] for one in found], rates, decoding_rate(paths),
-        checks={"the same pictures (correlation above 0.99)": alike > 0.99,
-                "all images on both sides": all(one["images"] == len(paths) for one in found),
-                "the cache costs at most 60 KB an image": cost <= 60_000},
-        details={"jpegs": len(paths), "pixels": "2304 x 2880", "size": SIZE, "cache_bytes_an_image": cost,
-                 "least_correlation": alike},
-    )  # fmt: skip
+        [one["rate"] for one in found],
+        rates,
+        decoding_rate(paths),
+        checks={
+            "the same pictures (correlation above 0.99)": alike > 0.99,
+            "all images on both sides": all(one["images"] == len(paths) for one in found),
+            "the cache costs at most 60 KB an image": cost <= 60_000,
+        },
+        details={
+            "jpegs": len(paths),
+            "pixels": "2304 x 2880",
+            "size": SIZE,
+            "cache_bytes_an_image": cost,
+            "least_correlation": alike,
+        },
+    )
 
 
 def run_later(*, images: int, repetitions: int) -> Outcome:
@@ -116,15 +126,18 @@ def run_later(*, images: int, repetitions: int) -> Outcome:
         other(their_pass, folder=str(folder))
         ours(later_pass, paths=paths, cache=cache)
         found, rates = alternate(
-            lambda: ours(later_pass, paths=paths, cache=cache), lambda: other(their_pass, folder=str(folder)),
+            lambda: ours(later_pass, paths=paths, cache=cache),
+            lambda: other(their_pass, folder=str(folder)),
             repetitions=repetitions,
-        )  # fmt: skip
+        )
     touched = SIZE * SIZE * (1 + 4)  # bytes: a grey level read, a float32 written
     return Outcome(
-        [one["rate"] for one in found], rates, copy_speed() * 1e9 / touched,
+        [one["rate"] for one in found],
+        rates,
+        copy_speed() * 1e9 / touched,
         checks={"all images on both sides": all(one["images"] % len(paths) == 0 for one in found)},
         details={"jpegs": len(paths), "pixels": "2304 x 2880", "size": SIZE},
-    )  # fmt: skip
+    )
 
 
 _SIZES = {
@@ -135,14 +148,22 @@ _SIZES = {
 
 COMPARISONS = (
     Comparison(
-        "input_first_pass", "images/s", True,
+        "input_first_pass",
+        "images/s",
+        True,
         "JPEGs of 2304 x 2880 pixels to batches at 224 px, from the files. Ours decodes at a reduced scale, "
         "letterboxes and writes the cache; theirs is `image_dataset_from_directory`.",
-        "the JPEG library's decoding at the reduced scale alone, on all cores.", _SIZES, run_first,
+        "the JPEG library's decoding at the reduced scale alone, on all cores.",
+        _SIZES,
+        run_first,
     ),
     Comparison(
-        "input_later_epochs", "images/s", True,
+        "input_later_epochs",
+        "images/s",
+        True,
         "The same images once more, as every epoch after the first reads them.",
-        "copying the grey levels to single precision at the speed of memory.", _SIZES, run_later,
+        "copying the grey levels to single precision at the speed of memory.",
+        _SIZES,
+        run_later,
     ),
-)  # fmt: skip
+)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fracturelab import records
-from fracturelab.quiet import load_tensorflow
+from fracturelab.system.quiet import load_tensorflow
 
 Call = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,9 +21,15 @@ def data(folder: str, size: int, *, shuffle: bool, batch_size: int = 32) -> Any:
     import keras
 
     return keras.utils.image_dataset_from_directory(
-        folder, label_mode="binary", class_names=["normal", "fractured"], image_size=(size, size),
-        batch_size=batch_size, shuffle=shuffle, seed=0, verbose=False,
-    )  # fmt: skip
+        folder,
+        label_mode="binary",
+        class_names=["normal", "fractured"],
+        image_size=(size, size),
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=0,
+        verbose=False,
+    )
 
 
 def build(size: int, backbone: str, options: Mapping[str, Any], weights: str | None, scaling: Mapping) -> Any:

@@ -16,8 +16,9 @@ from benchmarks.running import Comparison, Outcome, two_sides
 AUC_MARGIN = 0.01
 
 
-def train(*, folder: str, size: int, views: int, epochs: int, seed: int, backbone: str, options: dict,
-          weights: str | None) -> dict[str, Any]:  # fmt: skip
+def train(
+    *, folder: str, size: int, views: int, epochs: int, seed: int, backbone: str, options: dict, weights: str | None
+) -> dict[str, Any]:
     """Our side: from the files to the fitted model, with nothing computed before."""
     from fracturelab import datasets, training
 
@@ -28,15 +29,26 @@ def train(*, folder: str, size: int, views: int, epochs: int, seed: int, backbon
         )
         ready = time.perf_counter()
         fit = training.train_v2(
-            prepared, backbone=backbone, backbone_options=options, weights=weights, seed=seed, views=views,
-            fine_tune_epochs=epochs, patience=epochs + 1, store_dir=Path(work) / "features", progress=False,
-        )  # fmt: skip
+            prepared,
+            backbone=backbone,
+            backbone_options=options,
+            weights=weights,
+            seed=seed,
+            views=views,
+            fine_tune_epochs=epochs,
+            patience=epochs + 1,
+            store_dir=Path(work) / "features",
+            progress=False,
+        )
         return {
-            "seconds": time.perf_counter() - began, "reading_seconds": ready - began,
-            "auc": {name: found["val_auc"] for name, found in fit.candidates.items()}, "chosen": fit.chosen,
-            "parts": [len(prepared.rows("train")), len(prepared.rows("val"))], "epochs": len(fit.history) - 1,
+            "seconds": time.perf_counter() - began,
+            "reading_seconds": ready - began,
+            "auc": {name: found["val_auc"] for name, found in fit.candidates.items()},
+            "chosen": fit.chosen,
+            "parts": [len(prepared.rows("train")), len(prepared.rows("val"))],
+            "epochs": len(fit.history) - 1,
             "freeze_line": fit.recipe["freeze_line"],
-        }  # fmt: skip
+        }
 
 
 def costs(*, size: int, backbone: str, options: dict) -> dict[str, float]:
@@ -61,8 +73,18 @@ def scaling_of(*, backbone: str, options: dict, weights: str | None) -> dict[str
 
 
 @cache
-def both_stages(*, images: int, size: int, views: int, head_epochs: int, epochs: int, repetitions: int, backbone: str,
-                alpha: float | None, pretrained: bool) -> dict[str, Any]:  # fmt: skip
+def both_stages(
+    *,
+    images: int,
+    size: int,
+    views: int,
+    head_epochs: int,
+    epochs: int,
+    repetitions: int,
+    backbone: str,
+    alpha: float | None,
+    pretrained: bool,
+) -> dict[str, Any]:
     """Run both stages on both sides, alternating; the two comparisons read what they need."""
     options = {} if alpha is None else {"alpha": alpha}
     folder = str(data.training_set(images))
@@ -103,18 +125,30 @@ def run_head(**settings: Any) -> Outcome:
     short = len(found["short"]["epoch_seconds"])
     work = (views * train_images + val_images) * cost["whole"]
     return Outcome(
-        ours, other, limit=work / machine.fastest_product("float32") / 1e9,
+        ours,
+        other,
+        limit=work / machine.fastest_product("float32") / 1e9,
         checks={"validation AUC at most 0.01 below theirs": auc >= their_auc - AUC_MARGIN},
         details={
-            "backbone": settings["backbone"], "input_size": settings["size"], "images": found["parts"],
-            "views_kept": views, "epochs": epochs, "validation_auc": {"ours": auc, "theirs": their_auc},
+            "backbone": settings["backbone"],
+            "input_size": settings["size"],
+            "images": found["parts"],
+            "views_kept": views,
+            "epochs": epochs,
+            "validation_auc": {"ours": auc, "theirs": their_auc},
             "ratio_by_cost_model": {f"{number} epochs": modelled(number) for number in (5, 20, 50)},
-            "cost_model": {"ours, any number of epochs": statistics.median(ours), "theirs, first epoch": setup,
-                           "theirs, each further epoch": epoch},
-            "checked": {"epochs": short, "modelled": modelled(short),
-                        "measured": found["short"]["seconds"] / statistics.median(ours)},
+            "cost_model": {
+                "ours, any number of epochs": statistics.median(ours),
+                "theirs, first epoch": setup,
+                "theirs, each further epoch": epoch,
+            },
+            "checked": {
+                "epochs": short,
+                "modelled": modelled(short),
+                "measured": found["short"]["seconds"] / statistics.median(ours),
+            },
         },
-    )  # fmt: skip
+    )
 
 
 def run_further(**settings: Any) -> Outcome:
@@ -131,41 +165,74 @@ def run_further(**settings: Any) -> Outcome:
     whole = _mean(one["seconds"] for one in found["whole"])
     their_whole = _mean(one["seconds"] for one in found["their_head"]) + _mean(other)
     return Outcome(
-        ours, other, limit=work / machine.fastest_product("float32") / 1e9,
-        checks={"validation AUC at most 0.01 below theirs": auc >= their_auc - AUC_MARGIN,
-                "as many epochs as asked for": all(one["epochs"] == epochs for one in found["whole"])},
+        ours,
+        other,
+        limit=work / machine.fastest_product("float32") / 1e9,
+        checks={
+            "validation AUC at most 0.01 below theirs": auc >= their_auc - AUC_MARGIN,
+            "as many epochs as asked for": all(one["epochs"] == epochs for one in found["whole"]),
+        },
         details={
-            "backbone": settings["backbone"], "input_size": settings["size"], "images": found["parts"],
-            "freeze_line": found["head"][0]["freeze_line"], "epochs": epochs,
-            "validation_auc": {"ours": auc, "theirs": their_auc}, "store_megabytes": stored / 1e6,
+            "backbone": settings["backbone"],
+            "input_size": settings["size"],
+            "images": found["parts"],
+            "freeze_line": found["head"][0]["freeze_line"],
+            "epochs": epochs,
+            "validation_auc": {"ours": auc, "theirs": their_auc},
+            "store_megabytes": stored / 1e6,
             "head_and_further_epochs_seconds": {"ours": whole, "theirs": their_whole, "ratio": their_whole / whole},
         },
-    )  # fmt: skip
+    )
 
 
 def _mean(values: Any) -> float:
     return statistics.fmean(values)
 
 
-_TINY = {"images": 40, "size": 64, "views": 2, "head_epochs": 4, "epochs": 2, "repetitions": 1, "backbone": "MobileNet",
-         "alpha": 0.25, "pretrained": False}  # fmt: skip
-_DEFAULT = {"images": 260, "size": 224, "views": 3, "head_epochs": 20, "epochs": 10, "repetitions": 3,
-            "backbone": "MobileNet", "alpha": 0.75, "pretrained": True}  # fmt: skip
+_TINY = {
+    "images": 40,
+    "size": 64,
+    "views": 2,
+    "head_epochs": 4,
+    "epochs": 2,
+    "repetitions": 1,
+    "backbone": "MobileNet",
+    "alpha": 0.25,
+    "pretrained": False,
+}
+_DEFAULT = {
+    "images": 260,
+    "size": 224,
+    "views": 3,
+    "head_epochs": 20,
+    "epochs": 10,
+    "repetitions": 3,
+    "backbone": "MobileNet",
+    "alpha": 0.75,
+    "pretrained": True,
+}
 _FULL = {**_DEFAULT, "images": 400, "backbone": "ResNet50", "alpha": None}
 _SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": _FULL}
 
 COMPARISONS = (
     Comparison(
-        "v2_head_20_epochs", "s", False,
+        "v2_head_20_epochs",
+        "s",
+        False,
         "From files to a trained head. Ours: features of each view computed once (the image, its mirror image, one "
         "augmented view), the head solved to the end; theirs: 20 epochs of the frozen network.",
-        "the features' FLOPs at the speed of the fastest float32 matrix product.", _SIZES, run_head,
+        "the features' FLOPs at the speed of the fastest float32 matrix product.",
+        _SIZES,
+        run_head,
     ),
     Comparison(
-        "v2_finetune_10_epochs", "s", False,
+        "v2_finetune_10_epochs",
+        "s",
+        False,
         "Ten further epochs of the last stage, on top of the head. Ours: on activations at the freeze line, which "
         "the pass for the head stores; theirs: the whole network in every epoch.",
-        "the last stage's FLOPs, forwards and backwards, at the speed of the fastest float32 matrix product.", _SIZES,
+        "the last stage's FLOPs, forwards and backwards, at the speed of the fastest float32 matrix product.",
+        _SIZES,
         run_further,
     ),
-)  # fmt: skip
+)

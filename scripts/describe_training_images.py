@@ -16,8 +16,8 @@ import numpy as np
 from fracturelab.datasets import file_hashes, read_dataset
 from fracturelab.errors import FracturelabError
 from fracturelab.images import letterbox, load_readable_images
-from fracturelab.likeness import describe, negative
 from fracturelab.models.files import read_card, write_json
+from fracturelab.prediction.likeness import describe, negative
 from fracturelab.splits import fracatlas_test_hashes
 
 

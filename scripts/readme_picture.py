@@ -12,9 +12,17 @@ from fracturelab.plots import FRACTURED, montage, save_figure
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "phantoms.png"
 CHOICE = (
-    ("clinic", 17, True), ("clinic", 113, False), ("clinic", 118, True), ("clinic", 111, False), ("clinic", 104, True),
-    ("field", 5, True), ("field", 207, False), ("field", 208, True), ("field", 206, True), ("field", 54, True),
-)  # fmt: skip
+    ("clinic", 17, True),
+    ("clinic", 113, False),
+    ("clinic", 118, True),
+    ("clinic", 111, False),
+    ("clinic", 104, True),
+    ("field", 5, True),
+    ("field", 207, False),
+    ("field", 208, True),
+    ("field", 206, True),
+    ("field", 54, True),
+)
 SIDE = 320
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from fracturelab import __version__
-from fracturelab.quiet import load_tensorflow
+from fracturelab.system.quiet import load_tensorflow
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE, SEED, IMAGES = 32, 11, 6
@@ -33,10 +33,10 @@ def main() -> None:
     import keras
 
     from fracturelab.images import letterbox
-    from fracturelab.likeness import describe
     from fracturelab.models import cnn
     from fracturelab.models.files import save_model
     from fracturelab.prediction import load_predictor
+    from fracturelab.prediction.likeness import describe
     from fracturelab.records import package_versions
 
     cnn.FILTERS = (8, 16, 32, 64)  # v1's layers, and a file of less than a megabyte
@@ -57,9 +57,14 @@ def main() -> None:
     for number in range(IMAGES):
         Image.fromarray(xray(500 + number)).save(folder / "images" / f"{number}.png", optimize=True)
     card = {
-        "name": "v1, small", "kind": "v1", "threshold": 0.5, "input_size": SIZE, "versions": package_versions(),
-        "likeness": likeness.to_dict(), "use": "For tests. Not for clinical use.",
-    }  # fmt: skip
+        "name": "v1, small",
+        "kind": "v1",
+        "threshold": 0.5,
+        "input_size": SIZE,
+        "versions": package_versions(),
+        "likeness": likeness.to_dict(),
+        "use": "For tests. Not for clinical use.",
+    }
     path = save_model(model, folder / "model.keras", card)
     rows = load_predictor(path, runtime="keras").predict_files(sorted((folder / "images").iterdir()))
     expected = {Path(row["path"]).name: round(row["p_fracture"], 7) for row in rows}

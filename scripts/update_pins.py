@@ -1,7 +1,8 @@
 """Write the pinned requirements anew from the ranges in pyproject.toml (`make pins`).
 
-requirements.txt holds what the notebooks and the command line need, on every supported system and Python; each of the
-other files holds what its extra adds. uv resolves for all systems at once, so markers stand where systems differ.
+requirements.txt holds what the notebooks, JupyterLab and the command line need, on every supported system and Python;
+each of the other files holds what its extra adds. uv resolves for all systems at once, so markers stand where
+systems differ.
 """
 
 from __future__ import annotations
@@ -12,19 +13,18 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = ["cpu", "fast"]
+BASE = ["cpu", "fast", "formats", "imagenet", "lab"]
 EXTRAS = {
-    "requirements-dev.txt": (("dev",), "What `make test` and `make check` add to requirements.txt."),
-    "requirements-app.txt": (("app", "dicom"), "What `make app` adds to requirements.txt."),
-    "requirements-dask.txt": (("dask",), "What `--dask` and the workers of a cluster need as well."),
-    "requirements-explain.txt": (("explain",), "What LIME and SHAP maps need as well."),
-    "requirements-slides.txt": (("slides",), "What `make presentation` adds to requirements.txt."),
-    "requirements-tune.txt": (("tune",), "What the search of notebook 09 needs as well."),
-    "requirements-torch.txt": (("torch",), "What the PyTorch model of notebook 05 needs as well."),
-    "requirements-lab.txt": (("lab",), "What `make lab` adds to requirements.txt."),
-    "requirements-optional.txt": (
-        ("kaggle", "dicom", "export"),
-        "What Kaggle downloads, DICOM files and int8 need as well.",
+    "requirements/dev.txt": (("dev",), "What `make test` and `make check` add to requirements.txt."),
+    "requirements/app.txt": (("app",), "What `make app` adds to requirements.txt."),
+    "requirements/dask.txt": (("dask",), "What `--dask` and the workers of a cluster need as well."),
+    "requirements/explain.txt": (("explain",), "What LIME and SHAP maps need as well."),
+    "requirements/slides.txt": (("slides",), "What `make presentation` adds to requirements.txt."),
+    "requirements/tune.txt": (("tune",), "What the search of notebook 09 needs as well."),
+    "requirements/torch.txt": (("torch",), "What the PyTorch model of notebook 05 needs as well."),
+    "requirements/optional.txt": (
+        ("kaggle", "export", "imagenet-small"),
+        "What Kaggle downloads, int8 and EfficientNet-Lite0 need as well.",
     ),
 }
 # What PyTorch brings along where it is a CUDA build; its own wheel says which, and a CPU build needs none of it.
@@ -63,7 +63,7 @@ def main() -> None:
         for file, (extras, purpose) in EXTRAS.items():
             added = [line for line in resolve([*BASE, *extras], constraints) if name(line) not in known]
             added = [line for line in added if not name(line).startswith(LEFT_TO_TORCH)]
-            write(file, HEADER + purpose, ["-r requirements.txt", *added])
+            write(file, HEADER + purpose, ["-r ../requirements.txt", *added])
 
 
 def write(file: str, header: str, lines: list[str]) -> None:

@@ -46,7 +46,7 @@ _answers: dict[str, str] = {}
 @pytest.fixture
 def happened(request) -> Callable[[str, str], None]:
     """Say what happened to a row of the table in `hostile.py`; it counts if the test passes."""
-    import hostile
+    from tests.hostile import cases as hostile
 
     def say(key: str, text: str) -> None:
         assert key in hostile.BY_KEY, f"{key} is no row of the table"
@@ -64,7 +64,7 @@ def pytest_runtest_logreport(report):
 def pytest_sessionfinish(session):
     """Write `reports/robustness.md` once every row has been answered; a checkout that is read only is left alone."""
     if _answers and not hasattr(session.config, "workerinput"):
-        import robustness
+        from tests.hostile import robustness
 
         with contextlib.suppress(OSError):
             robustness.write(_answers)

@@ -59,8 +59,9 @@ def test_padding_stays_black_and_values_stay_in_range():
 @settings(max_examples=60, deadline=None)
 @given(
     labels=st.lists(st.integers(0, 2), min_size=3, max_size=60).filter(lambda found: set(found) == {0, 1, 2}),
-    seed=st.integers(0, 1000), epoch=st.integers(0, 50),
-)  # fmt: skip
+    seed=st.integers(0, 1000),
+    epoch=st.integers(0, 50),
+)
 def test_balanced_epochs_show_each_class_equally(labels, seed, epoch):
     labels = np.array(labels)
     order, repeats = epoch_order(labels, seed=seed, epoch=epoch, balanced=True)

@@ -51,11 +51,26 @@ def notebooks() -> list[Path]:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "runitlocally.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile",
-     "pyproject.toml", "requirements.txt", ".ci/run", ".github/workflows/ci.yml", ".pre-commit-config.yaml",
-     "data/README.md", "models/README.md", "realimages/README.md", "docs/cards/data-mura.md",
-     "docs/cards/data-kaggle.md"],
-)  # fmt: skip
+    [
+        "README.md",
+        "runitlocally.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "LICENSE",
+        "Makefile",
+        "pyproject.toml",
+        "requirements.txt",
+        ".ci/run",
+        ".github/workflows/ci.yml",
+        ".pre-commit-config.yaml",
+        "data/README.md",
+        "models/README.md",
+        "realimages/README.md",
+        "docs/cards/data-mura.md",
+        "docs/cards/data-kaggle.md",
+    ],
+)
 def test_what_a_newcomer_looks_for_is_there(name):
     assert (ROOT / name).stat().st_size > 100
 
@@ -110,21 +125,30 @@ def test_every_dependency_has_a_range_a_reason_and_an_exact_pin():
     text = (ROOT / "pyproject.toml").read_text()
     project = tomllib.loads(text)["project"]
     extras = project["optional-dependencies"]
-    files = ["requirements.txt", "requirements-dev.txt", "requirements-lab.txt", "requirements-optional.txt",
-             "requirements-app.txt", "requirements-explain.txt", "requirements-slides.txt",
-             "requirements-torch.txt", "requirements-dask.txt", "requirements-tune.txt"]  # fmt: skip
+    files = [
+        "requirements.txt",
+        "requirements/dev.txt",
+        "requirements/lab.txt",
+        "requirements/optional.txt",
+        "requirements/app.txt",
+        "requirements/explain.txt",
+        "requirements/slides.txt",
+        "requirements/torch.txt",
+        "requirements/dask.txt",
+        "requirements/tune.txt",
+    ]
     pinned = {name: {**pins("requirements.txt"), **pins(name)} for name in files}
     wanted = {
         "requirements.txt": project["dependencies"] + extras["cpu"] + extras["fast"],
-        "requirements-dev.txt": extras["dev"],
-        "requirements-lab.txt": extras["lab"],
-        "requirements-app.txt": extras["app"] + extras["dicom"],
-        "requirements-explain.txt": extras["explain"],
-        "requirements-slides.txt": extras["slides"],
-        "requirements-torch.txt": extras["torch"],
-        "requirements-dask.txt": extras["dask"],
-        "requirements-tune.txt": extras["tune"],
-        "requirements-optional.txt": extras["kaggle"] + extras["dicom"] + extras["export"],
+        "requirements/dev.txt": extras["dev"],
+        "requirements/lab.txt": extras["lab"],
+        "requirements/app.txt": extras["app"] + extras["dicom"],
+        "requirements/explain.txt": extras["explain"],
+        "requirements/slides.txt": extras["slides"],
+        "requirements/torch.txt": extras["torch"],
+        "requirements/dask.txt": extras["dask"],
+        "requirements/tune.txt": extras["tune"],
+        "requirements/optional.txt": extras["kaggle"] + extras["dicom"] + extras["export"],
     }
     for file, dependencies in wanted.items():
         for dependency in dependencies:

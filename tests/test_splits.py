@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fracturelab.errors import FracturelabError
-from fracturelab.splits import (
-    assign_groups,
-    fracatlas_test_hashes,
-    holdout_split,
-    kfold,
-    with_fracatlas_test,
-)
+from fracturelab.splits import assign_groups, fracatlas_test_hashes, holdout_split, kfold, with_fracatlas_test
 
 
 def make_table(labels, groups=None, split=None) -> pd.DataFrame:

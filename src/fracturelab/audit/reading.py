@@ -20,7 +20,7 @@ from fracturelab.audit.duplicates import SIDE
 from fracturelab.errors import UnreadableImageError
 from fracturelab.images import MAX_FILE_BYTES, image_facts, read_image
 from fracturelab.images.opening import open_regular
-from fracturelab.progress import tqdm
+from fracturelab.system.progress import tqdm
 
 _CHUNK = 64  # files a task
 _FEW = 256  # fewer files than this are read here, without starting workers

@@ -13,10 +13,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fracturelab import __version__
-from fracturelab.cli import data, folds, models, research, results
+from fracturelab.cli import data, folds, models, results
 from fracturelab.cli.output import print_json, say
 from fracturelab.errors import FracturelabError
 
@@ -31,26 +31,29 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with every command in it."""
-    parser = _Parser(prog="fracturelab", description=DESCRIPTION)
+def build_parser(
+    groups: Sequence[Any] = (data, models, folds, results), prog: str = "fracturelab"
+) -> argparse.ArgumentParser:
+    """Return the parser with the commands of every group: a module with `add_commands`."""
+    parser = _Parser(prog=prog, description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"fracturelab {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for group in (data, models, folds, results, research):
+    for group in groups:
         group.add_commands(commands)
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run one command.
 
     Args:
         argv: The arguments after the program's name; those of the process when None.
+        parser: What reads them; `build_parser()` when None.
 
     Returns:
         The exit code.
     """
-    arguments = build_parser().parse_args(argv)
+    arguments = (parser or build_parser()).parse_args(argv)
     _quiet_tensorflow()
     try:
         # Whatever a library prints goes to stderr: stdout holds the result alone.
@@ -93,16 +96,16 @@ def _refuse(message: str) -> int:
 def _remedy(package: str) -> str:
     if package.split(".")[0] == "tensorflow":
         return 'pip install -e ".[cpu]" (or ".[gpu]"; see runitlocally.md)'
-    if package.split(".")[0] in ("kagglehub", "pydicom"):
-        return "pip install -r requirements-optional.txt"
+    if package.split(".")[0] in ("kagglehub",):
+        return "pip install -r requirements/optional.txt"
     if package.split(".")[0] == "pptx":
-        return "pip install -r requirements-slides.txt"
+        return "pip install -r requirements/slides.txt"
     if package.split(".")[0] == "optuna":
-        return "pip install -r requirements-tune.txt"
+        return "pip install -r requirements/tune.txt"
     if package.split(".")[0] == "torch":
-        return "pip install -r requirements-torch.txt"
+        return "pip install -r requirements/torch.txt"
     if package.split(".")[0] in ("dask", "distributed"):
-        return "pip install -r requirements-dask.txt"
+        return "pip install -r requirements/dask.txt"
     return "pip install -r requirements.txt"
 
 

@@ -112,7 +112,7 @@ def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Audit a data set."""
     from fracturelab.audit import audit
     from fracturelab.datasets import list_other_files
-    from fracturelab.workers import on_cluster
+    from fracturelab.system.workers import on_cluster
 
     if arguments.workers is not None and arguments.workers < 1:
         raise FracturelabError(f"expected --workers of at least 1. Received: {arguments.workers}")
@@ -161,7 +161,7 @@ def _shortcuts(found: Any) -> list[tuple[str, Any]]:
 
 def run_realimages(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Fill realimages/."""
-    from fracturelab.realimages import fill
+    from fracturelab.datasets.real_images import fill
 
     filled = fill(
         arguments.folder,
@@ -204,9 +204,13 @@ def run_phantoms(arguments: argparse.Namespace) -> tuple[object, str, int]:
     asked = {name: getattr(arguments, name) for name in ("size", "zoom", "difficulty")}
     options = {name: value for name, value in asked.items() if value is not None}
     folder = write_set(
-        arguments.out, n=arguments.n, source=arguments.source, seed=arguments.seed, progress=not arguments.json,
+        arguments.out,
+        n=arguments.n,
+        source=arguments.source,
+        seed=arguments.seed,
+        progress=not arguments.json,
         **options,
-    )  # fmt: skip
+    )
     document = {"folder": str(folder), "n": arguments.n, "source": arguments.source, "seed": arguments.seed}
     text = f"{count(arguments.n, 'synthetic X-ray')} of the source {arguments.source} in {folder}, truth in labels.csv."
     return document, text, 0

@@ -12,7 +12,7 @@ from fracturelab.cli.output import METRIC_NAMES, NOT_CLINICAL, columns, common, 
 from fracturelab.errors import FracturelabError
 
 if TYPE_CHECKING:
-    from fracturelab.training.fold_scores import CrossValidation
+    from fracturelab.experiments.fold_scores import CrossValidation
 
 
 def add_commands(commands: Any) -> None:
@@ -58,25 +58,38 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
     results = check_writable(arguments.results or default_folder())
     options = epochs_option(arguments)
     table = read_folder(arguments)
-    from fracturelab.training.holdout import with_holdout
+    from fracturelab.experiments.holdout import with_holdout
 
     table = with_holdout(table, arguments.holdout)
     weights = chosen_weights(arguments)
+    from fracturelab.experiments.fold_scores import record_folds
+    from fracturelab.experiments.folds import SIZE, THREADS, cross_validate
     from fracturelab.training import prepare
-    from fracturelab.training.fold_scores import record_folds
-    from fracturelab.training.folds import SIZE, THREADS, cross_validate
 
     prepared = prepare(
-        table, size=arguments.size or SIZE, seed=arguments.seed, val=0.0,
-        test=0.0 if arguments.holdout == "none" else 0.15, progress=not arguments.json,
-    )  # fmt: skip
+        table,
+        size=arguments.size or SIZE,
+        seed=arguments.seed,
+        val=0.0,
+        test=0.0 if arguments.holdout == "none" else 0.15,
+        progress=not arguments.json,
+    )
     for row in prepared.unreadable.itertuples():
         say(f"left out: {row.path}: {row.reason}")
     found = cross_validate(
-        prepared, folds=arguments.folds, recipe=arguments.recipe, options=options, weights=weights,
-        seed=arguments.seed, threads=arguments.threads or THREADS, holdout=arguments.holdout != "none",
-        workers=arguments.workers, dask=arguments.dask, work_dir=arguments.work, said=say,
-    )  # fmt: skip
+        prepared,
+        folds=arguments.folds,
+        recipe=arguments.recipe,
+        options=options,
+        weights=weights,
+        seed=arguments.seed,
+        threads=arguments.threads or THREADS,
+        holdout=arguments.holdout != "none",
+        workers=arguments.workers,
+        dask=arguments.dask,
+        work_dir=arguments.work,
+        said=say,
+    )
     name = plain_name(f"cross-validation-{arguments.recipe}-{Path(arguments.folder).absolute().name}")
     record = record_folds(name, found, folder=results)
     for warning in found.warnings:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fracturelab.cli.data import read_folder, reading_options
 from fracturelab.cli.output import NOT_CLINICAL, columns, common, confusion_table, count, metrics_table, number, say
 from fracturelab.errors import FracturelabError
-from fracturelab.quiet import load_tensorflow
+from fracturelab.system.quiet import load_tensorflow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,9 +68,11 @@ def add_commands(commands: Any) -> None:
     predict.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
     predict.add_argument("files", nargs="+", metavar="FILES", help="X-rays; of a folder every image in it")
     predict.add_argument(
-        "--runtime", choices=("auto", "keras", "float32", "fast"), default="auto",
+        "--runtime",
+        choices=("auto", "keras", "float32", "fast"),
+        default="auto",
         help="what runs it: auto (the model's export where there is one, else keras), float32, fast",
-    )  # fmt: skip
+    )
     predict.set_defaults(command=run_predict)
 
     export = commands.add_parser(
@@ -81,8 +83,13 @@ def add_commands(commands: Any) -> None:
         "X-rays and the fastest one whose answers stay close is kept as the runtime `fast`.",
     )
     export.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
-    export.add_argument("--data", dest="folder", metavar="DIR", help="labelled X-rays, at least 400: best the folder "
-                        "it was trained on, whose validation images choose the threshold of `fast`")  # fmt: skip
+    export.add_argument(
+        "--data",
+        dest="folder",
+        metavar="DIR",
+        help="labelled X-rays, at least 400: best the folder "
+        "it was trained on, whose validation images choose the threshold of `fast`",
+    )
     export.set_defaults(command=run_export)
 
 
@@ -124,8 +131,8 @@ def epochs_option(arguments: argparse.Namespace) -> dict[str, int]:
 def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Train, save and record a model."""
     from fracturelab.models.files import check_destination
-    from fracturelab.places import reports_folder
     from fracturelab.records import default_folder
+    from fracturelab.system.folders import reports_folder
 
     check_destination(arguments.out)
     results = check_writable(arguments.results or default_folder())
@@ -161,9 +168,7 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
         evaluations = saving.evaluate_parts(fit, prepared)
         card = saving.card_of(fit, prepared, name=name, evaluations=evaluations)
         saving.save_fit(fit, arguments.out, card)
-    record = saving.record_fit(
-        f"training-{plain_name(name)}", fit, prepared, evaluations=evaluations, folder=results
-    )  # fmt: skip
+    record = saving.record_fit(f"training-{plain_name(name)}", fit, prepared, evaluations=evaluations, folder=results)
 
     document = {
         "model": str(arguments.out),
@@ -266,7 +271,8 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
 def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Answer for each file."""
     from fracturelab.models.files import check_model_file
-    from fracturelab.prediction import choose_runtime, load_predictor
+    from fracturelab.prediction import load_predictor
+    from fracturelab.prediction.predictor import choose_runtime
 
     paths = expand(arguments.files)
     check_model_file(arguments.model)
@@ -299,9 +305,9 @@ def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Export a model, and measure faster networks where there are X-rays to measure them on."""
     import numpy as np
 
-    from fracturelab.exporting import export_model, images_to_measure
     from fracturelab.images import load_images
     from fracturelab.models.files import check_model_file, read_card
+    from fracturelab.prediction.export import export_model, images_to_measure
     from fracturelab.splits import fracatlas_test_hashes
 
     check_model_file(arguments.model)
@@ -314,9 +320,11 @@ def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
         # The fixed test part stays out of every choice.
         measure, validation, own = images_to_measure(hashes, card, never=fracatlas_test_hashes(), seed=arguments.seed)
         measured = {
-            "images": np.asarray(pixels[measure]), "labels": rows["label"].to_numpy(int)[measure],
-            "validation": validation, "calibration": np.asarray(pixels[own]) if len(own) else None,
-        }  # fmt: skip
+            "images": np.asarray(pixels[measure]),
+            "labels": rows["label"].to_numpy(int)[measure],
+            "validation": validation,
+            "calibration": np.asarray(pixels[own]) if len(own) else None,
+        }
         if not validation.any():
             say("note: the model's validation images are not all in this folder; the runtime fast keeps its threshold")
     export = export_model(arguments.model, **measured)

@@ -108,11 +108,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
 def confusion_table(matrix: Sequence[Sequence[int]]) -> str:
     """Return [[tn, fp], [fn, tp]] as a small table for people."""
     (tn, fp), (fn, tp) = matrix
-    rows = [
-        ["", "called normal", "called fractured"],
-        ["normal", str(tn), str(fp)],
-        ["fractured", str(fn), str(tp)],
-    ]
+    rows = [["", "called normal", "called fractured"], ["normal", str(tn), str(fp)], ["fractured", str(fn), str(tp)]]
     return columns(rows, align="lrr")
 
 

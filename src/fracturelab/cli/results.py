@@ -1,18 +1,13 @@
-"""Commands about run records: results, compare, presentation."""
+"""Commands about run records: results and compare."""
 
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from fracturelab.cli.output import NOT_CLINICAL, columns, common, count, number
-from fracturelab.errors import FracturelabError
+from fracturelab.cli.output import NOT_CLINICAL, columns, common, number
 
-_PLACE = re.compile(r"<!-- begin: ((results|compare|evidence|benchmarks) (\S+)) -->")
 NO_RECORDS = "No run records in {} yet; make notebooks, fracturelab train and evaluate write them."
 
 
@@ -21,11 +16,10 @@ def add_commands(commands: Any) -> None:
     results = commands.add_parser(
         "results",
         parents=[common(seed=False)],
-        help="show what runs have found, and fill README's table from it",
-        description="Show the run records as a table; with --readme, write it between that file's markers.",
+        help="show what runs have found",
+        description="Show the run records as a table.",
     )
     results.add_argument("--folder", type=Path, metavar="DIR", help="where the records lie (default reports/results)")
-    results.add_argument("--readme", type=Path, metavar="FILE", help="Markdown file to fill")
     results.set_defaults(command=run_results)
 
     compare = commands.add_parser(
@@ -39,20 +33,10 @@ def add_commands(commands: Any) -> None:
     compare.add_argument("--out", type=Path, metavar="DIR", help="where to write (default the reports folder)")
     compare.set_defaults(command=run_compare)
 
-    presentation = commands.add_parser(
-        "presentation",
-        parents=[common(seed=False)],
-        help="write slides about what runs have found, as a PowerPoint file",
-        description="Slides for people who were not there. Every number comes from a run record.",
-    )
-    presentation.add_argument("--reports", type=Path, metavar="DIR", help="reports folder to read (default reports)")
-    presentation.add_argument("--out", type=Path, metavar="FILE", help="default fracturelab.pptx in that folder")
-    presentation.set_defaults(command=run_presentation)
-
 
 def run_results(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Show the records, and fill a Markdown file from them."""
-    from fracturelab.records import benchmarks_file, default_folder, read_benchmarks, read_records
+    """Show the records."""
+    from fracturelab.records import default_folder, read_records
 
     folder = arguments.folder or default_folder()
     records = read_records(folder)
@@ -73,53 +57,7 @@ def run_results(arguments: argparse.Namespace) -> tuple[object, str, int]:
             between = "-" if auc.get("low") is None else f"{number(auc['low'])} to {number(auc['high'])}"
             table.append([row["record"], row["part"], str(row["n"] or ""), number(auc.get("value")), between])
         text = columns(table, align="llrrl")
-    if arguments.readme is not None:
-        filled = fill_readme(arguments.readme, records, read_benchmarks(benchmarks_file(folder.parent)))
-        document["filled"] = filled
-        text += f"\n{arguments.readme}: {count(len(filled), 'table')} filled ({', '.join(filled) or 'no markers'})."
     return document, text, 0
-
-
-def fill_readme(
-    path: Path, records: Sequence[Mapping[str, Any]], benchmarks: Mapping[str, Any] | None = None
-) -> list[str]:
-    """Fill the tables of a Markdown file from run records.
-
-    A place `<!-- begin: results field-* -->` ... `<!-- end: results field-* -->` gets the table of the records whose
-    names match the pattern, `<!-- begin: compare field-* -->` ... the one of everything about their models,
-    `<!-- begin: evidence * -->` ... what weights are worth with more and more training images, and
-    `<!-- begin: benchmarks * -->` ... the one of the comparisons that `make bench` has run.
-
-    Args:
-        path: The Markdown file.
-        records: The run records.
-        benchmarks: What `read_benchmarks` gave.
-
-    Returns:
-        The patterns that were filled.
-
-    Raises:
-        FracturelabError: The file cannot be read or written.
-    """
-    from fracturelab.evidence import evidence_table
-    from fracturelab.records import benchmarks_table, compare_records, comparison_table, fill_markdown, results_table
-
-    tables = {
-        "results": results_table,
-        "compare": lambda chosen: comparison_table(compare_records(chosen)),
-        "evidence": evidence_table,
-    }
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FracturelabError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    patterns = []
-    for marker, kind, pattern in _PLACE.findall(text):
-        chosen = [record for record in records if fnmatchcase(record["name"], pattern)]
-        table = benchmarks_table(benchmarks or {}, names=pattern) if kind == "benchmarks" else tables[kind](chosen)
-        fill_markdown(path, marker, table or "No run has been recorded yet.")
-        patterns.append(pattern)
-    return patterns
 
 
 def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
@@ -127,8 +65,8 @@ def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
     import matplotlib.pyplot as plt
 
     from fracturelab import plots, records
-    from fracturelab.places import reports_folder
     from fracturelab.records.comparison import GUESSING, SHOWN
+    from fracturelab.system.folders import reports_folder
 
     reports = arguments.reports or reports_folder()
     out = arguments.out or reports
@@ -146,30 +84,13 @@ def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
     document["files"] = [str(file) for file in files]
     table = [["model", "trained on", "parameters", "ms", "score", *records.PARTS]]
     for row in rows:
-        shown = [records.interval_text(found[0].metrics.get(row.score)) if found and row.score else ""
-                 for found in row.scores.values()]  # fmt: skip
+        shown = [
+            records.interval_text(found[0].metrics.get(row.score)) if found and row.score else ""
+            for found in row.scores.values()
+        ]
         parameters = "" if row.parameters is None else f"{row.parameters:,}"
         speed = "" if row.ms_per_image is None else f"{row.ms_per_image:.3g}"
         score = records.COLUMNS.get(row.score, row.score) if row.score else ""
         table.append([row.model, row.data or "", parameters, speed, score, *shown])
     text = columns(table, align="llrr")
     return document, f"{text}\n\n{', '.join(map(str, files))} written. {NOT_CLINICAL}", 0
-
-
-def run_presentation(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Write the slides."""
-    import tempfile
-
-    from fracturelab.places import reports_folder
-    from fracturelab.presentation import slides_of, write_deck
-    from fracturelab.presentation.content import TITLE
-    from fracturelab.records import read_records
-
-    reports = arguments.reports or reports_folder()
-    out = arguments.out or reports / "fracturelab.pptx"
-    records = read_records(reports / "results")
-    with tempfile.TemporaryDirectory(prefix="fracturelab-slides-") as work:
-        slides = slides_of(records, figures=reports / "figures", work=Path(work))
-        write_deck(slides, out, title=TITLE)
-    document = {"file": str(out), "records": len(records), "slides": [slide.title for slide in slides]}
-    return document, f"{out}: {count(len(slides), 'slide')} from {count(len(records), 'record')}. {NOT_CLINICAL}", 0

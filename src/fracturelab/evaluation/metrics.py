@@ -26,21 +26,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fracturelab.evaluation.checks import binary_labels, finite_probabilities, group_codes, usable_threshold
-from fracturelab.evaluation.intervals import (
-    UNDEFINED,
-    Interval,
-    auc_score_interval,
-    effective_size,
-    widest,
-    wilson,
-)
-from fracturelab.evaluation.resampling import (
-    Array,
-    RankedScores,
-    bootstrap,
-    bounded_mean_interval,
-    percentile_interval,
-)
+from fracturelab.evaluation.intervals import UNDEFINED, Interval, auc_score_interval, effective_size, widest, wilson
+from fracturelab.evaluation.resampling import Array, RankedScores, bootstrap, bounded_mean_interval, percentile_interval
 from fracturelab.evaluation.sentences import evaluation_warnings
 
 METRICS = ("roc_auc", "pr_auc", "accuracy", "precision", "recall", "specificity", "f1", "kappa", "brier")

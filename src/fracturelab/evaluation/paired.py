@@ -137,12 +137,7 @@ def compare(
     truth = binary_labels(labels)
     first, second = finite_probabilities(a, n=len(truth)), finite_probabilities(b, n=len(truth))
     codes = group_codes(groups, n=len(truth))
-    test = mcnemar(
-        truth,
-        first >= usable_threshold(threshold_a),
-        second >= usable_threshold(threshold_b),
-        groups=codes,
-    )
+    test = mcnemar(truth, first >= usable_threshold(threshold_a), second >= usable_threshold(threshold_b), groups=codes)
     identical = bool(np.array_equal(first, second))
     intervals, difference = (UNDEFINED, UNDEFINED), UNDEFINED
     if truth.min() != truth.max():

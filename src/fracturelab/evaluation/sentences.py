@@ -24,11 +24,7 @@ def count(n: int, noun: str) -> str:
 
 
 def evaluation_warnings(
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.float64],
-    *,
-    threshold: float,
-    metrics: dict[str, Interval],
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], *, threshold: float, metrics: dict[str, Interval]
 ) -> list[str]:
     """What a table of scores would pass over in silence.
 

@@ -5,12 +5,12 @@ method's own; `overlay.to_unit` brings it to 0..1 for pictures. No map proves wh
 measures how well it points, `randomisation` whether it depends on what was learnt at all.
 """
 
+from fracturelab.explanations.baselines import centre_maps, random_maps
 from fracturelab.explanations.gradcam import cam_layers, grad_cam
 from fracturelab.explanations.lime import lime_maps
 from fracturelab.explanations.occlusion import logit, occlusion_maps
 from fracturelab.explanations.overlay import blend, on_radiograph, stretch, to_unit
 from fracturelab.explanations.randomisation import SanityCheck, sanity_check, shuffled
-from fracturelab.explanations.references import centre_maps, random_maps
 from fracturelab.explanations.scores import (
     TOLERANCE,
     MapScores,

@@ -50,7 +50,7 @@ def lime_maps(
         from lime.lime_image import LimeImageExplainer
         from lime.wrappers.scikit_image import SegmentationAlgorithm
     except ImportError as error:
-        raise FracturelabError("LIME is not installed; python -m pip install -r requirements-explain.txt") from error
+        raise FracturelabError("LIME is not installed; python -m pip install -r requirements/explain.txt") from error
 
     def classify(colour: NDArray) -> NDArray:
         p = np.asarray(predict(np.asarray(colour, np.float32)[..., :1]), np.float64)

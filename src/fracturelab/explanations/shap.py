@@ -40,7 +40,7 @@ def shap_maps(
     try:
         import shap
     except ImportError as error:
-        raise FracturelabError("SHAP is not installed; python -m pip install -r requirements-explain.txt") from error
+        raise FracturelabError("SHAP is not installed; python -m pip install -r requirements/explain.txt") from error
 
     def answer(batch: NDArray) -> NDArray[np.float64]:
         return np.asarray(predict(np.asarray(batch, np.float32)), np.float64)

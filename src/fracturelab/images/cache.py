@@ -193,7 +193,7 @@ def _decoded(
     """Decode in parallel, in order, a bounded number at a time."""
     from joblib import Parallel, delayed
 
-    from fracturelab.progress import tqdm
+    from fracturelab.system.progress import tqdm
 
     chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
     bar = tqdm(total=len(indices), desc="decoding", unit="image", disable=not progress, leave=False)

@@ -20,15 +20,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from fracturelab.errors import UnreadableImageError
 from fracturelab.images.grayscale import to_uint8, upright
@@ -90,7 +82,7 @@ def read_image(source: Source, *, min_side: int | None = None) -> np.ndarray:
 
     PNG, JPEG, TIFF, GIF, BMP and WebP are read, of any pixel type (`grayscale.to_uint8` says how each becomes grey).
     EXIF rotation is applied. Of an animation or a multi-page file the first frame is read. DICOM needs the extra
-    `fracturelab[dicom]`.
+    `fracturelab[formats]`.
 
     Args:
         source: A path, the file's bytes, or an open binary file.
@@ -257,10 +249,10 @@ def _orientation(image: Image.Image) -> int:
 def _read_dicom(file: BinaryIO, name: str) -> np.ndarray:
     """The one place where a DICOM file is handed on; its reader is optional."""
     try:
-        from fracturelab.dicom import read_dicom
+        from fracturelab.images.dicom import read_dicom
     except ImportError:
         raise UnreadableImageError(
-            name, "a DICOM file; to read it: python -m pip install 'fracturelab[dicom]'"
+            name, "a DICOM file; to read it: python -m pip install 'fracturelab[formats]'"
         ) from None
     return read_dicom(file, name=name, max_pixels=MAX_PIXELS, min_side=MIN_SIDE)
 

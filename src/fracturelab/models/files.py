@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.norms import fuse_norms
-from fracturelab.writing import whole_file
+from fracturelab.system.files import whole_file
 
 if TYPE_CHECKING:
     import keras
@@ -35,9 +35,21 @@ _VALUES = {"__keras_tensor__", "__tuple__", "__numpy__", "__tensor__"}
 _MODELS = {"Functional", "Model", "Sequential", "DTypePolicy"}
 _MODULES = {
     f"keras.{part}"
-    for part in ("layers", "initializers", "regularizers", "constraints", "dtype_policies", "optimizers", "losses",
-                 "metrics", "optimizers.schedules", "src.applications.convnext", "src.ops.numpy", "src.ops.nn")
-}  # fmt: skip
+    for part in (
+        "layers",
+        "initializers",
+        "regularizers",
+        "constraints",
+        "dtype_policies",
+        "optimizers",
+        "losses",
+        "metrics",
+        "optimizers.schedules",
+        "src.applications.convnext",
+        "src.ops.numpy",
+        "src.ops.nn",
+    )
+}
 _REFUSED = {"Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
 
 

@@ -17,13 +17,7 @@ STRIDE = 8
 
 
 def build_hybrid(
-    *,
-    input_size: int = 96,
-    classes: int = 2,
-    width: int = 64,
-    blocks: int = 2,
-    heads: int = 4,
-    dropout: float = 0.2,
+    *, input_size: int = 96, classes: int = 2, width: int = 64, blocks: int = 2, heads: int = 4, dropout: float = 0.2
 ) -> keras.Model:
     """Build a convolutional stem, a few attention blocks over its feature map, and a linear head.
 

@@ -8,7 +8,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.models.backbones import build_backbone
 from fracturelab.models.files import load_model, read_card
 from fracturelab.models.weights import WeightsInfo, sha256_of
-from fracturelab.writing import whole_file
+from fracturelab.system.files import whole_file
 
 
 def backbone_weights(path: str | Path, *, folder: str | Path | None = None) -> WeightsInfo:

@@ -40,8 +40,11 @@ def _network(config: Mapping[str, Any]) -> dict[str, Any]:
         for layer in config["layers"]
     ]
     ends = {end: _joined(config.get(end), numbers) for end in ("input_layers", "output_layers")}
-    return {**_settings({key: value for key, value in config.items() if key not in (*ends, "layers")}),
-            "layers": layers, **ends}  # fmt: skip
+    return {
+        **_settings({key: value for key, value in config.items() if key not in (*ends, "layers")}),
+        "layers": layers,
+        **ends,
+    }
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

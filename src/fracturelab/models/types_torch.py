@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
     import torch
 
-HOW_TO_GET_IT = "PyTorch is not installed. Get it with: pip install -r requirements-torch.txt"
+HOW_TO_GET_IT = "PyTorch is not installed. Get it with: pip install -r requirements/torch.txt"
 
 
 def torch_is_here() -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
-from fracturelab.writing import whole_file
+from fracturelab.system.files import whole_file
 
 if TYPE_CHECKING:
     import h5py
@@ -315,10 +315,18 @@ def save_bundled(
                 raise FracturelabError(f"{variable.path}: expected finite weights within half precision")
             file.create_dataset(f"{index:04d}", data=stored).attrs["name"] = variable.path.split("/")[-1]
     description = {
-        "name": name, "backbone": backbone, "options": dict(options or {}),
-        "scaling": check_scaling(scaling, backbone), "input_size": input_size, "file": path.name,
-        "sha256": sha256_of(path), "licence": licence, "origin": origin, "recipe": recipe, **further,
-    }  # fmt: skip
+        "name": name,
+        "backbone": backbone,
+        "options": dict(options or {}),
+        "scaling": check_scaling(scaling, backbone),
+        "input_size": input_size,
+        "file": path.name,
+        "sha256": sha256_of(path),
+        "licence": licence,
+        "origin": origin,
+        "recipe": recipe,
+        **further,
+    }
     from fracturelab.models.files import write_json
 
     write_json(path.with_name(name + ".json"), description)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from fracturelab.phantoms.breaking import broken, zone_mask
-from fracturelab.phantoms.chance import stream
 from fracturelab.phantoms.fractures import Fracture, draw_fracture
 from fracturelab.phantoms.projection import bone_box, frame
 from fracturelab.phantoms.radiograph import develop, margin
+from fracturelab.phantoms.randomness import stream
 from fracturelab.phantoms.shapes import Bone, thickness
 from fracturelab.phantoms.sources import Source
 from fracturelab.phantoms.view import View
@@ -74,10 +74,7 @@ def break_view(seed: int, source: Source, view: View, *, part: str, kind: str, s
     np.maximum(thick, 0, out=thick)
     # develop with a margin, so that what lies beyond the box stays as it was
     y = develop(view.plate, thick, (x0, y0, x1, y1))
-    cut = np.s_[
-        edge if y0 else 0 : (-edge if y1 < h else None),
-        edge if x0 else 0 : (-edge if x1 < w else None),
-    ]
+    cut = np.s_[edge if y0 else 0 : (-edge if y1 < h else None), edge if x0 else 0 : (-edge if x1 < w else None)]
     inner = (
         x0 + (edge if x0 else 0),
         y0 + (edge if y0 else 0),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fracturelab.phantoms.chance import stream
 from fracturelab.phantoms.confounders import add_marker, border_layers, collimation_mask
 from fracturelab.phantoms.photograph import draw_photograph
+from fracturelab.phantoms.randomness import stream
 from fracturelab.phantoms.sources import Source
 
 F = np.float32

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from fracturelab.phantoms.chance import noise
+from fracturelab.phantoms.randomness import noise
 from fracturelab.phantoms.sources import Source
 
 F = np.float32

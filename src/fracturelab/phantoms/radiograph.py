@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from fracturelab.phantoms.chance import noise
+from fracturelab.phantoms.randomness import noise
 from fracturelab.phantoms.sources import Source
 
 F = np.float32

@@ -12,28 +12,17 @@ from scipy.ndimage import binary_dilation
 from fracturelab.errors import FracturelabError
 from fracturelab.phantoms.anatomy import REGIONS
 from fracturelab.phantoms.broken_view import break_view
-from fracturelab.phantoms.chance import stream
 from fracturelab.phantoms.finish import finisher, pick, stand
 from fracturelab.phantoms.fractures import FRACTURE_KINDS, KIND_WEIGHTS
 from fracturelab.phantoms.radiograph import develop
+from fracturelab.phantoms.randomness import stream
 from fracturelab.phantoms.sources import Source, settings
 from fracturelab.phantoms.view import View, make_view
 from fracturelab.phantoms.visibility import Visibility, fracture_visibility
 
 F = np.float32
 MAX_SIDE = 4096
-NUISANCES = (
-    "cast",
-    "hardware",
-    "marker",
-    "ring",
-    "two_views",
-    "swelling",
-    "border",
-    "collimation",
-    "overlap",
-    "grid",
-)
+NUISANCES = ("cast", "hardware", "marker", "ring", "two_views", "swelling", "border", "collimation", "overlap", "grid")
 _ATTEMPTS = 6
 _TRUNK = ("shoulder", "pelvis")
 

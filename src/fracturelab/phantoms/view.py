@@ -8,11 +8,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from fracturelab.phantoms.anatomy import PLATE_CM, build, sites
-from fracturelab.phantoms.chance import grain, noise, stream
 from fracturelab.phantoms.confounders import add_capsule, add_hardware, cast_map, ring
 from fracturelab.phantoms.fractures import choose_site
 from fracturelab.phantoms.projection import bone_box, frame, pixel_of
 from fracturelab.phantoms.radiograph import Plate, draw_exposure, enlarge, for_thickness, prepare_plate
+from fracturelab.phantoms.randomness import grain, noise, stream
 from fracturelab.phantoms.shapes import Bone, thickness
 from fracturelab.phantoms.skeleton import Skeleton, turn
 from fracturelab.phantoms.sources import Source

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from fracturelab.errors import FracturelabError
-from fracturelab.phantoms.chance import stream
 from fracturelab.phantoms.fractures import FRACTURE_KINDS
+from fracturelab.phantoms.randomness import stream
 from fracturelab.phantoms.render import Phantom, render
 from fracturelab.phantoms.sources import GENERATOR_VERSION, settings
 
@@ -202,7 +202,7 @@ def _fill(folder: Path, plan, source, size, correlate, difficulty, zoom, by_kind
 
     steps = plan
     if progress:
-        from fracturelab.progress import tqdm
+        from fracturelab.system.progress import tqdm
 
         steps = tqdm(plan, desc=f"phantoms ({source})", unit="image")
     (folder / "images").mkdir()
@@ -251,6 +251,11 @@ def default_data(
         folder = default_cache_dir()
     name = f"phantoms-{source}{'-unseen' if unseen else ''}-v{GENERATOR_VERSION}.{DEFAULT_EDITION}"
     return write_set(
-        Path(folder) / name, n=UNSEEN_COUNT if unseen else DEFAULT_COUNTS[source], source=source, seed=int(unseen),
-        zoom=DEFAULT_ZOOM, difficulty=DEFAULT_DIFFICULTY, progress=progress,
-    )  # fmt: skip
+        Path(folder) / name,
+        n=UNSEEN_COUNT if unseen else DEFAULT_COUNTS[source],
+        source=source,
+        seed=int(unseen),
+        zoom=DEFAULT_ZOOM,
+        difficulty=DEFAULT_DIFFICULTY,
+        progress=progress,
+    )

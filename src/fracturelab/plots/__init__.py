@@ -16,13 +16,7 @@ from fracturelab.plots.images import (
     probability_strip,
 )
 from fracturelab.plots.matrices import confusion_matrices, confusion_matrix
-from fracturelab.plots.scores import (
-    importances,
-    intervals,
-    ratios,
-    score_against_cost,
-    score_over_parts,
-)
+from fracturelab.plots.scores import importances, intervals, ratios, score_against_cost, score_over_parts
 from fracturelab.plots.style import FRACTURED, NORMAL, WIDTH, save_figure, style
 from fracturelab.plots.thresholds import threshold_choice
 from fracturelab.plots.training import learning_curve, training_curves

@@ -47,13 +47,26 @@ def score_forest(
             label = None if part in used else part
             used.add(part)
             ax.errorbar(
-                value, y, xerr=[[max(value - low, 0)], [max(high - value, 0)]], fmt=_MARKERS[i % len(_MARKERS)],
-                color=COLOURS[i % len(COLOURS)], markersize=5.5, linewidth=1.6, capsize=2.5, label=label,
-            )  # fmt: skip
+                value,
+                y,
+                xerr=[[max(value - low, 0)], [max(high - value, 0)]],
+                fmt=_MARKERS[i % len(_MARKERS)],
+                color=COLOURS[i % len(COLOURS)],
+                markersize=5.5,
+                linewidth=1.6,
+                capsize=2.5,
+                label=label,
+            )
             ax.annotate(
-                f"{value:.2f}", (1.0, y), xycoords=("axes fraction", "data"), xytext=(4, 0), va="center", fontsize=8,
-                textcoords="offset points", color=COLOURS[i % len(COLOURS)],
-            )  # fmt: skip
+                f"{value:.2f}",
+                (1.0, y),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 0),
+                va="center",
+                fontsize=8,
+                textcoords="offset points",
+                color=COLOURS[i % len(COLOURS)],
+            )
         last = row + max(len(known) - 1, 0) * _STEP
         middles.append((row + last) / 2)
         row = last + 2.6 * _STEP
@@ -97,6 +110,7 @@ def score_forests(
             len(panels), 1, figsize=(WIDTH, sum(heights)), squeeze=False, height_ratios=heights, layout="constrained"
         )
         for ax, (name, scores) in zip(axes[:, 0], panels.items(), strict=True):
-            score_forest(scores, parts=parts, reference=(references or {}).get(name),
-                         xlabel=f"{name} and 95% interval", ax=ax)  # fmt: skip
+            score_forest(
+                scores, parts=parts, reference=(references or {}).get(name), xlabel=f"{name} and 95% interval", ax=ax
+            )
     return figure

@@ -144,15 +144,7 @@ def hiding_curves(
         value, low, high = (np.asarray(curve[key], float) for key in ("value", "low", "high"))
         steps = np.linspace(0, 1, len(value))
         colour = COLOURS[i % len(COLOURS)]
-        ax.plot(
-            steps,
-            value,
-            color=colour,
-            linestyle=_DASHES[i % 4],
-            marker=_MARKERS[i % 8],
-            markersize=4,
-            label=name,
-        )
+        ax.plot(steps, value, color=colour, linestyle=_DASHES[i % 4], marker=_MARKERS[i % 8], markersize=4, label=name)
         ax.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1))
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))

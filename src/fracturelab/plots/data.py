@@ -44,12 +44,7 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, ax: Axes | None = 
     for row, part in enumerate(counts.values()):
         slim = [f"{size:,} {name}" for name, size in part.items() if size <= 0.05 * longest]
         ax.annotate(
-            ", ".join(slim),
-            (left[row], row),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
+            ", ".join(slim), (left[row], row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
         )
     ax.set_yticks(rows, [shortened(part, width=36) for part in counts])
     ax.set(ylim=(len(counts) - 0.5, -0.5), xlabel="images")

@@ -15,11 +15,7 @@ from fracturelab.plots.style import own_axes, panels, styled
 
 @styled
 def confusion_matrix(
-    matrix: ArrayLike,
-    class_names: Sequence[str] = ("normal", "fractured"),
-    *,
-    title: str = "",
-    ax: Axes | None = None,
+    matrix: ArrayLike, class_names: Sequence[str] = ("normal", "fractured"), *, title: str = "", ax: Axes | None = None
 ) -> Axes:
     """A confusion matrix: counts, and below them the percentage of the row (over four classes, on the diagonal only).
 

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fracturelab.errors import FracturelabError
-from fracturelab.writing import whole_file
+from fracturelab.system.files import whole_file
 
 WIDTH = 9.0
 """Inches across a notebook cell."""

@@ -20,11 +20,7 @@ _LEAST_SPAN = 0.05  # of an axis of scores: a hundredth must not look like a mou
 
 @styled
 def training_curves(
-    history: Mapping[str, ArrayLike],
-    *,
-    stages: Sequence[str] | None = None,
-    best: int | None = None,
-    title: str = "",
+    history: Mapping[str, ArrayLike], *, stages: Sequence[str] | None = None, best: int | None = None, title: str = ""
 ) -> Figure:
     """Loss on the left, every other measure on the right, over the epochs.
 

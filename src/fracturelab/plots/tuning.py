@@ -51,8 +51,16 @@ def tuning_history(
             ax.plot(numbers[of], found[of], marker, color=colour, markersize=6, label=state)
         lost = (kinds == state) & ~np.isfinite(found)
         if lost.any():
-            ax.plot(numbers[lost], np.zeros(lost.sum()), marker, color=colour, markersize=6, clip_on=False,
-                    transform=ax.get_xaxis_transform(), label=f"{state}, without a value")  # fmt: skip
+            ax.plot(
+                numbers[lost],
+                np.zeros(lost.sum()),
+                marker,
+                color=colour,
+                markersize=6,
+                clip_on=False,
+                transform=ax.get_xaxis_transform(),
+                label=f"{state}, without a value",
+            )
     done = np.flatnonzero((kinds == "complete") & np.isfinite(found))
     if len(done):
         best = (np.minimum if lower_is_better else np.maximum).accumulate(found[done])

@@ -4,13 +4,6 @@ Every number that a document shows comes from such a record. A record carries a 
 one edited by hand is noticed and refused. It names no person, no host and no place on a disk.
 """
 
-from fracturelab.records.benchmarks import NAMES as BENCHMARKS
-from fracturelab.records.benchmarks import (
-    benchmarks_file,
-    benchmarks_table,
-    merge_benchmarks,
-    read_benchmarks,
-)
 from fracturelab.records.comparison import Row, compare_records, comparison_csv, comparison_table, main_scores
 from fracturelab.records.context import code_version, machine, package_versions
 from fracturelab.records.files import (
@@ -27,14 +20,11 @@ from fracturelab.records.scores import PARTS, Score, by_model, latest, scores_of
 from fracturelab.records.tables import COLUMNS, fill_markdown, interval_text, results_table
 
 __all__ = [
-    "BENCHMARKS",
     "COLUMNS",
     "PARTS",
     "EditedRecordError",
     "Row",
     "Score",
-    "benchmarks_file",
-    "benchmarks_table",
     "by_model",
     "check_name",
     "code_version",
@@ -47,10 +37,8 @@ __all__ = [
     "latest",
     "machine",
     "main_scores",
-    "merge_benchmarks",
     "package_versions",
     "plain",
-    "read_benchmarks",
     "read_record",
     "read_records",
     "results_table",

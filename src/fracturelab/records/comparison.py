@@ -106,8 +106,18 @@ def _said_of_validation(records: Iterable[Mapping[str, Any]]) -> tuple[Score, ..
         found = record["results"].get("validation_roc_auc") or {}
         if found.get("value") is not None:
             one = scores_of(record)[0]
-            return (Score(one.record, one.created, one.model, one.weights, "validation", "validation", None,
-                          {"roc_auc": found}),)  # fmt: skip
+            return (
+                Score(
+                    one.record,
+                    one.created,
+                    one.model,
+                    one.weights,
+                    "validation",
+                    "validation",
+                    None,
+                    {"roc_auc": found},
+                ),
+            )
     return ()
 
 
@@ -176,8 +186,21 @@ def main_scores(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, tuple[floa
     return {score: models for score, models in panels.items() if models}
 
 
-CSV_COLUMNS = ("model", "data", "weights", "parameters", "ms_per_image", "part", "tested_on", "n", "metric", "value",
-               "low", "high", "record")  # fmt: skip
+CSV_COLUMNS = (
+    "model",
+    "data",
+    "weights",
+    "parameters",
+    "ms_per_image",
+    "part",
+    "tested_on",
+    "n",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "record",
+)
 
 
 def comparison_csv(rows: Iterable[Row]) -> str:

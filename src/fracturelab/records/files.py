@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from fracturelab.errors import FracturelabError
-from fracturelab.places import reports_folder
 from fracturelab.records.context import code_version, machine, package_versions
-from fracturelab.writing import whole_file
+from fracturelab.system.files import whole_file
+from fracturelab.system.folders import reports_folder
 
 _FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

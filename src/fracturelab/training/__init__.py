@@ -3,8 +3,8 @@
 TensorFlow is imported when something is trained, not when this package is.
 """
 
+from fracturelab.training.external import Outside, inside_and_outside, same_source_unseen, score
 from fracturelab.training.fitting import Fit, set_seed
-from fracturelab.training.outside import Outside, inside_and_outside, same_source_unseen, score
 from fracturelab.training.prepare import Prepared, at_size, prepare, prepare_arrays
 from fracturelab.training.v1 import train_v1
 from fracturelab.training.v2 import train_v2

@@ -37,8 +37,14 @@ def read_state(folder: Path, stage: str) -> dict[str, Any]:
         `file`, or None), `stopped`, `history`, `last` (file of the weights to go on from), `stage`.
     """
     fresh: dict[str, Any] = {
-        "stage": stage, "next": 0, "since": 0, "best": None, "stopped": False, "history": [], "last": None,
-    }  # fmt: skip
+        "stage": stage,
+        "next": 0,
+        "since": 0,
+        "best": None,
+        "stopped": False,
+        "history": [],
+        "last": None,
+    }
     path = folder / "state.json"
     if not path.exists():
         return fresh

@@ -112,12 +112,20 @@ def compute(
     if alone:
         with _alone(default_store_dir() if folder is None else Path(folder)):
             return compute(
-                outputs, prepared, rows=rows, views=views, seed=seed, dtypes=dtypes, augmentation=augmentation,
-                folder=folder, progress=progress, batch_size=batch_size,
-            )  # fmt: skip
+                outputs,
+                prepared,
+                rows=rows,
+                views=views,
+                seed=seed,
+                dtypes=dtypes,
+                augmentation=augmentation,
+                folder=folder,
+                progress=progress,
+                batch_size=batch_size,
+            )
     import keras
 
-    from fracturelab.progress import tqdm
+    from fracturelab.system.progress import tqdm
 
     folder = default_store_dir() if folder is None else Path(folder)
     names = list(outputs)
@@ -125,12 +133,15 @@ def compute(
     shapes = {name: tuple(outputs[name].output.shape[1:]) for name in names}
     how = augmentation or Augmentation()
     networks = {name: [structure_digest(outputs[name]), digest_of(outputs[name])] for name in names}
-    common = {"version": _VERSION, "size": prepared.size, "files": prepared.hashes[rows].tolist(),
-              "pixels": _checksum(prepared.images, rows)}  # fmt: skip
+    common = {
+        "version": _VERSION,
+        "size": prepared.size,
+        "files": prepared.hashes[rows].tolist(),
+        "pixels": _checksum(prepared.images, rows),
+    }
 
     def place(name: str, view: int) -> Path:
-        key = {**common, "layer": name, "network": networks[name],
-               "dtype": str(kinds[name]), "view": view}  # fmt: skip
+        key = {**common, "layer": name, "network": networks[name], "dtype": str(kinds[name]), "view": view}
         if view > 1:
             key |= {"seed": seed, "rows": rows.tolist(), "augmentation": repr(how)}
         return folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]}.npy"

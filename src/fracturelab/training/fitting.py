@@ -155,7 +155,7 @@ def run_epochs(
         The history, a dict an epoch. Where a loss that was not finite stopped training, the last one says so as
         `warning`.
     """
-    from fracturelab.progress import tqdm
+    from fracturelab.system.progress import tqdm
 
     folder.mkdir(parents=True, exist_ok=True)
     state = read_state(folder, stage)
@@ -170,8 +170,14 @@ def run_epochs(
         logs = model.fit(epoch_data(epoch), epochs=1, verbose=0, shuffle=False, class_weight=class_weight)
         loss = float(logs.history["loss"][-1])
         val_loss, val_auc = validate()
-        row = {"stage": stage, "epoch": epoch, "loss": loss, "val_loss": val_loss, "val_auc": val_auc,
-               "learning_rate": rate}  # fmt: skip
+        row = {
+            "stage": stage,
+            "epoch": epoch,
+            "loss": loss,
+            "val_loss": val_loss,
+            "val_auc": val_auc,
+            "learning_rate": rate,
+        }
         state["next"] = epoch + 1
         if not (np.isfinite(loss) and np.isfinite(val_loss)):
             if state["best"] is None:
@@ -205,9 +211,14 @@ def run_epochs(
 
 
 def fit_images(
-    model: keras.Model, prepared: Prepared, epoch_data: Callable[[int], tf.data.Dataset], *, stage: str,
-    work_dir: str | Path | None = None, **settings: Any,
-) -> tuple[keras.Model, list[dict[str, Any]]]:  # fmt: skip
+    model: keras.Model,
+    prepared: Prepared,
+    epoch_data: Callable[[int], tf.data.Dataset],
+    *,
+    stage: str,
+    work_dir: str | Path | None = None,
+    **settings: Any,
+) -> tuple[keras.Model, list[dict[str, Any]]]:
     """Train a compiled model that sees images; the validation images of `prepared` choose its epoch.
 
     Args:

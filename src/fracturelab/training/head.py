@@ -174,9 +174,16 @@ def _cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> tu
 
 
 def cross_validated_strength(
-    views: Sequence[NDArray], labels: ArrayLike, groups: ArrayLike, *, rows: NDArray[np.int64], seed: int = 0,
-    classes: int = 2, folds: int = 4, strengths: Sequence[float] = STRENGTHS,
-) -> tuple[float, dict[float, float]]:  # fmt: skip
+    views: Sequence[NDArray],
+    labels: ArrayLike,
+    groups: ArrayLike,
+    *,
+    rows: NDArray[np.int64],
+    seed: int = 0,
+    classes: int = 2,
+    folds: int = 4,
+    strengths: Sequence[float] = STRENGTHS,
+) -> tuple[float, dict[float, float]]:
     """Choose the strength of L2 on training images alone, by folds that keep groups whole.
 
     Args:
@@ -214,9 +221,14 @@ def cross_validated_strength(
         found = []
         for number, ((fit_views, fit_labels, fit_rows), held) in enumerate(parts):
             heads[number] = head = solve(
-                fit_views, fit_labels, rows=fit_rows, strength=strength, classes=classes, start=heads[number],
+                fit_views,
+                fit_labels,
+                rows=fit_rows,
+                strength=strength,
+                classes=classes,
+                start=heads[number],
                 tolerance=1e-5,
-            )  # fmt: skip
+            )
             logits = np.concatenate([head.logits(block) for block in _blocks(views[:1], held)])
             loss, _ = _cross_entropy(logits, labels[held])
             found.append(np.mean([loss[labels[held] == value].mean() for value in range(classes)]))

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
-from fracturelab.likeness import describe
+from fracturelab.experiments.fold_process import code_digest
 from fracturelab.models.files import save_model
+from fracturelab.prediction.likeness import describe
 from fracturelab.records import package_versions, plain, write_record
-from fracturelab.training.apart import code_digest
 from fracturelab.training.fitting import Fit, predict
 from fracturelab.training.prepare import CLASS_NAMES, Prepared
 
@@ -177,9 +177,16 @@ def save_fit(fit: Fit, path: str | Path, card: Mapping[str, Any]) -> Path:
 
 
 def record_fit(
-    name: str, fit: Fit, prepared: Prepared, *, evaluations: Mapping[str, Any], source: str | None = None,
-    model: str | None = None, cost: Mapping[str, Any] | None = None, folder: str | Path | None = None,
-) -> Path:  # fmt: skip
+    name: str,
+    fit: Fit,
+    prepared: Prepared,
+    *,
+    evaluations: Mapping[str, Any],
+    source: str | None = None,
+    model: str | None = None,
+    cost: Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+) -> Path:
     """Write the record of a fit.
 
     Args:

@@ -74,28 +74,65 @@ def train_v1(
 
     def epoch_data(epoch: int) -> Any:
         return batches(
-            prepared.images, labels, rows=train, batch_size=batch_size, shuffle=True, balanced=balance == "batches",
-            augmentation=how, seed=seed, epoch=epoch,
-        )  # fmt: skip
+            prepared.images,
+            labels,
+            rows=train,
+            batch_size=batch_size,
+            shuffle=True,
+            balanced=balance == "batches",
+            augmentation=how,
+            seed=seed,
+            epoch=epoch,
+        )
 
     model, history = fit_images(
-        model, prepared, epoch_data, stage="v1", work_dir=work_dir, epochs=epochs, seed=seed, patience=patience,
-        plateau=plateau, class_weight=class_weights(labels[train]) if balance == "weights" else None,
+        model,
+        prepared,
+        epoch_data,
+        stage="v1",
+        work_dir=work_dir,
+        epochs=epochs,
+        seed=seed,
+        patience=patience,
+        plateau=plateau,
+        class_weight=class_weights(labels[train]) if balance == "weights" else None,
         progress=progress,
-    )  # fmt: skip
+    )
     return finished_fit(
-        model, prepared, history=history, candidates={}, chosen="v1", weights=None, seed=seed, started=started,
+        model,
+        prepared,
+        history=history,
+        candidates={},
+        chosen="v1",
+        weights=None,
+        seed=seed,
+        started=started,
         recipe={
-            "recipe": "v1", "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
-            "balance": balance, "augment": augment, "dropout": dropout, "patience": patience, "plateau": plateau,
+            "recipe": "v1",
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "balance": balance,
+            "augment": augment,
+            "dropout": dropout,
+            "patience": patience,
+            "plateau": plateau,
         },
-    )  # fmt: skip
+    )
 
 
 def finished_fit(
-    model: Any, prepared: Prepared, *, history: list[dict[str, Any]], candidates: dict[str, dict[str, float | None]],
-    chosen: str, weights: Any, seed: int, started: float, recipe: dict[str, Any],
-) -> Fit:  # fmt: skip
+    model: Any,
+    prepared: Prepared,
+    *,
+    history: list[dict[str, Any]],
+    candidates: dict[str, dict[str, float | None]],
+    chosen: str,
+    weights: Any,
+    seed: int,
+    started: float,
+    recipe: dict[str, Any],
+) -> Fit:
     """Choose the threshold on the validation images and gather everything into a `Fit`."""
     from fracturelab.evaluation import choose_threshold
 

@@ -103,9 +103,13 @@ def train_v2(
     check_parts(labels, train, val, classes)
     info = weights if isinstance(weights, WeightsInfo) else resolve(backbone, weights, backbone_options)
     model = build_transfer_model(
-        backbone, weights=info, input_size=prepared.size, backbone_options=backbone_options, classes=classes,
+        backbone,
+        weights=info,
+        input_size=prepared.size,
+        backbone_options=backbone_options,
+        classes=classes,
         dropout=dropout,
-    )  # fmt: skip
+    )
     if progress and not isinstance(weights, WeightsInfo) and info.kind != "none":
         print(info.sentence)
     if info.kind == "none":
@@ -123,8 +127,12 @@ def train_v2(
     kept = kept if fine_tune_epochs else 0
     both = {**parts, line: trunk}
     settings: dict[str, Any] = {
-        "seed": seed, "augmentation": how, "folder": store_dir, "progress": progress, "alone": shared_stores,
-    }  # fmt: skip
+        "seed": seed,
+        "augmentation": how,
+        "folder": store_dir,
+        "progress": progress,
+        "alone": shared_stores,
+    }
     activations: list[np.memmap] = []
     if kept:
         stores = features.compute(both, prepared, rows=stored[0], views=kept, dtypes={line: "float16"}, **settings)
@@ -151,8 +159,9 @@ def train_v2(
             candidates[name] = {"val_loss": loss, "val_auc": auc}
 
         score("probe")
-        history.append({"stage": "probe", "epoch": 0, "loss": losses.get(strength), **candidates["probe"],
-                        "learning_rate": None})  # fmt: skip
+        history.append(
+            {"stage": "probe", "epoch": 0, "loss": losses.get(strength), **candidates["probe"], "learning_rate": None}
+        )
         if fine_tune_epochs:
             unfreeze(model, after=line)
             trained = top if kept else model
@@ -161,9 +170,15 @@ def train_v2(
             def epoch_data(epoch: int) -> Any:
                 if not kept:
                     return batches(
-                        prepared.images, labels, rows=train, batch_size=batch_size, balanced=True, augmentation=how,
-                        seed=seed, epoch=epoch,
-                    )  # fmt: skip
+                        prepared.images,
+                        labels,
+                        rows=train,
+                        batch_size=batch_size,
+                        balanced=True,
+                        augmentation=how,
+                        seed=seed,
+                        epoch=epoch,
+                    )
                 return activation_batches(
                     activations, labels[train], rows=own, batch_size=batch_size, seed=seed, epoch=epoch
                 )
@@ -173,23 +188,46 @@ def train_v2(
                 return validation_scores(labels[val], answers)
 
             history += run_epochs(
-                trained, epoch_data, validate, stage="fine-tuned", epochs=fine_tune_epochs, seed=seed,
-                patience=patience, plateau=plateau, folder=folder / "fine-tuned", progress=progress,
-            )  # fmt: skip
+                trained,
+                epoch_data,
+                validate,
+                stage="fine-tuned",
+                epochs=fine_tune_epochs,
+                seed=seed,
+                patience=patience,
+                plateau=plateau,
+                folder=folder / "fine-tuned",
+                progress=progress,
+            )
             score("fine-tuned")
             if kept and not shared_stores:
                 features.remove([*activations, *held])
     chosen = _better(candidates)
     return finished_fit(
-        models[chosen], prepared, history=history, candidates=candidates, chosen=chosen, weights=info, seed=seed,
+        models[chosen],
+        prepared,
+        history=history,
+        candidates=candidates,
+        chosen=chosen,
+        weights=info,
+        seed=seed,
         started=started,
         recipe={
-            "recipe": "v2", "backbone": backbone, "backbone_options": dict(backbone_options or {}), "views": views,
-            "strength": strength, "freeze_line": line, "views_kept_for_fine_tuning": kept,
-            "fine_tune_epochs": fine_tune_epochs, "learning_rate": learning_rate, "batch_size": batch_size,
-            "dropout": dropout, "patience": patience, "plateau": plateau,
+            "recipe": "v2",
+            "backbone": backbone,
+            "backbone_options": dict(backbone_options or {}),
+            "views": views,
+            "strength": strength,
+            "freeze_line": line,
+            "views_kept_for_fine_tuning": kept,
+            "fine_tune_epochs": fine_tune_epochs,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "dropout": dropout,
+            "patience": patience,
+            "plateau": plateau,
         },
-    )  # fmt: skip
+    )
 
 
 def _better(candidates: Mapping[str, Mapping[str, float | None]]) -> str:
@@ -213,9 +251,14 @@ def _views_that_fit(part: keras.Model, dtype: str, *, rows: int, views: int, lim
 
 
 def activation_batches(
-    stores: Sequence[NDArray], labels: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int,
+    stores: Sequence[NDArray],
+    labels: NDArray[np.int64],
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
     rows: NDArray[np.int64] | None = None,
-) -> tf.data.Dataset:  # fmt: skip
+) -> tf.data.Dataset:
     """One balanced epoch of stored activations; which view of an image comes follows from (seed, epoch, image).
 
     Args:

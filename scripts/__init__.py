@@ -1,0 +1,1 @@
+"""What a user of the package never imports: pretraining, evidence, slides and the notebook runner."""

@@ -1,0 +1,203 @@
+"""Commands that take from minutes to hours: pretrain, evidence, leak."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from fracturelab.cli.output import NOT_CLINICAL, common, say
+from fracturelab.errors import FracturelabError
+
+LEAK = {"copies": 2000, "flawed_epochs": 14, "epochs": 24, "batch_size": 16}
+"""Settings of notebook 02."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to the parser."""
+    from fracturelab.cli.data import reading_options
+
+    pretrain = commands.add_parser(
+        "pretrain",
+        parents=[common()],
+        help="pretrain a backbone on phantoms, and on a teacher's view of real X-rays",
+        description="Pretrain a backbone; stop it at any moment and start it again with the same arguments.",
+    )
+    pretrain.add_argument("--backbone", default="ResNet50", help="a name of keras.applications (default ResNet50)")
+    pretrain.add_argument("--work", type=Path, metavar="DIR", required=True, help="phantoms, checkpoints and log")
+    pretrain.add_argument("--real", type=Path, metavar="DIR", help="labelled X-rays; their fixed test part is left out")
+    pretrain.add_argument("--teacher", type=Path, metavar="FILE", help="ImageNet weights of MobileNet 0.75")
+    pretrain.add_argument("--phantoms", type=int, default=16_000, help="how many phantoms (default 16000)")
+    pretrain.add_argument("--start", metavar="WEIGHTS", help="go on from these: bundled, or a file (default random)")
+    pretrain.add_argument("--scale", type=float, default=1.0, help="times the images of every stage (default 1)")
+    pretrain.add_argument(
+        "--only", metavar="STAGE", help="one stage alone: both-96, -128 or -160; without --real phantoms-96, ..."
+    )
+    pretrain.add_argument("--out", type=Path, metavar="DIR", help="write bundled weights there when done")
+    pretrain.add_argument("--name", help="name of the weights (default the backbone's, in small letters)")
+    pretrain.set_defaults(command=run_pretrain)
+
+    evidence = commands.add_parser(
+        "evidence",
+        parents=[common(), reading_options()],
+        help="measure what weights are worth: the frozen probe with 50, 100, ... and all images",
+        description="Train heads on frozen features of more and more images; test on the test part. Writes a record.",
+    )
+    evidence.add_argument("folder", metavar="DIR", help="a labelled data set with a test part, such as FracAtlas")
+    evidence.add_argument("--backbone", default="ResNet50", help="a name of keras.applications (default ResNet50)")
+    evidence.add_argument("--backbone-option", action="append", default=[], metavar="NAME=VALUE")
+    evidence.add_argument("--weights", default="bundled", help="imagenet, bundled, none or a file (default bundled)")
+    evidence.add_argument("--size", type=int, metavar="PX", help="side of the input (default: what suits the weights)")
+    evidence.add_argument("--draws", type=int, default=10, help="draws at each size below all (default 10)")
+    evidence.add_argument(
+        "--settle", action="store_true", help="of random weights: set the batch norms by 32 images first, as v2 does"
+    )
+    evidence.add_argument("--fine-tune", action="store_true", help="also train and test v2 on all images")
+    evidence.add_argument("--name", help="name of the weights in tables")
+    evidence.set_defaults(command=run_evidence)
+
+    leak = commands.add_parser(
+        "leak",
+        parents=[common()],
+        help="repeat notebook 02 over seeds: how far is a validation score from the score outside?",
+        description="Train v1 the flawed way (augment, then split) and by group, over seeds. Writes a record.",
+    )
+    leak.add_argument("--data", dest="folder", metavar="DIR", help="folder of X-rays (default: the embedded default)")
+    leak.add_argument("--seeds", type=int, default=3, help="how many, counted from --seed (default 3)")
+    leak.add_argument("--size", type=int, metavar="PX", help="side of the images (default as notebook 02: 64, or 128)")
+    for name, value in LEAK.items():
+        leak.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=value, help=f"default {value}, as notebook 02"
+        )
+    leak.set_defaults(command=run_leak)
+
+
+def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Pretrain a backbone and, when asked, write its bundled weights."""
+    from fracturelab.models.weights import resolve
+    from scripts.pretraining import bundle, run
+
+    stages = run.recipe(scale=arguments.scale, real=arguments.real is not None)
+    if arguments.only is not None:
+        names = [stage.name for stage in stages]
+        if arguments.only not in names:
+            raise FracturelabError(f"expected --only with one of {', '.join(names)}. Received: {arguments.only}")
+        stages = (stages[names.index(arguments.only)],)
+    real, teacher = bundle.prepare_real(arguments.real, arguments.teacher)
+    if real is None:
+        say("no real X-rays and no teacher: phantoms alone")
+    weights = resolve(arguments.backbone, arguments.start) if arguments.start else None
+    phantoms = bundle.prepare_phantoms(arguments.work, count=arguments.phantoms, seed=arguments.seed)
+    folder = arguments.work / arguments.backbone
+    run.pretrain(
+        folder,
+        backbone=arguments.backbone,
+        phantoms=phantoms,
+        stages=stages,
+        real=real,
+        teacher=teacher,
+        weights_path=weights.path if weights else None,
+        scaling=bundle.SCALING,
+        seed=arguments.seed,
+    )
+    document: dict[str, Any] = {"folder": str(folder), "stages": [stage.name for stage in stages], "weights": None}
+    text = f"Pretraining is finished: {folder}."
+    if arguments.out is not None:
+        info = bundle.export(
+            folder,
+            stages,
+            backbone=arguments.backbone,
+            into=arguments.out,
+            name=arguments.name or arguments.backbone.lower(),
+            origin=bundle.ORIGIN_PHANTOMS if real is None else bundle.ORIGIN_BOTH,
+            licence=bundle.LICENCE_PHANTOMS if real is None else bundle.LICENCE_BOTH,
+        )
+        document["weights"] = info.to_dict()
+        text += f" Weights: {info.path}."
+    return document, text, 0
+
+
+def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Measure weights by the frozen probe and, when asked, by v2."""
+    from fracturelab.cli.data import read_folder
+    from fracturelab.cli.models import backbone_options
+    from fracturelab.models.transfer import default_input_size
+    from fracturelab.models.weights import resolve
+    from fracturelab.records import check_name, read_records
+    from fracturelab.training import prepare
+    from scripts.evidence import evidence_table, learning_curve, write_evidence
+
+    began = time.perf_counter()
+    table = read_folder(arguments)
+    weights = resolve(arguments.backbone, arguments.weights, backbone_options(arguments.backbone_option))
+    size = arguments.size or default_input_size(arguments.backbone, weights)
+    if arguments.settle and weights.kind != "none":
+        raise FracturelabError(
+            f"expected --settle with random weights alone (--weights none). Received: {weights.name}"
+        )
+    if arguments.draws < 2:
+        raise FracturelabError(f"expected at least 2 draws, to know their spread. Received: {arguments.draws}")
+    name = arguments.name or f"{arguments.backbone}-{weights.name}"
+    check_name(f"evidence-{name}")
+    prepared = prepare(table, size=size, seed=arguments.seed, progress=not arguments.json)
+    curve = learning_curve(
+        prepared,
+        weights,
+        draws=arguments.draws,
+        seed=arguments.seed,
+        settle=arguments.settle,
+        progress=not arguments.json,
+    )
+    fine_tuned = _fine_tuned(prepared, weights, seed=arguments.seed) if arguments.fine_tune else None
+    path = write_evidence(
+        name,
+        curve,
+        prepared=prepared,
+        weights=weights,
+        seed=arguments.seed,
+        seconds=time.perf_counter() - began,
+        fine_tuned=fine_tuned,
+        settings={"settle": arguments.settle, "draws": arguments.draws},
+    )
+    document = {"record": str(path), "curve": curve.summary(), "strength": curve.strength}
+    records = [record for record in read_records(path.parent) if record["name"] == f"evidence-{name}"]
+    return document, f"{evidence_table(records)}\n\nRecord: {path}. {NOT_CLINICAL}", 0
+
+
+def run_leak(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Repeat both ways of validating v1 over seeds."""
+    from fracturelab.cli.output import columns
+    from fracturelab.evaluation import summary_over_seeds
+    from fracturelab.records import read_record
+    from scripts.leak import FLAWED, HONEST, default_size, over_seeds
+
+    size = arguments.size if arguments.size is not None else default_size(arguments.folder)
+    settings = {"size": size, **{name: getattr(arguments, name) for name in LEAK}}
+    for name, value in {"seeds": arguments.seeds, **settings}.items():
+        if value < 1:
+            raise FracturelabError(f"expected --{name.replace('_', '-')} of at least 1. Received: {value}")
+    seeds = [arguments.seed + number for number in range(arguments.seeds)]
+    path = over_seeds(seeds, arguments.folder, settings=settings, progress=not arguments.json)
+    runs = read_record(path)["results"]["runs"]
+    rows = [["way", "ROC AUC on validation", "outside"]]
+    for way in (FLAWED, HONEST):
+        rows.append(
+            [way, *(str(summary_over_seeds(run[way][part]["value"] for run in runs)) for part in ("val", "outside"))]
+        )
+    return {"record": str(path), "runs": runs}, f"{columns(rows, align='lll')}\n\nRecord: {path}. {NOT_CLINICAL}", 0
+
+
+def _fine_tuned(prepared: Any, weights: Any, *, seed: int) -> dict[str, Any]:
+    """v2 trained on all but the test part, tested on it."""
+    from fracturelab.evaluation import evaluate
+    from fracturelab.training import train_v2
+    from fracturelab.training.fitting import predict
+
+    fit = train_v2(
+        prepared, backbone=weights.backbone, backbone_options=weights.options, weights=weights, seed=seed, progress=True
+    )
+    rows = prepared.rows("test")
+    answers = predict(fit.model, prepared.images, rows=rows)
+    found = evaluate(prepared.labels[rows], answers, threshold=fit.threshold, groups=prepared.groups[rows])
+    return {**found.to_record(), "chosen": fit.chosen, "candidates": fit.candidates}

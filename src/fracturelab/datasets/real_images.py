@@ -1,0 +1,260 @@
+"""`realimages/`: the X-rays that a model is tried on at last, and how to fill it with ones no training run has seen."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fracturelab.datasets import PUBLISHED, file_hashes, list_other_files, read_dataset
+from fracturelab.datasets.walking import check_folder, walk
+from fracturelab.errors import FracturelabError
+from fracturelab.system.folders import models_folder, realimages_folder, reports_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXAMPLES = "examples"
+OURS = frozenset({"README.md", EXAMPLES})
+_HEADER = ("path", "label", "group", "source", "licence", "original", "sha256")
+
+
+class Filled(NamedTuple):
+    """What `fill` copied.
+
+    Attributes:
+        folder: Where the images are now.
+        table: The copies, as `read_real_images` gives them.
+        left_out: Why images were not taken, and how many: `{"used in training": 12}`.
+        source: Name of the data set.
+        licence: Its licence or terms, or that they are not known.
+    """
+
+    folder: Path
+    table: pd.DataFrame
+    left_out: dict[str, int]
+    source: str
+    licence: str
+
+
+def read_real_images(folder: str | Path | None = None) -> tuple[pd.DataFrame, bool]:
+    """List the X-rays of `realimages/`; its examples serve only while nothing else is there.
+
+    Class folders, a `labels.csv` and unlabelled images may stand side by side; where both speak of an image, the
+    `labels.csv` counts.
+
+    Args:
+        folder: The folder; that of the project if None.
+
+    Returns:
+        The data set's table, label <NA> where unknown, and whether it lists the examples.
+
+    Raises:
+        FracturelabError: There is no such folder, it has no images and no examples, or a table in it is wrong.
+    """
+    root = check_folder(folder if folder is not None else realimages_folder())
+    if not has_own_images(root):
+        if not (root / EXAMPLES).is_dir():
+            raise FracturelabError(
+                f"expected X-rays in {root}. Received: none; drop some there, or run: fracturelab realimages --from DIR"
+            )
+        return read_dataset(root / EXAMPLES, source="examples", allow_unlabelled=True), True
+    table = read_dataset(
+        root, layout="folders", label_names={EXAMPLES: "skip"}, source=root.name, allow_unlabelled=True
+    )
+    if any(name.lower() == "labels.csv" for name in list_other_files(root)):
+        import pandas as pd
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it does not name every image: the folders speak for the others
+            listed = read_dataset(root, layout="labels_csv", allow_unlabelled=True)
+        table = pd.concat([table[~table["path"].isin(listed["path"])], listed], ignore_index=True)
+        table = table.sort_values("path", ignore_index=True)
+    return table, False
+
+
+def has_own_images(folder: str | Path) -> bool:
+    """Whether a folder holds an image outside its examples."""
+    return any(parts[:1] != (EXAMPLES,) for parts in walk(check_folder(folder)).images)
+
+
+def training_hashes(folders: Iterable[str | Path] | None = None) -> frozenset[str]:
+    """The sha256 of every image that a saved model or a recorded run was trained on.
+
+    Args:
+        folders: Where cards and records lie, at any depth; models and reports of the project if None.
+
+    Returns:
+        All `train_hashes` and `val_hashes` found there: validation images choose checkpoints and thresholds.
+    """
+    found: set[str] = set()
+    for folder in folders if folders is not None else (models_folder(), reports_folder()):
+        for path in sorted(Path(folder).rglob("*.json")):
+            try:
+                found |= set(_hashes_in(json.loads(path.read_text(encoding="utf-8"))))
+            except (OSError, ValueError, RecursionError):
+                warnings.warn(f"{path} cannot be read: what it says of training images is not known", stacklevel=2)
+    return frozenset(found)
+
+
+def _hashes_in(value: Any) -> Iterable[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key in ("train_hashes", "val_hashes") and isinstance(item, list):
+                yield from (str(sha256) for sha256 in item)
+            else:
+                yield from _hashes_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, dict | list):
+                yield from _hashes_in(item)
+
+
+def unused_images(
+    table: pd.DataFrame, *, used: frozenset[str] | None = None, progress: bool = False
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The labelled, readable images of a table that no training run has used, near copies of used ones left out too.
+
+    The part that is published as the test, or the project's fixed test part of FracAtlas, is kept to where there is
+    one: no later training run will use it either.
+
+    Args:
+        table: A data set's table.
+        used: sha256 of used images; `training_hashes()` if None.
+        progress: Show a bar while images are compared.
+
+    Returns:
+        Rows that may be taken, with `group` filled and `sha256` added, and why others were left out.
+    """
+    from fracturelab.audit import find_unreadable, with_groups
+    from fracturelab.splits import with_fracatlas_test
+
+    left_out = {"no label": int(table["label"].isna().sum())}
+    table = table[table["label"].notna()].reset_index(drop=True)
+    unreadable = set(find_unreadable(table)["path"])
+    left_out["unreadable"] = len(unreadable)
+    table = table[~table["path"].isin(unreadable)].reset_index(drop=True)
+    if not len(table):
+        return table.assign(sha256=[]), left_out
+    hashes = file_hashes(list(table["path"]))
+    table = with_fracatlas_test(with_groups(table), hashes=hashes).assign(sha256=hashes)
+    seen = table["sha256"].isin(training_hashes() if used is None else used)
+    groups = set(table.loc[seen, "group"].dropna())
+    near = table["group"].isin(groups) & ~seen
+    left_out |= {"used in training": int(seen.sum()), "near copy of one used in training": int(near.sum())}
+    table = table[~seen & ~near]
+    if (table["split"] == "test").any():
+        left_out["not of the test part"] = int((table["split"] != "test").fillna(True).sum())
+        table = table[table["split"] == "test"]
+    return table.reset_index(drop=True), left_out
+
+
+def fill(
+    source_folder: str | Path,
+    *,
+    n: int = 24,
+    folder: str | Path | None = None,
+    source: str | None = None,
+    licence: str | None = None,
+    seed: int = 0,
+    used: Sequence[str] | None = None,
+    table: pd.DataFrame | None = None,
+) -> Filled:
+    """Copy images of a data set into `realimages/`, half of them fractured, none of them used in training.
+
+    One image at most is taken from a patient or near-duplicate group. `labels.csv` notes label, group, source, licence
+    and the original's name and sha256; the originals are only read.
+
+    Args:
+        source_folder: The data set, in any layout that `read_dataset` knows.
+        n: How many, at least 2.
+        folder: Where to; the project's `realimages/` if None. It may hold nothing but its README and examples.
+        source: Name of the data set; what the layout says if None.
+        licence: Licence or terms; looked up for data sets the project knows if None.
+        seed: Decides which ones.
+        used: sha256 of images that must not be taken; those of `training_hashes()` if None.
+        table: The data set's table, where it has been read already.
+
+    Raises:
+        FracturelabError: The folder holds images already, or there are too few unused images of a class.
+        OSError: The folder cannot be written.
+    """
+    from fracturelab.audit.groups import MADE_UP
+
+    if n < 2:
+        raise FracturelabError(f"expected to take at least 2 images, one of each class. Received: --n {n}")
+    target = Path(folder) if folder is not None else realimages_folder()
+    if target.is_dir() and (extra := sorted(path.name for path in target.iterdir() if path.name not in OURS)):
+        raise FracturelabError(
+            f"{target} holds {extra[0]!r} already and nothing there is overwritten: move it away, or name another "
+            "folder with --out"
+        )
+    table = read_dataset(source_folder, source=source) if table is None else table
+    free, left_out = unused_images(table, used=None if used is None else frozenset(used))
+    one_each = free.sample(frac=1, random_state=seed).drop_duplicates("group") if len(free) else free
+    wanted = {1: (n + 1) // 2, 0: n // 2}
+    chosen = []
+    for label, name in ((1, "fractured"), (0, "normal")):
+        rows = one_each[one_each["label"] == label]
+        if len(rows) < wanted[label]:
+            why = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count) or "none left out"
+            raise FracturelabError(
+                f"expected {wanted[label]} unused {name} images in {source_folder}. Received: {len(rows)} ({why}); "
+                "ask for fewer with --n"
+            )
+        chosen.append(rows.head(wanted[label]))
+    found_source, found_licence = _origin(one_each, source, licence)
+    lines = []
+    for rows in chosen:
+        for row in rows.itertuples():
+            name = "fractured" if row.label == 1 else "normal"
+            original = Path(row.path)
+            group = "" if str(row.group).startswith(MADE_UP) else row.group
+            place = Path(name, f"{row.sha256[:12]}{original.suffix.lower()}")
+            lines.append((place, original, (place.as_posix(), name, group, found_source, found_licence, row.sha256)))
+    _copy(target, lines)
+    return Filled(target, read_real_images(target)[0], left_out, found_source, found_licence)
+
+
+def _copy(target: Path, lines: list[tuple[Path, Path, tuple[Any, ...]]]) -> None:
+    """Copy the images, then write `labels.csv`; after a failure the folder is as it was."""
+    made: list[Path] = []
+    try:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_HEADER)
+        for place, original, (path, label, group, source, licence, sha256) in lines:
+            copy = target / place
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            made.append(copy)
+            shutil.copyfile(original, copy)
+            writer.writerow([path, label, group, source, licence, original.name, sha256])
+        made.append(target / "labels.csv")
+        (target / "labels.csv").write_text(text.getvalue(), encoding="utf-8")
+    except OSError:
+        for path in made:
+            path.unlink(missing_ok=True)
+        for name in ("fractured", "normal"):
+            if (target / name).is_dir() and not any((target / name).iterdir()):
+                (target / name).rmdir()
+        raise
+
+
+def _origin(table: pd.DataFrame, source: str | None, licence: str | None) -> tuple[str, str]:
+    """Name and licence of a data set, where the project knows them."""
+    from fracturelab.splits import fracatlas_test_hashes
+
+    name = source or ", ".join(sorted(set(table["source"].dropna()))) or "unknown"
+    key = name.casefold().replace("_", "-").replace(" ", "-")
+    if source is None and set(table["sha256"]) & fracatlas_test_hashes():
+        name, key = "FracAtlas", "fracatlas"
+    if licence is None and key in PUBLISHED:
+        licence = PUBLISHED[key].terms
+        if key == "fracatlas":
+            licence += ", Abedeen et al., Scientific Data 2023"
+    return name, licence or "not known: ask whoever published the images before passing them on"

@@ -1,0 +1,113 @@
+"""How a validation score comes to shine: augmented copies are made first, and then the images are split at random.
+
+Many published projects do this. It is here to be measured in notebook 02 against the right way, `train_v1` over
+`prepare`, and serves nothing else: copies of one X-ray end up on both sides, and the validation part asks the network
+about images it was trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fracturelab.pipeline import Augmentation, augment, image_seeds
+from fracturelab.training.prepare import Prepared
+
+MIRRORED_AND_REEXPOSED = Augmentation(rotation=0.0, shift=0.0, zoom=0.0)
+"""Copies as augmentation scripts write them to disk: mirrored or not, brighter or darker, more or less contrast."""
+
+_BLOCK = 256
+
+
+def augmented_copies(
+    images: NDArray[np.uint8], origins: ArrayLike, *, augmentation: Augmentation | None = None, seed: int = 0
+) -> NDArray[np.uint8]:
+    """Make augmented copies of images, as many of each as its index occurs.
+
+    Args:
+        images: uint8 (n, size, size, 1); may be a memory map.
+        origins: (m,) index of the image that each copy is made of.
+        augmentation: How far a copy may be from its original; None for `MIRRORED_AND_REEXPOSED`.
+        seed: A copy follows from (seed, its original's index, how often that came before).
+
+    Returns:
+        uint8 (m, size, size, 1), in the order of `origins`.
+    """
+    index = np.asarray(origins, np.int64)
+    repeats = np.zeros(len(index), np.int64)
+    for value in np.unique(index):
+        here = index == value
+        repeats[here] = np.arange(here.sum())
+    how = augmentation or MIRRORED_AND_REEXPOSED
+    copies = np.empty((len(index), *images.shape[1:]), np.uint8)
+    for start in range(0, len(index), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        seeds = image_seeds(seed=seed, epoch=0, images=index[part], repeats=repeats[part])
+        copies[part] = np.rint(np.asarray(augment(images[index[part]], seeds=seeds, augmentation=how)))
+    return copies
+
+
+def balanced_origins(labels: ArrayLike, *, copies: int, seed: int = 0) -> NDArray[np.int64]:
+    """Choose what to copy so that every class gets the same number of copies, spread evenly over its images.
+
+    Args:
+        labels: (n,) class of each image.
+        copies: Number of copies in all.
+        seed: Decides which images get one copy more than others.
+
+    Returns:
+        int64 (copies,): index of each copy's original.
+    """
+    labels = np.asarray(labels)
+    classes = np.unique(labels)
+    shares = np.full(len(classes), copies // len(classes))
+    shares[: copies % len(classes)] += 1
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for value, share in zip(classes, shares, strict=True):
+        members = np.flatnonzero(labels == value)
+        rounds = -(-int(share) // len(members))
+        chosen.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:share])
+    return np.concatenate(chosen).astype(np.int64)
+
+
+def augment_then_split(
+    prepared: Prepared, *, copies: int = 2000, val: float = 0.2, augmentation: Augmentation | None = None, seed: int = 0
+) -> Prepared:
+    """The flawed way: balanced augmented copies of the training and validation images, split by image at random.
+
+    The test part takes no part in it. The copies keep their original's path, hash and group, so that the leak can be
+    counted: see `shared_with_training`.
+
+    Args:
+        prepared: Honestly split images.
+        copies: Number of copies in all.
+        val: Share of the copies for validation.
+        augmentation: How far a copy may be from its original; None for `MIRRORED_AND_REEXPOSED`.
+        seed: Decides the copies and the split.
+
+    Returns:
+        The copies, in memory, with a split that must not be believed.
+    """
+    import pandas as pd
+
+    rows = np.concatenate([prepared.rows("train"), prepared.rows("val")])
+    origins = rows[balanced_origins(prepared.labels[rows], copies=copies, seed=seed)]
+    images = augmented_copies(prepared.images, origins, augmentation=augmentation, seed=seed)
+    held_out = np.random.default_rng([seed, copies]).permutation(copies) < round(val * copies)
+    table = prepared.table.iloc[origins].reset_index(drop=True)
+    table["split"] = pd.array(np.where(held_out, "val", "train").tolist(), dtype="string[python]")
+    return replace(prepared, table=table, images=images, hashes=prepared.hashes[origins], leaks_on_purpose=True)
+
+
+def shared_with_training(prepared: Prepared, *, groups: ArrayLike | None = None) -> float:
+    """The share of validation images with an image of their own group in the training part: 0 where nothing leaks.
+
+    Args:
+        prepared: Split images.
+        groups: (n,) groups to go by, such as those that `audit.near_duplicate_groups` found; None for the known ones.
+    """
+    names = prepared.groups if groups is None else np.asarray(groups)
+    return float(np.isin(names[prepared.rows("val")], names[prepared.rows("train")]).mean())

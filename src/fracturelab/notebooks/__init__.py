@@ -1,6 +1,0 @@
-"""Run the numbered notebooks from a clean kernel: in place on the embedded default, as copies over anything else."""
-
-from fracturelab.notebooks.cells import tidy, with_parameters
-from fracturelab.notebooks.running import CORE, Failure, find_notebooks, run_notebook
-
-__all__ = ["CORE", "Failure", "find_notebooks", "run_notebook", "tidy", "with_parameters"]

@@ -1,6 +1,0 @@
-"""Slides for people who were not there: what was asked, what came out, what fails. Every number comes from a record."""
-
-from fracturelab.presentation.content import Slide, slides_of
-from fracturelab.presentation.deck import write_deck
-
-__all__ = ["Slide", "slides_of", "write_deck"]

@@ -1,0 +1,1 @@
+"""What the rest stands on: folders, files written whole, progress bars, worker processes and a quiet TensorFlow."""

@@ -1,0 +1,395 @@
+"""The notebooks themselves, executed on small settings given through their parameters cell."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import inspect
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from fracturelab.datasets import file_hashes, read_dataset
+from fracturelab.evaluation import evaluate
+from fracturelab.models.cnn import build_cnn
+from fracturelab.models.files import save_model
+from fracturelab.phantoms import write_set
+from fracturelab.phantoms.studies import write_studies
+from fracturelab.prediction import load_predictor
+from fracturelab.records import read_record
+from fracturelab.system.folders import MODELS, REPORTS
+from scripts.notebooks import run_notebook
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+
+
+@pytest.fixture(scope="module")
+def xrays(tmp_path_factory) -> Path:
+    """Forty small synthetic X-rays, half of them fractured; one file is cut off."""
+    folder = write_set(tmp_path_factory.mktemp("data") / "some x-rays", n=41, seed=5, size=72)
+    path = sorted((folder / "images").iterdir())[7]
+    path.write_bytes(path.read_bytes()[:900])
+    return folder
+
+
+def run(number: str, folder: Path, **parameters: object):
+    """Execute a notebook on these settings; what it failed with, its cells' printed text, and its reports folder."""
+    [path] = FOLDER.glob(f"{number}_*.ipynb")
+    reports = folder / "reports"
+    environment = {REPORTS: str(reports), MODELS: str(folder / "models")}
+    before = path.read_bytes()
+    failure = run_notebook(path, folder / path.name, parameters=parameters, environment=environment, timeout=500)
+    assert path.read_bytes() == before  # a run over other data leaves the tracked notebook alone
+    outputs = [
+        output for cell in nbformat.read(folder / path.name, as_version=4).cells for output in cell.get("outputs", [])
+    ]
+    said = [output.get("text", "") + "".join(output.get("data", {}).get("text/markdown", "")) for output in outputs]
+    return failure, "\n".join(said), reports
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem[:2])
+def test_helpers_that_a_notebook_calls_are_there_and_take_what_it_gives(path):
+    """The short form of running it: a helper that was renamed, or takes other arguments, is found without training."""
+    cells = nbformat.read(path, as_version=4).cells
+    tree = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and "fracturelab" in node.module]
+    names: dict[str, object] = {}
+    exec(compile(ast.Module(imports, []), path.name, "exec"), names)
+    assigned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    checked = 0
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        written = ast.unparse(call.func)
+        first, *rest = written.split(".")
+        if first not in names or first in assigned or not all(word.isidentifier() for word in rest):
+            continue
+        helper = functools.reduce(getattr, rest, names[first])
+        if all(keyword.arg for keyword in call.keywords) and not any(isinstance(a, ast.Starred) for a in call.args):
+            try:
+                inspect.signature(helper).bind(*call.args, **{keyword.arg: None for keyword in call.keywords})
+            except TypeError as error:
+                pytest.fail(f"{written}: {error}")
+            checked += 1
+    assert checked > 10
+
+
+def test_01_shows_measures_and_records(tmp_path, xrays):
+    before = {path: path.read_bytes() for path in sorted(xrays.rglob("*")) if path.is_file()}
+    failure, said, reports = run("01", tmp_path, DATA=str(xrays), SIZE=64, SHOWN=4, COPIES=160, ORIGINALS=40)
+    assert failure is None
+    assert "41 files, 1 of them unreadable; 40 are readable and labelled" in said
+    assert {path: path.read_bytes() for path in sorted(xrays.rglob("*")) if path.is_file()} == before
+    results = read_record(reports / "results" / "01-audit.json")["results"]
+    assert (results["normal"] + results["fractured"], results["unreadable"]) == (40, 1)
+    traps = results["traps"]
+    assert traps["augment_first"]["share"] > 0.9  # four copies of each original: nearly all have a sibling in training
+    assert f"({traps['augment_first']['share']:.0%}) have a near copy in training" in said
+    assert traps["four_images"]["low"] == pytest.approx(0.51, abs=0.005)
+    gaps = traps["resizing"]
+    assert gaps["image_dataset_from_directory against load_img"]["largest"] > 5
+    assert gaps["ours in training against ours elsewhere"] == {"largest": 0.0, "mean": 0.0}
+    remembered = {name: found["metrics"]["accuracy"] for name, found in traps["remembering"].items()}
+    assert remembered["split by image"]["low"] > remembered["split by group"]["value"]
+    figures = sorted(path.name for path in (reports / "figures").glob("01-*.png"))
+    assert {"01-normal.png", "01-fractured.png", "01-shortcuts.png", "01-trap-split.png"} <= set(figures)
+    assert str(xrays.parent) not in (tmp_path / "01_explore_the_data.ipynb").read_text().replace(repr(str(xrays)), "")
+
+
+def saved_model(path: Path, *, seed: int, trained_on: list[str]) -> None:
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    metrics = {"validation": {"metrics": {"roc_auc": {"value": 0.9, "low": 0.8, "high": 0.95}}}}
+    card = {"name": path.stem, "threshold": 0.5, "train_hashes": trained_on, "val_hashes": [], "metrics": metrics}
+    save_model(build_cnn(input_size=32), path, card)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, xrays) -> Path:
+    """Three untrained models; by their cards they were trained on the first twelve X-rays."""
+    folder = tmp_path_factory.mktemp("saved") / "models"
+    hashes = file_hashes(read_dataset(xrays)["path"].tolist())[:12]
+    for seed, name in enumerate(("v1-flawed", "v1", "v2")):
+        saved_model(folder / "local" / f"{name}.keras", seed=seed, trained_on=hashes)
+    return folder
+
+
+def real_images(folder: Path, kind: str, xrays: Path) -> Path:
+    table = read_dataset(xrays).dropna(subset="label")
+    table = table.drop(index=7)  # cut off
+    rows = {"labelled": table.tail(10), "one class": table[table["label"] == 1].tail(4), "unlabelled": table.tail(3)}[
+        kind
+    ]
+    for number, row in enumerate(rows.itertuples()):
+        place = folder if kind == "unlabelled" else folder / ("fractured" if row.label else "normal")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number:02d}.png").write_bytes(Path(row.path).read_bytes())
+    (folder / ("" if kind == "unlabelled" else "fractured") / "cut.png").write_bytes(Path(row.path).read_bytes()[:300])
+    return folder
+
+
+@pytest.mark.parametrize(
+    "kind", ["labelled", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("one class", "unlabelled"))]
+)
+def test_04_judges_saved_models_on_what_they_have_not_seen(tmp_path, xrays, models, kind):
+    shutil.copytree(models, tmp_path / "models")
+    if kind == "one class":
+        (tmp_path / "models" / "local" / "v1-flawed.keras").unlink()  # this one may be missing
+    real = real_images(tmp_path / "real", kind, xrays)
+    failure, said, reports = run("04", tmp_path, DATA=str(xrays), REALIMAGES=str(real), SHOWN=6, MISTAKES=3)
+    assert failure is None
+    assert "cannot be read and is left out: cut.png" in said
+    assert "11 used in training" in said  # and the one that is cut off
+    tested = read_record(reports / "results" / "04-v1.json")["results"]["evaluations"]
+    assert tested["held-out test part"]["n"] == 41 - 12
+    if kind == "unlabelled":
+        assert list(tested) == ["held-out test part"]
+        assert "have no labels" in said
+    else:
+        words = {"labelled": "too wide to conclude", "one class": "AUC is undefined with one class"}[kind]
+        assert words in said
+        assert_equal_to_python(tested["real images"], tmp_path / "models" / "local" / "v1.keras", real)
+    pairs = read_record(reports / "results" / "04-comparison.json")["results"]["comparisons"]
+    assert ("v1 flawed against v1, held-out test part" in pairs) == (kind != "one class")
+    assert pairs["v1 against v2, held-out test part"]["n"] == 29
+    assert (reports / "figures" / "04-real-images.png").is_file()
+
+
+def assert_equal_to_python(found: dict, model: Path, real: Path) -> None:
+    """Scores in the notebook's record are those of `predict_files` and `evaluate`."""
+    table = read_dataset(real)
+    rows = load_predictor(model).predict_files(table["path"].tolist())
+    kept = [number for number, row in enumerate(rows) if "error" not in row]
+    assert len(kept) == len(rows) - 1
+    probabilities = [rows[number]["p_fracture"] for number in kept]
+    expected = evaluate(table["label"].to_numpy(int)[kept], probabilities, threshold=0.5)
+    assert found["n"] == expected.n
+    assert found["confusion_matrix"] == expected.confusion_matrix
+    for name in ("roc_auc", "brier"):
+        assert found["metrics"][name]["value"] == pytest.approx(expected.metrics[name].value, abs=1e-6)
+
+
+def test_04_says_which_notebooks_come_first(tmp_path, xrays):
+    failure, _, reports = run("04", tmp_path, DATA=str(xrays))
+    assert failure is not None
+    assert failure.mendable
+    assert "run notebooks 02 and 03 first" in failure.message
+    assert not (reports / "results").exists()
+
+
+@pytest.fixture(scope="module")
+def types(tmp_path_factory) -> Path:
+    """Synthetic X-rays of all ten fracture types, in folders as the public set has them."""
+    made = write_set(tmp_path_factory.mktemp("types") / "made", per_kind=9, seed=6, size=64, zoom=4.0, difficulty=0.0)
+    folder = made.parent / "Bone Break Classification"
+    for kind, rows in read_dataset(made).groupby("kind"):
+        for number, path in enumerate(rows["path"]):
+            name = "Fracture Dislocation" if "dislocation" in kind else f"{kind.title()} fracture"
+            part = folder / name / ("Test" if number < 2 else "Train")
+            part.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, part / Path(path).name)
+    return folder
+
+
+def hide(package: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let kernels that start from here on find no such package; a notebook must not try to import it."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import importlib.util as util\nfind = util.find_spec\n"
+        f"util.find_spec = lambda name, package=None: None if name == {package!r} else find(name, package)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path]))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("torch", ["as it is", "missing"])
+def test_05_trains_three_models_on_fracture_types(tmp_path, types, torch, monkeypatch):
+    if torch == "missing":
+        hide("torch", tmp_path / "hidden", monkeypatch)
+    failure, said, reports = run(
+        "05",
+        tmp_path,
+        DATA=str(types),
+        SIZE=32,
+        EPOCHS=1,
+        BACKBONE="MobileNet",
+        BACKBONE_OPTIONS={"alpha": 0.25},
+        WEIGHTS="none",
+        FINE_TUNE_EPOCHS=0,
+    )
+    assert failure is None
+    assert "90 images of 10 types" in said
+    records = {path.stem: read_record(path)["results"] for path in (reports / "results").iterdir()}
+    with_torch = torch != "missing" and importlib.util.find_spec("torch") is not None
+    assert set(records) == {"05-types-keras", "05-types-transfer"} | ({"05-types-torch"} if with_torch else set())
+    assert ("pip install -r requirements/torch.txt" in said) == (not with_torch)
+    for results in records.values():
+        test = results["evaluations"]["test"]
+        assert test["n"] == 20
+        assert sum(map(sum, test["confusion_matrix"])) == 20
+        assert results["parameters"] > 0
+    if with_torch:
+        assert records["05-types-torch"]["parameters"] == records["05-types-keras"]["parameters"]
+        assert "19 of 19 layers agree" in said
+    best = records["05-types-keras"]["evaluations"]["test"]["metrics"]["accuracy"]
+    assert f"**CNN, Keras**: test accuracy {best['value']:.3f} ({best['low']:.3f} to {best['high']:.3f})" in said
+    assert (reports / "figures" / "05-confusion.png").is_file()
+
+
+@pytest.fixture(scope="module")
+def two_views(tmp_path_factory) -> Path:
+    """Thirty synthetic patients, most with a study of two views."""
+    return write_studies(tmp_path_factory.mktemp("views") / "studies", patients=30, size=(60, 100))
+
+
+@pytest.mark.long
+def test_07_cross_validates_images_and_studies(tmp_path, two_views):
+    failure, said, reports = run(
+        "07", tmp_path, DATA=str(two_views), RECIPE="v1", FOLDS=2, SIZE=32, EPOCHS=1, WORKERS=2, SHOWN=3
+    )
+    assert failure is None
+    record = read_record(reports / "results" / "07-cross-validation.json")
+    results = record["results"]
+    assert [fold["name"] for fold in results["folds"]] == ["fold 1", "fold 2"]
+    tested = sum(fold["images"]["n"] for fold in results["folds"])
+    held = results["evaluations"]["holdout"]["n"]
+    assert (tested + held, tested, held) == (
+        record["data"]["n"],
+        record["data"]["in_folds"],
+        record["data"]["held_out"],
+    )
+    assert set(results["spread"]) == {"images", "studies"}
+    claims = [fold["images"]["metrics"]["roc_auc"]["value"] for fold in results["folds"]]
+    assert f"anything from {min(claims):.2f} (" in said
+    assert f"ROC AUC of images {results['spread']['images']['roc_auc']['mean']:.3f} on average" in said
+    assert "folds by patient: 0%" in said
+    assert "fold 2: ROC AUC" in said and "holdout: ROC AUC" not in said  # it is opened at the end
+    figures = {path.name for path in (reports / "figures").glob("07-*.png")}
+    assert {"07-studies.png", "07-one-split.png", "07-studies-against-images.png", "07-holdout.png"} <= figures
+
+
+TINY = {
+    "SIZE": 48,
+    "FINE": 64,
+    "SHORTCUT_IMAGES": 24,
+    "OUTSIDE_IMAGES": 12,
+    "EPOCHS": 1,
+    "TRAIN_PAIRS": 10,
+    "TRIALS": 12,
+    "CURVES": 3,
+    "FEW": 2,
+    "SAMPLES": 12,
+    "SHUFFLED": 2,
+    "SHOWN": 2,
+    "FULL": 96,
+    "SHARES": [1.0],
+    "METHODS": ["occlusion", "LIME"],
+}
+
+
+@pytest.mark.long
+def test_08_trains_explains_scores_and_records(tmp_path, xrays):
+    failure, said, reports = run("08", tmp_path, DATA=str(xrays), **TINY)
+    assert failure is None
+    found = read_record(reports / "results" / "08-explanations.json")["results"]
+    assert {"Grad-CAM", "random", "centre"} == set(found["maps"])
+    assert all(one["n"] == TINY["TRIALS"] and one["tolerance"] == 0.05 for one in found["maps"].values())
+    assert {"Grad-CAM", "occlusion"} <= set(found["maps_on_few"])
+    assert set(found["shortcut"]) == {"v1", "v2"}
+    assert found["randomisation"]["edges of the picture"][-1] == pytest.approx(1.0)
+    assert "edges of the picture hardly changes when all weights are shuffled" in said
+    value = found["maps"]["Grad-CAM"]["pointing"]["value"]
+    assert f"Grad-CAM points at the fracture in {value:.0%}" in said  # its text is computed
+    figures = {path.name for path in (reports / "figures").glob("08-*.png")}
+    assert {"08-pointing.png", "08-one-thing.png", "08-randomisation.png", "08-your-x-rays.png"} <= figures
+    assert {"08-right.png", "08-wrong.png"} & figures
+
+
+@pytest.mark.long
+def test_06_compares_backbones_of_two_kinds_and_averages_them(tmp_path, xrays, two_views):
+    failure, said, reports = run(
+        "06",
+        tmp_path,
+        DATA=str(xrays),
+        MORE_DATA=[str(two_views)],
+        BACKBONES=["MobileNet", "ResNet50"],
+        BACKBONE_OPTIONS={"MobileNet": {"alpha": 0.25}},
+        SIZE=32,
+        WHOLE_SIZE=32,
+        EPOCHS={"MobileNet": 2},
+        N_VIEWS=1,
+        SHOWN=4,
+    )
+    assert failure is None
+    assert "of 2 data sets; 0 groups of copies reach across them" in said
+    assert "**MobileNet** had no pretrained weights here" in said
+    assert "ResNet50 starts from resnet50 weights" in said
+    records = {path.stem: read_record(path) for path in (reports / "results").iterdir()}
+    assert set(records) == {"06-mobilenet", "06-resnet50", "06-ensemble"}
+    assert records["06-mobilenet"]["weights"]["kind"] == "none"
+    assert records["06-mobilenet"]["results"]["model"] == "backbones: MobileNet (whole)"
+    assert records["06-resnet50"]["results"]["model"] == "backbones: ResNet50"
+    ensemble = records["06-ensemble"]["results"]
+    assert ensemble["parameters"] == sum(
+        records[f"06-{name}"]["results"]["parameters"] for name in ("mobilenet", "resnet50")
+    )
+    alone = records[f"06-{ensemble['best_member'].lower()}"]["results"]["evaluations"]["test"]["metrics"]["roc_auc"][
+        "value"
+    ]
+    tested = ensemble["evaluations"]["test"]["metrics"]["roc_auc"]["value"]
+    assert ensemble["against_best_member"]["difference"]["value"] == pytest.approx(tested - alone)
+    assert records["06-ensemble"]["data"]["source"] == f"{xrays.name}, {two_views.name}"
+    assert (tmp_path / "models" / "local" / "06-best-member.keras").is_file()
+    figures = {path.name for path in (reports / "figures").glob("06-*.png")}
+    assert {"06-sources.png", "06-training.png", "06-alike.png", "06-combinations.png", "06-cost.png"} <= figures
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("optuna", ["as it is", "missing"])
+def test_09_teaches_students_and_tunes_one(tmp_path, xrays, optuna, monkeypatch):
+    if optuna == "missing":
+        hide("optuna", tmp_path / "hidden", monkeypatch)
+    failure, said, reports = run(
+        "09",
+        tmp_path,
+        DATA=str(xrays),
+        SIZE=32,
+        BACKBONE="MobileNet",
+        BACKBONE_OPTIONS={"alpha": 0.25},
+        WEIGHTS="none",
+        TEACHER_SIZE=48,
+        N_VIEWS=2,
+        EPOCHS=1,
+        SEEDS=1,
+        TRIALS=2,
+        TRIAL_EPOCHS=1,
+        SHOWN=4,
+    )
+    assert failure is None
+    with_optuna = optuna != "missing" and importlib.util.find_spec("optuna") is not None
+    records = {path.stem: read_record(path) for path in (reports / "results").iterdir()}
+    kinds = {"cnn-alone", "cnn-taught", "hybrid-alone", "hybrid-taught", "teacher", "distillation"}
+    assert set(records) == {f"09-{kind}" for kind in kinds | ({"cnn-tuned"} if with_optuna else set())}
+    assert records["09-cnn-taught"]["settings"]["teacher"] == {"model": "MobileNet", "weights": "none"}
+    assert records["09-cnn-alone"]["settings"]["teacher"] is None
+    assert records["09-cnn-alone"]["results"]["ms_per_image"] > 0
+    study = records["09-distillation"]["results"]
+    one = study["differences"]["cnn: taught minus alone"]
+    tested = {
+        way: records[f"09-cnn-{way}"]["results"]["evaluations"]["test"]["metrics"]["roc_auc"]["value"]
+        for way in ("alone", "taught")
+    }
+    assert one["difference"]["value"] == pytest.approx(tested["taught"] - tested["alone"])
+    assert f"AUC {one['difference']['value']:+.3f}" in said
+    figures = {path.name for path in (reports / "figures").glob("09-*.png")}
+    assert {"09-views.png", "09-training.png", "09-scores.png", "09-differences.png", "09-cost.png"} <= figures
+    if with_optuna:
+        assert len(study["trials"]) == 2
+        assert "1 trials were finished before; all of them are still there, unchanged: True" in said
+        assert "09-history.png" in figures
+    else:
+        assert said.count("pip install -r requirements/tune.txt") == 2 and study["trials"] is None

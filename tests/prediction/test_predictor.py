@@ -1,0 +1,137 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fracturelab.errors import FracturelabError
+from fracturelab.images import load_images
+from fracturelab.models.cnn import build_cnn
+from fracturelab.models.files import save_model
+from fracturelab.prediction import load_predictor
+from fracturelab.prediction.predictor import RUNTIMES, Opened
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model and x-rays")
+    rng = np.random.default_rng(0)
+    for index in range(5):
+        pixels = rng.integers(0, 256, (40 + 10 * index, 60)).astype(np.uint8)
+        Image.fromarray(pixels).save(path / f"x-ray {index}.png")
+    (path / "text.png").write_text("no image")
+    Image.fromarray(np.zeros((50, 50), np.uint8)).save(path / "whole.jpg")
+    (path / "cut.jpg").write_bytes((path / "whole.jpg").read_bytes()[:200])
+    model = build_cnn(input_size=32)
+    model.get_layer("p_fracture").set_weights([rng.normal(0, 3, (128, 1)), np.zeros(1)])
+    save_model(model, path / "m.keras", {"threshold": 0.5, "name": "m"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(folder):
+    return load_predictor(folder / "m.keras")
+
+
+def paths(folder):
+    return [folder / f"x-ray {index}.png" for index in range(5)]
+
+
+def test_it_says_what_the_model_says(folder, predictor):
+    import keras
+
+    images = load_images(paths(folder), 32, cache_dir=False)
+    expected = keras.saving.load_model(folder / "m.keras").predict(images.astype(np.float32), verbose=0)[:, 0]
+    np.testing.assert_allclose(predictor.predict(images), expected, atol=1e-6)
+    np.testing.assert_allclose(predictor.predict(images, batch_size=2), expected, atol=1e-6)
+    assert predictor.predict(images[:0]).shape == (0,)
+    assert (predictor.input_size, predictor.threshold, predictor.runtime) == (32, 0.5, "keras")
+
+
+def test_files_get_a_row_each_in_order(folder, predictor):
+    good = paths(folder)
+    asked = [good[0], folder / "text.png", good[1], folder / "absent.png", folder / "cut.jpg", good[2]]
+    rows = predictor.predict_files(asked, batch_size=4)
+    assert [row["path"] for row in rows] == [str(path) for path in asked]
+    assert ["error" in row for row in rows] == [False, True, False, True, True, False]
+    expected = predictor.predict(load_images([good[0], good[1], good[2]], 32, cache_dir=False))
+    answers = [row for row in rows if "error" not in row]
+    np.testing.assert_allclose([row["p_fracture"] for row in answers], expected, atol=1e-6)
+    assert all(row["label"] == ("fractured" if row["p_fracture"] >= 0.5 else "normal") for row in answers)
+    assert all(row["error"] and "p_fracture" not in row for row in rows if "error" in row)
+    json.dumps(rows)
+
+
+def test_nothing_readable_is_rows_of_errors(folder, predictor):
+    assert [set(row) for row in predictor.predict_files([folder / "text.png"])] == [{"path", "error"}]
+    assert predictor.predict_files([]) == []
+
+
+def test_the_threshold_is_the_cards(folder, predictor):
+    rows = predictor.predict_files(paths(folder))
+    middle = sorted(row["p_fracture"] for row in rows)[2]
+    copy = folder / "strict.keras"
+    copy.write_bytes((folder / "m.keras").read_bytes())
+    card = json.loads((folder / "m.json").read_text())
+    (folder / "strict.json").write_text(json.dumps({**card, "threshold": middle}))
+    strict = load_predictor(copy).predict_files(paths(folder))
+    assert sum(row["label"] == "fractured" for row in strict) == 3
+
+
+def test_images_of_another_size_are_refused(predictor):
+    for shape in ((2, 64, 64, 1), (32, 32, 1), (2, 32, 32, 3)):
+        with pytest.raises(FracturelabError, match="expected images of shape"):
+            predictor.predict(np.zeros(shape, np.uint8))
+
+
+def test_models_that_cannot_answer_are_refused(folder, tmp_path):
+    save_model(build_cnn(input_size=32, classes=3), tmp_path / "ten.keras", {"threshold": 0.5})
+    (tmp_path / "text.keras").write_text("no model")
+    alone = tmp_path / "alone.keras"
+    alone.write_bytes((folder / "m.keras").read_bytes())
+    other = tmp_path / "other.keras"
+    other.write_bytes((folder / "m.keras").read_bytes())
+    card = json.loads((folder / "m.json").read_text())
+    (tmp_path / "other.json").write_text(json.dumps({**card, "sha256": "0" * 64}))
+    bare = tmp_path / "bare.keras"
+    bare.write_bytes((folder / "m.keras").read_bytes())
+    (tmp_path / "bare.json").write_text("{}")
+    for path, message in [
+        (tmp_path / "ten.keras", "one output"),
+        (tmp_path / "text.keras", "not a model"),
+        (alone, "card that was saved beside it"),
+        (other, "not the file its card describes"),
+        (bare, "expected a threshold"),
+        (tmp_path / "absent.keras", "no such"),
+        (folder / "text.png", r"expected a .keras file"),
+    ]:
+        with pytest.raises(FracturelabError, match=message) as caught:
+            load_predictor(path)
+        assert path.stem in str(caught.value)
+
+
+def test_answers_that_are_no_probabilities_are_refused(tmp_path):
+    model = build_cnn(input_size=32)
+    model.get_layer("p_fracture").set_weights([np.full((128, 1), np.nan), np.zeros(1)])
+    save_model(model, tmp_path / "nan.keras", {"threshold": 0.5})
+    with pytest.raises(FracturelabError, match="no probabilities"):
+        load_predictor(tmp_path / "nan.keras").predict(np.full((1, 32, 32, 1), 9, np.uint8))
+
+
+def test_unknown_runtimes_are_refused_and_others_may_be_added(folder, monkeypatch):
+    with pytest.raises(FracturelabError, match="runtime out of auto, keras"):
+        load_predictor(folder / "m.keras", runtime="abacus")
+    monkeypatch.setitem(RUNTIMES, "half", lambda path: Opened(lambda images: np.full(len(images), 0.5, np.float32), 16))
+    predictor = load_predictor(folder / "m.keras", runtime="half")
+    assert predictor.predict_files(paths(folder)[:1])[0]["p_fracture"] == 0.5
+
+
+def test_importing_it_does_not_import_tensorflow():
+    code = (
+        "import sys, fracturelab.prediction, fracturelab.pipeline, fracturelab.training\n"
+        "print([name for name in ('tensorflow', 'keras', 'pandas', 'sklearn') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,132 @@
+"""Evidence: the learning curve of a frozen probe, its record, and the table made from records."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fracturelab.errors import FracturelabError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Sixty-four noisy squares; the fractured ones carry a faint stripe."""
+    folder = tmp_path_factory.mktemp("squares")
+    rng = np.random.default_rng(0)
+    lines = ["path,label,split"]
+    for i in range(64):
+        pixels = rng.integers(30, 90, (40, 40))
+        if i % 2:
+            pixels[18:22] += 60
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:02d}.png")
+        lines.append(f"{i:02d}.png,{'fractured' if i % 2 else 'normal'},{'test' if i < 24 else 'train'}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(folder, tmp_path_factory):
+    from fracturelab.datasets import read_dataset
+    from fracturelab.models.weights import resolve
+    from fracturelab.training import prepare
+    from scripts.evidence import learning_curve
+
+    cache = tmp_path_factory.mktemp("cache")
+    prepared = prepare(read_dataset(folder), size=32, cache_dir=False, progress=False)
+    weights = resolve("MobileNetV2", "none", {"alpha": 0.35})
+    curve = learning_curve(prepared, weights, sizes=(10, 20, 500), draws=3, store_dir=cache, progress=False)
+    return prepared, weights, curve
+
+
+def test_every_size_has_its_draws_and_all_images_have_one(measured):
+    _, _, curve = measured
+    assert [(row["n"], row["draws"]) for row in curve.summary()] == [(10, 3), (20, 3), (40, 1)]
+    assert curve.draws["roc_auc"].between(0, 1).all()
+    assert len(curve.probabilities) == 24 and curve.labels.sum() == 12
+
+
+def test_the_summary_is_the_mean_over_draws(measured):
+    _, _, curve = measured
+    part = curve.draws[curve.draws["n"] == 10]["roc_auc"]
+    assert curve.summary()[0]["roc_auc"]["mean"] == pytest.approx(part.mean())
+    assert curve.summary()[0]["roc_auc"]["sd"] == pytest.approx(part.std())
+
+
+def test_the_table_says_what_the_records_hold(measured, tmp_path):
+    from fracturelab.cli.results import fill_readme
+    from scripts.evidence import evidence_table, write_evidence
+
+    prepared, weights, curve = measured
+    path = write_evidence("toy", curve, prepared=prepared, weights=weights, seed=0, seconds=1.0, folder=tmp_path)
+    record = json.loads(path.read_text())
+    table = evidence_table([record, {"kind": "training", "name": "other"}])
+    assert "toy" in table and "all (40)" in table and "other" not in table
+    assert f"{curve.summary()[0]['roc_auc']['mean']:.3f}" in table
+    assert f"{record['results']['probe']['metrics']['roc_auc']['low']:.3f}" in table
+
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- begin: evidence evidence-t* -->\n<!-- end: evidence evidence-t* -->\n")
+    assert fill_readme(readme, [record]) == ["evidence-t*"]
+    assert table in readme.read_text()
+
+
+@pytest.mark.parametrize("settle", [True, False])
+def test_a_random_backbone_is_settled_where_that_is_asked_for(measured, monkeypatch, settle):
+    from fracturelab.training import features
+    from scripts import evidence
+
+    def spread(outputs, prepared, *, rows, **_):
+        [part] = outputs.values()
+        found = np.asarray(part(prepared.images[rows].astype(np.float32), training=False))
+        assert (np.median(found.std(0)) > 1e-3) == settle  # MobileNet's moments as born: 1e-16
+        raise KeyboardInterrupt
+
+    prepared, weights, _ = measured
+    monkeypatch.setattr(features, "compute", spread)
+    with pytest.raises(KeyboardInterrupt):
+        evidence.learning_curve(
+            prepared, replace(weights, backbone="MobileNet", options={"alpha": 0.25}), settle=settle
+        )
+
+
+def test_records_of_other_numbers_of_images_share_a_table():
+    from scripts.evidence import evidence_table
+
+    interval = {"value": 0.7, "low": 0.6, "high": 0.8}
+
+    def record(name, *points):
+        curve = [{"n": n, "roc_auc": {"mean": 0.7, "sd": sd}} for n, sd in points]
+        probe = {"metrics": {"roc_auc": interval, "pr_auc": interval}}
+        results = {"input_size": 32, "curve": curve, "probe": probe, "fine_tuned": None}
+        return {"kind": "evidence", "name": f"evidence-{name}", "results": results}
+
+    table = evidence_table([record("a", (50, 0.1), (420, None)), record("b", (50, None), (400, None))])
+    assert "| 50 images | all (400 or 420) |" in table
+    assert "| a | 32 | 0.700 ± 0.100 | 0.700 (0.600 to 0.800) |" in table
+    assert "| b | 32 | 0.700 | 0.700 (0.600 to 0.800) |" in table and "v2" not in table
+
+    with_v2 = record("a", (50, 0.1), (420, None))
+    with_v2["results"]["fine_tuned"] = {"metrics": {"roc_auc": interval}, "chosen": "fine-tuned"}
+    lines = evidence_table([with_v2, record("b", (50, 0.1), (420, None))]).splitlines()
+    assert lines[0].endswith("| v2, what it kept |")
+    assert lines[2].endswith("| 0.700 (0.600 to 0.800), fine-tuned |") and lines[3].endswith("|  |")
+
+
+def test_no_test_part_is_refused(measured):
+    from scripts.evidence import learning_curve
+
+    prepared, weights, _ = measured
+    without = replace(prepared, table=prepared.table.assign(split="train"))
+    with pytest.raises(FracturelabError, match="test part"):
+        learning_curve(without, weights, progress=False)
+
+
+def test_a_name_that_no_record_can_have_is_refused_before_any_work(folder, capsys, monkeypatch):
+    from fracturelab.cli import main
+    from scripts import evidence
+
+    monkeypatch.setattr(evidence, "learning_curve", lambda *args, **keywords: pytest.fail("worked for nothing"))
+    assert main(["evidence", str(folder), "--weights", "none", "--size", "32", "--name", "two words"]) == 2
+    assert "two words" in capsys.readouterr().err
