@@ -14,7 +14,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 # uv installs the same pins in a third of pip's time; where it can't be had or can't reach the packages, pip does it.
 UV := uv==0.13.9
-install = $(PY) -m uv pip install -q --python $(PY) --compile-bytecode -r $(1) 2>/dev/null || $(PIP) install -q -r $(1)
+install = $(PY) -m uv pip install --python $(PY) --compile-bytecode -r $(1) || $(PIP) install -r $(1)
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export DATA ONLY FULL
 
@@ -22,12 +22,12 @@ export DATA ONLY FULL
 $(shell [ ! -e .venv/ready ] || [ "$$(cat .venv/path 2>/dev/null)" = "$$(pwd)" ] || rm -f .venv/ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup notebooks notebooks-all test test-long test-versions check format lab app readme presentation bench pins clean distclean
+.PHONY: help setup notebooks notebooks-all test test-everything test-machines test-long test-versions check format lab app readme presentation bench pins clean distclean
 
 help: ## list what can be made
 	@echo "fracturelab. Not for clinical use."
 	@echo
-	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 	@echo
 	@echo "  make notebooks DATA=path/to/xrays   the same notebooks over your own folder, under reports/runs/"
 	@echo "  make notebooks ONLY=04              one notebook"
@@ -40,8 +40,14 @@ notebooks: .venv/ready ## run the notebooks on the embedded default; DATA=folder
 notebooks-all: .venv/ready ## run every notebook there is, those about single topics included
 	@$(PY) -m scripts.notebooks --all $(if $(DATA),--data "$$DATA") $(FLAGS)
 
-test: .venv/dev ## run the whole test suite
+test: .venv/dev ## run the whole test suite; at its end it lists what was not tested, and why
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(FLAGS)
+
+test-everything: .venv/dev .venv/optional .venv/torch ## the same with every optional package; an unexpected skip fails
+	@FRACTURELAB_STRICT=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(FLAGS)
+
+test-machines: .venv/dev ## run what computes under other arithmetic, timing and order; writes reports/robustness.md
+	@$(PY) -m scripts machines
 
 test-long: .venv/dev ## run what takes long: notebooks 05 to 09, fuzzing, kills at random moments, 100,000 files
 	@$(PY) -m pytest -m long -n $(WORKERS) --dist loadfile $(FLAGS)
@@ -104,27 +110,25 @@ distclean: clean ## remove .venv as well
 		echo "or name it: make PYTHON=/path/to/python3.12" >&2; \
 		exit 1; \
 	fi; \
-	echo "Setting up .venv with $$("$$found" --version) and the pinned packages; the first time takes some minutes."; \
-	rm -f .venv/ready .venv/dev .venv/app .venv/slides .venv/optional; \
+	echo "Setting up .venv with $$("$$found" --version) and the pinned packages: one to five minutes."; \
+	rm -f .venv/ready .venv/dev .venv/app .venv/slides .venv/optional .venv/torch; \
 	"$$found" -m venv .venv
 	@$(PIP) install -q "$(UV)" 2>/dev/null || true
-	@$(call install,requirements.txt)
+	@$(call install,requirements.txt) || { echo "The packages could not be installed: is the package index reachable?" \
+		"Run make setup again; what was fetched is kept." >&2; exit 1; }
 	@$(PIP) install -q --no-deps --no-build-isolation -e .
 	@pwd > .venv/path
 	@touch .venv/ready
+	@echo "Ready. Next: make notebooks, or source .venv/bin/activate and fracturelab --help"
 
-.venv/dev: .venv/ready requirements/dev.txt
-	@$(call install,requirements/dev.txt)
-	@touch .venv/dev
+# What an extra adds, such as .venv/app from requirements/app.txt.
+.venv/%: requirements/%.txt .venv/ready
+	@echo "Installing $<"
+	@$(call install,$<)
+	@touch $@
 
-.venv/app: .venv/ready requirements/app.txt
-	@$(call install,requirements/app.txt)
-	@touch .venv/app
-
-.venv/slides: .venv/ready requirements/slides.txt
-	@$(call install,requirements/slides.txt)
-	@touch .venv/slides
-
-.venv/optional: .venv/ready requirements/optional.txt
-	@$(call install,requirements/optional.txt)
-	@touch .venv/optional
+# pip takes the wheel that the machine offers; uv would fetch the build for graphics cards, of several gigabytes.
+.venv/torch: requirements/torch.txt .venv/ready
+	@echo "Installing $<"
+	@$(PIP) install -q -r $<
+	@touch $@

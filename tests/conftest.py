@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,37 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("FRACTURELAB_OFFLINE", "1")
+
+
+class _Reversed:
+    """What `os.scandir` gives, in reverse order of the names."""
+
+    def __init__(self, entries):
+        with entries:
+            self.entries = iter(sorted(entries, key=lambda entry: entry.name, reverse=True))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.entries)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        self.entries = iter(())
+
+
+def pytest_configure():
+    """With `FRACTURELAB_TEST_REVERSED=1`, folders are listed in reverse order, as another file system may list them."""
+    if os.environ.get("FRACTURELAB_TEST_REVERSED") == "1":
+        listed, scanned = os.listdir, os.scandir
+        os.listdir = lambda path=".": sorted(listed(path), reverse=True)
+        os.scandir = lambda path=".": _Reversed(scanned(path))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,13 +93,50 @@ def pytest_runtest_logreport(report):
         _answers.update(answer for name, answer in report.user_properties if name == "robustness")
 
 
+def _skips(session_or_reporter) -> dict[str, int]:
+    """Reason of each skip, without its place, and how many tests it left out."""
+    counts: dict[str, int] = {}
+    for report in session_or_reporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        counts[reason] = counts.get(reason, 0) + 1
+    return counts
+
+
+def _is_allowed(reason: str) -> bool:
+    lines = (Path(__file__).parent / "allowed_skips.txt").read_text(encoding="utf-8").splitlines()
+    return any(reason.startswith(line) for line in lines if line and not line.startswith("#"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """List at the end what was not tested. The reason of a skip names the command that brings what is missing."""
+    skips = _skips(terminalreporter)
+    if skips:
+        terminalreporter.section("not tested")
+        for reason, count in sorted(skips.items()):
+            terminalreporter.write_line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
+
+
 def pytest_sessionfinish(session):
-    """Write `reports/robustness.md` once every row has been answered; a checkout that is read only is left alone."""
-    if _answers and not hasattr(session.config, "workerinput"):
+    """Write `reports/robustness.md` once every row has been answered; a read-only checkout is left alone.
+
+    With `FRACTURELAB_STRICT=1` a skip that `allowed_skips.txt` does not list fails the run.
+    """
+    if hasattr(session.config, "workerinput"):
+        return
+    if _answers:
         from tests.hostile import robustness
 
         with contextlib.suppress(OSError):
             robustness.write(_answers)
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("FRACTURELAB_STRICT") == "1" and reporter is not None:
+        unexpected = [reason for reason in _skips(reporter) if not _is_allowed(reason)]
+        if unexpected and session.exitstatus == 0:
+            session.exitstatus = 1
+            reporter.write_line(
+                "\nskips that tests/allowed_skips.txt does not list: " + "; ".join(unexpected), red=True
+            )
 
 
 @pytest.fixture

@@ -25,7 +25,10 @@ BROWSER = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "g
 DRIVER = shutil.which("chromedriver")
 PATIENCE = 180  # seconds; a busy machine is no defect of the page
 
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="no Chromium with chromedriver on the path")
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER),
+    reason="Chromium or its driver is missing. Get them with: apt-get install chromium chromium-driver",
+)
 
 
 def wait(condition, what: str, seconds: float = PATIENCE):

@@ -27,8 +27,9 @@ SILENCE = "Silence"
 APP = "The app under load"
 VERSIONS = "Versions"
 LONG = "At length (`make test-long`)"
+MACHINES = "As if on other machines (`make test-machines`)"
 BEFORE = "refused before anything is written"
-SECTIONS = (FILES, PLACES, ARCHIVES, MODELS, STOPS, SILENCE, APP, VERSIONS, LONG)
+SECTIONS = (FILES, PLACES, ARCHIVES, MODELS, STOPS, SILENCE, APP, VERSIONS, LONG, MACHINES)
 
 
 @dataclass(frozen=True)
@@ -563,6 +564,18 @@ ROWS: tuple[Row, ...] = (
         LONG,
         "1,000 uploads in a row by 20 visitors at once, to a real model",
         "all are answered; memory stays flat",
+    ),
+    *(
+        Row(f"machine-{key}", MACHINES, given, "every test that computes passes")
+        for key, given in (
+            ("default", "the machine as it is"),
+            ("sse41", "kernels of a processor with SSE 4.1 (`ONEDNN_MAX_CPU_ISA=SSE41`)"),
+            ("avx2", "kernels of a processor with AVX2 (`ONEDNN_MAX_CPU_ISA=AVX2`)"),
+            ("eigen", "without oneDNN (`TF_ENABLE_ONEDNN_OPTS=0`)"),
+            ("core", "one core (`taskset -c 0`)"),
+            ("busy", "two busy processes beside the tests"),
+            ("reversed", "folders listed in reverse order"),
+        )
     ),
 )
 """The whole table."""

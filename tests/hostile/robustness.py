@@ -12,10 +12,10 @@ from tests.hostile import cases as hostile
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "robustness.md"
 HEAD = """# Hard to break: what comes in, what must happen, what happened
 
-Written by the tests: `make test` writes all but the last table, and only when every one of their rows ran and passed;
-`make test-long` fills the last one, a row at a time. `tests/hostile/cases.py` is the table, the tests beside it fill
-it. Files go through five doors: the audit, preparation for training, prediction from Python, the command line, and
-the app's reading of uploads; where one reason is given, all five gave it.
+`make test` writes all but the last two tables, and only when every one of their rows ran and passed. `make test-long`
+and `make test-machines` fill those two, a row at a time. `tests/hostile/cases.py` is the table; the tests beside it
+fill it. Files go through five doors: the audit, preparation for training, prediction from Python, the command line,
+and the app's reading of uploads. Where one reason is given, all five gave it.
 """
 NOT_YET = "not run yet"
 
@@ -35,12 +35,12 @@ def report(answers: Mapping[str, str], earlier: str = "") -> str | None:
 
     Args:
         answers: What happened, by the row's key.
-        earlier: The report as it is; its last table's rows stay where none ran.
+        earlier: The report as it is; the rows of its last two tables stay where none ran.
 
     Returns:
-        The text; None where a row of the other tables is missing, unless only rows of the last ran.
+        The text; None where a row of the other tables is missing, unless only rows of the last two ran.
     """
-    long = {row.key for row in hostile.ROWS if row.section == hostile.LONG}
+    long = {row.key for row in hostile.ROWS if row.section in (hostile.LONG, hostile.MACHINES)}
     short = {row.key for row in hostile.ROWS} - long
     before = lines_of(earlier)
     only_long = bool(answers) and answers.keys() <= long and bool(before)

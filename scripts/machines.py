@@ -1,0 +1,119 @@
+"""Run what computes under settings that change the arithmetic, the timing or the order of files (`make test-machines`).
+
+oneDNN and TensorFlow choose other kernels on other processors. The settings make this machine choose the kernels of
+older ones. Two busy processes and a single core change how threads are scheduled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fracturelab.cli.output import common, say
+
+ROOT = Path(__file__).resolve().parents[1]
+COMPUTES = (
+    "tests/test_pipeline.py",
+    "tests/training",
+    "tests/experiments",
+    "tests/models",
+    "tests/prediction",
+    "tests/explanations",
+    "tests/images",
+    "tests/datasets",
+    "tests/hostile/test_stops.py",
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to run the tests: environment variables, a command in front, and busy processes beside them."""
+
+    key: str
+    environment: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
+    busy: int = 0
+
+
+SETTINGS = (
+    Setting("machine-default"),
+    Setting("machine-sse41", {"ONEDNN_MAX_CPU_ISA": "SSE41"}),
+    Setting("machine-avx2", {"ONEDNN_MAX_CPU_ISA": "AVX2"}),
+    Setting("machine-eigen", {"TF_ENABLE_ONEDNN_OPTS": "0"}),
+    Setting("machine-core", prefix=("taskset", "-c", "0")),
+    Setting("machine-busy", busy=2),
+    Setting("machine-reversed", {"FRACTURELAB_TEST_REVERSED": "1"}),
+)
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command to the parser."""
+    machines = commands.add_parser(
+        "machines",
+        parents=[common(seed=False)],
+        help="run the tests that compute as if on other machines, and write reports/robustness.md",
+        description=__doc__,
+    )
+    machines.add_argument("--only", choices=[one.key for one in SETTINGS], help="one setting (default all)")
+    machines.add_argument("tests", nargs="*", default=list(COMPUTES), metavar="TESTS", help="what pytest runs")
+    machines.set_defaults(command=run_machines)
+
+
+def run_machines(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Run the tests under every setting, and add what happened to the report where the usual tests ran."""
+    from tests.hostile import robustness
+
+    outcomes = {}
+    for setting in SETTINGS:
+        if arguments.only in (None, setting.key):
+            outcomes[setting.key] = run_setting(setting, arguments.tests)
+            say(f"{setting.key}: {outcomes[setting.key]['text']} in {outcomes[setting.key]['seconds']:.0f} s")
+    failed = [key for key, outcome in outcomes.items() if outcome["code"]]
+    if arguments.tests == list(COMPUTES) and not failed:
+        robustness.write({key: outcome["text"] for key, outcome in outcomes.items()})
+    text = f"failed: {', '.join(failed)}" if failed else "every setting passed"
+    return {"outcomes": outcomes}, text, 1 if failed else 0
+
+
+def run_setting(setting: Setting, tests: list[str]) -> dict[str, Any]:
+    """Run pytest under one setting; its exit code, its last line without the time, and the seconds it took."""
+    command = [*setting.prefix, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    started = time.perf_counter()
+    with busy_processes(setting.busy):
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **setting.environment}, capture_output=True, text=True
+        )
+    last = re.sub(r" in [\d.]+s.*", "", (done.stdout.strip().splitlines() or ["no output"])[-1].strip("= "))
+    if done.returncode:
+        say(done.stdout[-6000:])
+    return {"code": done.returncode, "text": last, "seconds": time.perf_counter() - started}
+
+
+@contextlib.contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Keep some processes busy while the block lasts."""
+    context = multiprocessing.get_context("spawn")
+    running = [context.Process(target=_spin, daemon=True) for _ in range(count)]
+    for process in running:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in running:
+            process.terminate()
+            process.join()
+
+
+def _spin() -> None:
+    while True:
+        sum(range(100_000))
