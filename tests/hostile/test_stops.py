@@ -329,7 +329,7 @@ def test_an_edited_checkpoint_is_named_and_not_used(tmp_path, happened):
 
 # --- with TensorFlow --------------------------------------------------------------------------------------------------
 
-EPOCHS = {"epochs": 4, "patience": 9, "plateau": 1, "progress": False, "seed": 3}
+EPOCHS = {"epochs": 4, "progress": False, "seed": 3}
 TRAIN = """
 import os, signal, sys
 from tests.training.test_recipes import made_up

@@ -28,7 +28,9 @@ def test_cnn_is_the_classic_one():
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert [layer.filters for layer in convolutions] == [32, 64, 128, 256]
     assert model.input_shape == (None, 128, 128, 1)
-    assert model.get_layer("dense").units == 128
+    assert convolutions[0].strides == (2, 2)
+    assert model.get_layer("block4_relu").output.shape == (None, 8, 8, 256)
+    assert model.get_layer("pooled").output.shape == (None, 512)
     assert model.get_layer("dropout").rate == 0.4
     assert model.layers[-1].name == "p_fracture"
 

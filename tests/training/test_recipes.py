@@ -74,7 +74,7 @@ def test_parts_of_prepared(prepared):
     np.testing.assert_array_equal(images, prepared.images[30:45])
 
 
-LONGER = {"epochs": 4, "patience": 9, "plateau": 1, "progress": False}
+LONGER = {"epochs": 4, "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -358,6 +358,12 @@ def test_best_epoch_is_what_remains(tmp_path):
     for weight, best in zip(model.get_weights(), snapshots[1], strict=True):
         np.testing.assert_array_equal(weight, best)
     assert len(list(tmp_path.glob("*.weights.h5"))) == 2
+
+
+def test_without_a_plateau_the_learning_rate_is_half_a_cosine(tmp_path):
+    _, history, _ = scripted([0.7, 0.5, 0.6, 0.4], tmp_path, plateau=None)
+    rates = [1e-3, 1e-3 * (1 + 0.5**0.5) / 2, 5e-4, 1e-3 * (1 - 0.5**0.5) / 2]
+    np.testing.assert_allclose([row["learning_rate"] for row in history], rates, rtol=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_training(tmp_path, happened):

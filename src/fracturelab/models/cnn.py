@@ -21,12 +21,16 @@ behind the weights for hundreds of steps, and validation sees a network that tra
 def build_cnn(
     *, input_size: int = 128, classes: int = 2, dropout: float = 0.4, filters: Sequence[int] = FILTERS
 ) -> keras.Model:
-    """Build blocks of convolution, batch norm, ReLU and pooling, then global pooling and a dense layer.
+    """Build blocks of convolution, batch norm and ReLU with max pooling between them, then one linear unit.
+
+    The first convolution has stride 2: a quarter of the work, and the pixels lost hardly matter at these sizes. The
+    last maps are pooled twice. The maximum keeps a small thing such as a fracture line, which a mean would dilute; the
+    mean tells the rest of the picture.
 
     Args:
         input_size: Side of the square input in pixels, at least 32.
         classes: 2 for one output P(fractured), more for one probability a class.
-        dropout: Share of the dense layer's outputs that training leaves out.
+        dropout: Share of the pooled values that training leaves out.
         filters: Of each block; a block halves the sides, so there may be five at 32 pixels.
 
     Returns:
@@ -46,12 +50,14 @@ def build_cnn(
     inputs = keras.Input((input_size, input_size, 1), name=INPUT_NAME)
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(inputs)
     for number, count in enumerate(filters, start=1):
-        x = layers.Conv2D(count, 3, padding="same", use_bias=False, name=f"block{number}_conv")(x)
+        if number > 1:
+            x = layers.MaxPooling2D(name=f"block{number}_pool")(x)
+        strides = 2 if number == 1 else 1
+        x = layers.Conv2D(count, 3, strides, padding="same", use_bias=False, name=f"block{number}_conv")(x)
         x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"block{number}_norm")(x)
         x = layers.Activation("relu", name=f"block{number}_relu")(x)
-        x = layers.MaxPooling2D(name=f"block{number}_pool")(x)
-    x = layers.GlobalAveragePooling2D(name="average")(x)
-    x = layers.Dense(128, activation="relu", name="dense")(x)
+    pooled = [layers.GlobalMaxPooling2D(name="maximum")(x), layers.GlobalAveragePooling2D(name="average")(x)]
+    x = layers.Concatenate(name="pooled")(pooled)
     x = layers.Dropout(dropout, name="dropout")(x)
     return fuse_norms(keras.Model(inputs, output_layer(classes)(x), name="cnn"))
 

@@ -126,7 +126,7 @@ def run_epochs(
     epochs: int,
     seed: int,
     patience: int,
-    plateau: int,
+    plateau: int | None,
     folder: Path,
     class_weight: Mapping[int, float] | None = None,
     progress: bool = True,
@@ -134,7 +134,8 @@ def run_epochs(
     """Train a compiled model epoch by epoch; it ends with the weights of its best epoch.
 
     After each epoch the validation loss decides: the best weights are kept, the learning rate is lowered after
-    `plateau` epochs without a better one, training stops after `patience`. A loss that is not finite stops it as
+    `plateau` epochs without a better one (where that is None it falls along a half cosine over all epochs instead),
+    training stops after `patience`. A loss that is not finite stops it as
     well, with a warning; the best epoch stands. Called again with a folder in which an earlier call was stopped, it
     goes on after that call's last finished epoch and ends with the same weights.
 
@@ -146,7 +147,7 @@ def run_epochs(
         epochs: Most epochs.
         seed: Dropout of an epoch follows from (seed, epoch).
         patience: Epochs without a better validation loss before training stops.
-        plateau: Epochs without a better validation loss before the learning rate is lowered.
+        plateau: Epochs without a better validation loss before the learning rate is lowered; None for a half cosine.
         folder: Where checkpoints go. It belongs to this run alone.
         class_weight: Weight of each class in the loss.
         progress: One progress bar for all epochs.
@@ -160,11 +161,14 @@ def run_epochs(
     folder.mkdir(parents=True, exist_ok=True)
     state = read_state(folder, stage)
     model.optimizer.build(model.trainable_variables)
+    first_rate = float(model.optimizer.learning_rate)
     if state["next"]:
         model.load_weights(str(folder / state["last"]))
     bar = tqdm(total=epochs, initial=state["next"], desc=stage, unit="epoch", disable=not progress, mininterval=1.0)
     while state["next"] < epochs and not state["stopped"]:
         epoch = state["next"]
+        if plateau is None:
+            model.optimizer.learning_rate = first_rate * (1 + np.cos(np.pi * epoch / epochs)) / 2
         rate = float(model.optimizer.learning_rate)
         reseed_dropout(model, seed=seed, epoch=epoch)
         logs = model.fit(epoch_data(epoch), epochs=1, verbose=0, shuffle=False, class_weight=class_weight)
@@ -197,7 +201,7 @@ def run_epochs(
             state["since"] = 0 if better else state["since"] + 1
             if better:
                 state["best"] = {"epoch": epoch, "val_loss": val_loss}
-            elif state["since"] % plateau == 0:
+            elif plateau is not None and state["since"] % plateau == 0:
                 model.optimizer.learning_rate = rate * PLATEAU_FACTOR
             state["stopped"] = state["since"] >= patience
         write_state(model, folder, state)

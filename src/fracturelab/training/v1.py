@@ -27,33 +27,29 @@ def train_v1(
     prepared: Prepared,
     *,
     seed: int = 0,
-    epochs: int = 30,
+    epochs: int = 32,
     batch_size: int = 32,
     learning_rate: float = 1e-3,
     balance: Literal["batches", "weights", "none"] = "batches",
     augmentation: Augmentation | None = None,
     augment: bool = True,
     dropout: float = 0.4,
-    patience: int = 8,
-    plateau: int = 3,
     work_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Fit:
-    """Train `build_cnn` on the training part; the validation part stops it and chooses epoch and threshold.
+    """Train `build_cnn` on the training part; the validation part chooses epoch and threshold.
 
     Args:
         prepared: Images, labels and split.
         seed: Weights, order, augmentation and dropout follow from it; two runs with one seed are equal.
-        epochs: Most epochs.
+        epochs: Number of epochs; the learning rate falls along a half cosine over all of them.
         batch_size: Images a batch.
-        learning_rate: AdamW's first learning rate; lowered on a plateau of the validation loss.
+        learning_rate: AdamW's first learning rate.
         balance: "batches" shows as many fractured as normal images; "weights" weighs the loss instead, as many
             projects do, and does worse where fractures are rare; "none" does neither.
         augmentation: How far views may be from their image; None for the defaults.
         augment: Whether to augment at all. The flawed run of notebook 02 brings augmented copies of its own.
-        dropout: Of the dense layer.
-        patience: Epochs without a better validation loss before training stops.
-        plateau: Epochs without a better validation loss before the learning rate is lowered.
+        dropout: Of the pooled values.
         work_dir: Where checkpoints go, so that a stopped run can go on; a folder of this run alone. None keeps none.
         progress: Show a progress bar.
 
@@ -93,8 +89,8 @@ def train_v1(
         work_dir=work_dir,
         epochs=epochs,
         seed=seed,
-        patience=patience,
-        plateau=plateau,
+        patience=epochs,
+        plateau=None,
         class_weight=class_weights(labels[train]) if balance == "weights" else None,
         progress=progress,
     )
@@ -115,8 +111,6 @@ def train_v1(
             "balance": balance,
             "augment": augment,
             "dropout": dropout,
-            "patience": patience,
-            "plateau": plateau,
         },
     )
 
