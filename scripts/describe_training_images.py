@@ -18,7 +18,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.images import letterbox, load_readable_images
 from fracturelab.models.files import read_card, write_json
 from fracturelab.prediction.likeness import describe, negative
-from fracturelab.splits import fracatlas_test_hashes
+from fracturelab.splits import with_fracatlas_parts
 
 
 def narrowed(image: np.ndarray) -> np.ndarray:
@@ -32,14 +32,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     card = read_card(arguments.model)
-    paths = read_dataset(arguments.folder)["path"].tolist()
+    table = with_fracatlas_parts(read_dataset(arguments.folder))
+    paths = table["path"].tolist()
     hashes = np.array(file_hashes(paths))
     pixels, reasons = load_readable_images(paths, card["input_size"])
     readable = np.isin(np.arange(len(paths)), list(reasons), invert=True)
-    train, validation, unseen = (
-        np.flatnonzero(readable & np.isin(hashes, list(which)))
-        for which in (card["train_hashes"], card["val_hashes"], fracatlas_test_hashes())
+    train, validation = (
+        np.flatnonzero(readable & np.isin(hashes, card[name])) for name in ("train_hashes", "val_hashes")
     )
+    unseen = np.flatnonzero(readable & (table["split"] == "test").fillna(False).to_numpy(bool))
     found = describe(pixels, train, validation)
     if found is None:
         raise FracturelabError(f"expected the model's training images in {arguments.folder}. Received: {len(train)}")

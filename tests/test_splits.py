@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +10,14 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fracturelab.errors import FracturelabError
-from fracturelab.splits import assign_groups, fracatlas_test_hashes, holdout_split, kfold, with_fracatlas_test
+from fracturelab.splits import (
+    assign_groups,
+    fracatlas_parts,
+    fracatlas_sentence,
+    holdout_split,
+    kfold,
+    with_fracatlas_parts,
+)
 
 
 def make_table(labels, groups=None, split=None) -> pd.DataFrame:
@@ -208,22 +212,57 @@ def test_assign_groups_never_tears_a_group_apart(data):
         assert len(set(side[groups == group])) == 1
 
 
-def test_the_fixed_test_part_is_a_list_of_checksums():
-    hashes = fracatlas_test_hashes()
-    assert len(hashes) > 500
-    assert all(len(sha256) == 64 and int(sha256, 16) >= 0 for sha256 in hashes)
+def test_the_fixed_parts_name_images():
+    parts = fracatlas_parts()
+    assert parts["part"].value_counts().to_dict() == {"test": 856, "val": 300}
+    assert parts["image"].is_unique
+    assert parts["image"].str.fullmatch(r"IMG\d{7}").all()
+    assert parts["hash"].dtype == np.uint64
 
 
-def test_fixed_test_part_takes_its_groups_along(tmp_path: Path, monkeypatch):
-    paths = []
-    for number in range(4):
-        paths.append(tmp_path / f"{number}.png")
-        paths[-1].write_bytes(bytes([number]))
-    listed = frozenset({hashlib.sha256(bytes([0])).hexdigest()})
-    monkeypatch.setattr("fracturelab.splits.fracatlas_test_hashes", lambda: listed)
-    table = make_table([0, 1, 0, 1], ["a", "a", "b", pd.NA], [pd.NA, "train", "train", pd.NA])
-    table["path"] = [str(path) for path in paths]
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-    result = with_fracatlas_test(table, hashes=hashes)
-    assert result["split"].fillna("none").tolist() == ["test", "test", "train", "none"]
-    assert table["split"].fillna("none").tolist() == ["none", "train", "train", "none"]
+def listed(part, count):
+    return fracatlas_parts().query("part == @part").head(count)
+
+
+def parts_table(names, labels=None):
+    table = make_table(labels or [0, 1] * (len(names) // 2) + [0] * (len(names) % 2), [pd.NA] * len(names))
+    return table.assign(path=[f"/anywhere/{name}" for name in names])
+
+
+def test_fixed_parts_are_known_by_name_in_any_spelling_of_exports():
+    first, second = listed("test", 2)["image"]
+    third, fourth = listed("val", 2)["image"]
+    names = [f"{first}.jpg", f"{second}_jpg.rf.0a1b.jpg", f"{third}.png", f"{fourth}.jpg"]
+    names += ["IMG0000002.jpg", "other.jpg", f"{first}9.jpg"]
+    table = parts_table(names).assign(split=pd.array([pd.NA] * 4 + ["test", "test", pd.NA], dtype="string[python]"))
+    result = with_fracatlas_parts(table)
+    assert result["split"].fillna("-").tolist() == ["test", "test", "val", "val", "train", "test", "-"]
+    assert result["fixed"].fillna("-").tolist() == ["name"] * 4 + ["-"] * 3
+    said = fracatlas_sentence(result)
+    assert said.startswith("2 images are FracAtlas' fixed test part and 2 its validation part (4 by name)")
+    assert fracatlas_sentence(table) is None
+    assert table["split"].isna().sum() == 5
+
+
+def test_other_data_sets_keep_their_split():
+    table = parts_table(["IMG0000002.jpg", "a.jpg"]).assign(split=pd.array(["test", pd.NA], dtype="string[python]"))
+    result = with_fracatlas_parts(table, hashes=np.zeros((2, 8), np.uint64))
+    assert result["split"].fillna("-").tolist() == ["test", "-"]
+    assert fracatlas_sentence(result) is None
+
+
+def test_renamed_files_are_known_by_picture_in_any_orientation():
+    own = listed("test", 1)["hash"].to_numpy()[0]
+    hashes = np.full((4, 8), 1, np.uint64)
+    hashes[0, 3] = own ^ np.uint64(0b101)
+    hashes[1, 0] = own ^ np.uint64(0b111)
+    hashes[2] = 0
+    result = with_fracatlas_parts(parts_table(["a.jpg", "b.jpg", "c.jpg", "IMG0000002.jpg"]), hashes=hashes)
+    assert result["split"].fillna("-").tolist() == ["test", "-", "-", "train"]
+    assert result["fixed"].fillna("-").tolist() == ["picture", "-", "-", "-"]
+
+
+def test_a_validation_part_of_one_class_is_left_to_the_seed():
+    names = [f"{name}.jpg" for name in [*listed("val", 2)["image"], *listed("test", 2)["image"]]]
+    result = with_fracatlas_parts(parts_table(names, [0, 0, 0, 1]))
+    assert result["split"].fillna("-").tolist() == ["train", "train", "test", "test"]

@@ -61,7 +61,8 @@ def prepare_real(
     """Real X-rays and a teacher, both or neither.
 
     Args:
-        real: A folder of labelled X-rays (FracAtlas); its fixed test part is left out, whole groups at a time.
+        real: A folder of labelled X-rays (FracAtlas); its fixed test and validation parts are left out, with whole
+            groups.
         teacher_weights: ImageNet weights of the teacher.
         backbone: The teacher's name in `keras.applications`.
         options: Options of its builder; by default `{"alpha": 0.75}`.
@@ -85,16 +86,15 @@ def prepare_real(
 
 
 def training_rows(folder: str | Path):
-    """Readable, labelled rows of a data set that are not in the project's fixed test part."""
-    from fracturelab.audit import find_unreadable
+    """Readable, labelled rows of a data set, without FracAtlas' fixed test and validation parts and their groups."""
+    from fracturelab.audit import find_unreadable, with_groups_and_parts
     from fracturelab.datasets import read_dataset
-    from fracturelab.splits import with_fracatlas_test
 
     table = read_dataset(folder)
-    table = table[~table["path"].isin(find_unreadable(table)["path"])].reset_index(drop=True)
-    table = with_fracatlas_test(table)
-    kept = table[(table["split"] != "test").fillna(True) & table["label"].notna()]
-    return kept.reset_index(drop=True)
+    table = table[~table["path"].isin(find_unreadable(table)["path"]) & table["label"].notna()]
+    table = with_groups_and_parts(table.reset_index(drop=True))
+    apart = table["split"].isin(["val", "test"])
+    return table[~apart & ~table["group"].isin(table.loc[apart, "group"])].reset_index(drop=True)
 
 
 def pretrained_backbone(

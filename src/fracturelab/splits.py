@@ -1,4 +1,4 @@
-"""Splits that keep groups whole: holdout and K folds, stratified by label, and FracAtlas's fixed test part.
+"""Splits that keep groups whole: holdout and K folds, stratified by label, and FracAtlas' fixed parts.
 
 A group is a patient or a set of near-duplicates: whatever must not be seen on two sides. Rows without a group are
 refused, because a split by image is how copies leak from training into the test; `audit.with_groups` fills the groups.
@@ -7,6 +7,7 @@ A split depends on the rows' groups and labels and on the seed, not on the order
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 CLASS_NAMES = ("normal", "fractured")
 SIDES = ("train", "val", "test")
+SAME_PICTURE = 2
+"""Bits of 64 that hashes of one picture may differ in. In FracAtlas, 56 of 60 copies at two thirds of the size and JPEG
+quality 60 are that near, and 3 of the 1,712 training X-rays are that near to an image of a fixed part."""
 
 
 def assign_groups(labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], *, seed: int) -> np.ndarray:
@@ -154,39 +158,70 @@ def kfold(table: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> list[tuple[n
 
 
 @cache
-def fracatlas_test_hashes() -> frozenset[str]:
-    """The sha256 of the files that are the project's test part: 30% of FracAtlas's near-duplicate groups.
+def fracatlas_parts() -> pd.DataFrame:
+    """The project's fixed parts of FracAtlas, by image name.
 
-    Nothing that is shipped was trained on them.
-    """
-    text = files("fracturelab.data").joinpath("fracatlas_test.txt").read_text(encoding="ascii")
-    return frozenset(line for line in (raw.strip() for raw in text.splitlines()) if line and not line.startswith("#"))
-
-
-def with_fracatlas_test(table: pd.DataFrame, *, hashes: Sequence[str] | None = None) -> pd.DataFrame:
-    """Mark the project's fixed test part of FracAtlas in a table, and whatever shares a group with it.
-
-    Args:
-        table: The data set's table; `group`, where filled, ties copies to the listed files.
-        hashes: sha256 of each row's file, where known; otherwise the files are read.
+    Test: 856 X-rays, 30% of the near-duplicate groups. Validation: 300 others, whole groups. Training: every other
+    one. Nothing that is shipped was trained on the test part, and no pretraining uses the validation part.
 
     Returns:
-        A copy of the table with `split` "test" for listed files and for every row of their groups; other rows keep
-        theirs.
+        A row an X-ray of test and validation: `image` (name without suffix), `part` ("test" or "val"), `hash` (uint64,
+        the audit's perceptual hash of the picture).
     """
-    if hashes is None:
-        from fracturelab.datasets import file_hashes
+    import pandas as pd
 
-        hashes = file_hashes(list(table["path"]))
-    listed = fracatlas_test_hashes()
-    marked = np.array([sha256 in listed for sha256 in hashes], bool)
-    groups = table["group"].astype("string[python]").fillna("").to_numpy(str)
-    tied = np.isin(groups, np.setdiff1d(groups[marked], [""]))
-    result = table.copy()
-    split = result["split"].astype("string[python]").fillna("").to_numpy(object).copy()
-    split[marked | tied] = "test"
-    result["split"] = _column(split)
-    return result
+    with files("fracturelab.data").joinpath("fracatlas_parts.csv").open(encoding="ascii") as file:
+        table = pd.read_csv(file, dtype=str)
+    return table.assign(hash=[int(digits, 16) for digits in table["hash"]]).astype({"hash": np.uint64})
+
+
+def with_fracatlas_parts(table: pd.DataFrame, *, hashes: np.ndarray | None = None) -> pd.DataFrame:
+    """Mark the project's fixed parts of FracAtlas in a table.
+
+    A file is recognised by the beginning of its name (IMG0000025.jpg, IMG0000025_jpg.rf.1a2b.jpg), whatever its size. A
+    file with another name is recognised by its picture.
+
+    Args:
+        table: The data set's table.
+        hashes: uint64 (n, k): perceptual hashes of each file, such as those of its eight orientations; 0 where the file
+            is unreadable. None compares names alone.
+
+    Returns:
+        A copy of the table. Listed images have `split` "test" or "val", and the new column `fixed` says what they are
+        recognised by, "name" or "picture". Where a table has listed images, FracAtlas' other images by name go to
+        "train". The validation part is left to the seed where the table has only one class of it.
+    """
+    import pandas as pd
+
+    listed = fracatlas_parts()
+    names = pd.Series([os.path.basename(path) for path in table["path"]], index=table.index, dtype="string[python]")
+    names = names.str.extract(r"^(IMG\d{7})(?!\d)", expand=False)
+    ours = names.notna().to_numpy(bool)
+    part = names.map(dict(zip(listed["image"], listed["part"], strict=True))).fillna("").to_numpy(object)
+    by = np.where(part != "", "name", "").astype(object)
+    for row in np.flatnonzero(~ours) if hashes is not None else ():
+        distance = np.bitwise_count(hashes[row][:, None] ^ listed["hash"].to_numpy()).min(axis=0)
+        if hashes[row].any() and distance.min() <= SAME_PICTURE:
+            part[row], by[row] = listed["part"].iloc[distance.argmin()], "picture"
+    if table["label"][part == "val"].nunique() < len(CLASS_NAMES):
+        by[part == "val"] = part[part == "val"] = ""
+    split = table["split"].astype("string[python]").fillna("").to_numpy(object)
+    if (part != "").any():
+        split = np.where(part != "", part, np.where(ours, "train", split))
+    return table.assign(split=_column(split), fixed=_column(by))
+
+
+def fracatlas_sentence(table: pd.DataFrame) -> str | None:
+    """Say how many images are in the fixed parts, what they were recognised by, and what takes them; None for none."""
+    if "fixed" not in table or not table["fixed"].notna().any():
+        return None
+    fixed = table[table["fixed"].notna()]
+    by = ", ".join(f"{count} by {what}" for what, count in fixed["fixed"].value_counts().items())
+    counts = fixed["split"].value_counts()
+    return (
+        f"{counts.get('test', 0)} images are FracAtlas' fixed test part and {counts.get('val', 0)} its validation part "
+        f"({by}): no training takes them; evaluate --split test or --split val does"
+    )
 
 
 def _column(split: np.ndarray) -> pd.array:

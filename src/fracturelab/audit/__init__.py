@@ -2,6 +2,7 @@
 
 from fracturelab.audit.groups import near_duplicate_groups, with_groups
 from fracturelab.audit.hashing import ORIENTATIONS, orient
+from fracturelab.audit.parts import with_groups_and_parts
 from fracturelab.audit.report import AuditReport, audit, find_unreadable
 from fracturelab.audit.verdict import Facts
 
@@ -14,4 +15,5 @@ __all__ = [
     "near_duplicate_groups",
     "orient",
     "with_groups",
+    "with_groups_and_parts",
 ]

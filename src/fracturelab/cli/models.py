@@ -132,6 +132,7 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Train, save and record a model."""
     from fracturelab.models.files import check_destination
     from fracturelab.records import default_folder
+    from fracturelab.splits import fracatlas_sentence
     from fracturelab.system.folders import reports_folder
 
     check_destination(arguments.out)
@@ -154,6 +155,8 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     prepared = training.prepare(table, size=size, seed=arguments.seed, progress=show)
     for row in prepared.unreadable.itertuples():
         say(f"left out: {row.path}: {row.reason}")
+    if sentence := fracatlas_sentence(prepared.table):
+        say(f"note: {sentence}")
     settings = {**fitted, "recipe": arguments.recipe}
     if "weights" in settings:
         settings["weights"] = settings["weights"].to_dict()
@@ -308,7 +311,6 @@ def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
     from fracturelab.images import load_images
     from fracturelab.models.files import check_model_file, read_card
     from fracturelab.prediction.export import export_model, images_to_measure
-    from fracturelab.splits import fracatlas_test_hashes
 
     check_model_file(arguments.model)
     card = read_card(arguments.model)
@@ -318,7 +320,9 @@ def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
         rows, hashes, _, _ = choose_rows(read_folder(arguments), "all", card)
         pixels = load_images(rows["path"].tolist(), card["input_size"], progress=not arguments.json)
         # The fixed test part stays out of every choice.
-        measure, validation, own = images_to_measure(hashes, card, never=fracatlas_test_hashes(), seed=arguments.seed)
+        fixed = (rows["fixed"].notna() & (rows["split"] == "test")).to_numpy(bool)
+        never = np.asarray(hashes)[fixed]
+        measure, validation, own = images_to_measure(hashes, card, never=never, seed=arguments.seed)
         measured = {
             "images": np.asarray(pixels[measure]),
             "labels": rows["label"].to_numpy(int)[measure],
@@ -346,9 +350,9 @@ def choose_rows(
     Returns:
         The rows, the sha256 of each file, reasons of unreadable files by path, and the part's name.
     """
-    from fracturelab.audit import find_unreadable, with_groups
+    from fracturelab.audit import find_unreadable, with_groups_and_parts
     from fracturelab.datasets import file_hashes
-    from fracturelab.splits import fracatlas_test_hashes, with_fracatlas_test
+    from fracturelab.splits import fracatlas_sentence
 
     table = table[table["label"].notna()].reset_index(drop=True)
     if table.empty:
@@ -360,10 +364,9 @@ def choose_rows(
         path, reason = next(iter(reasons.items()))
         raise FracturelabError(f"none of the {len(reasons)} images can be read; the first: {path}: {reason}")
     hashes = file_hashes(table["path"].tolist())
-    table = with_groups(table)
-    if fracatlas_test_hashes().intersection(hashes):
-        table = with_fracatlas_test(table, hashes=hashes)
-    table = table.assign(sha256=hashes)
+    table = with_groups_and_parts(table).assign(sha256=hashes)
+    if sentence := fracatlas_sentence(table):
+        say(f"note: {sentence}")
     part = split or ("test" if (table["split"] == "test").any() else "all")
     if part == "unseen":
         used = set(card.get("train_hashes") or ()) | set(card.get("val_hashes") or ())

@@ -131,8 +131,7 @@ def unused_images(
     Returns:
         Rows that may be taken, with `group` filled and `sha256` added, and why others were left out.
     """
-    from fracturelab.audit import find_unreadable, with_groups
-    from fracturelab.splits import with_fracatlas_test
+    from fracturelab.audit import find_unreadable, with_groups_and_parts
 
     left_out = {"no label": int(table["label"].isna().sum())}
     table = table[table["label"].notna()].reset_index(drop=True)
@@ -142,7 +141,7 @@ def unused_images(
     if not len(table):
         return table.assign(sha256=[]), left_out
     hashes = file_hashes(list(table["path"]))
-    table = with_fracatlas_test(with_groups(table), hashes=hashes).assign(sha256=hashes)
+    table = with_groups_and_parts(table).assign(sha256=hashes)
     seen = table["sha256"].isin(training_hashes() if used is None else used)
     groups = set(table.loc[seen, "group"].dropna())
     near = table["group"].isin(groups) & ~seen
@@ -247,11 +246,9 @@ def _copy(target: Path, lines: list[tuple[Path, Path, tuple[Any, ...]]]) -> None
 
 def _origin(table: pd.DataFrame, source: str | None, licence: str | None) -> tuple[str, str]:
     """Name and licence of a data set, where the project knows them."""
-    from fracturelab.splits import fracatlas_test_hashes
-
     name = source or ", ".join(sorted(set(table["source"].dropna()))) or "unknown"
     key = name.casefold().replace("_", "-").replace(" ", "-")
-    if source is None and set(table["sha256"]) & fracatlas_test_hashes():
+    if source is None and table["fixed"].notna().any():
         name, key = "FracAtlas", "fracatlas"
     if licence is None and key in PUBLISHED:
         licence = PUBLISHED[key].terms

@@ -81,8 +81,8 @@ def prepare(
     """Read the images of a table and make sure that they can be trained on.
 
     Unreadable files are left out and listed. Groups are filled where they are missing, and patients who share
-    near-duplicates become one (`audit.with_groups`); the project's fixed test part of FracAtlas is marked where it
-    occurs, and what has no split yet is split by group.
+    near-duplicates become one (`audit.with_groups`); the project's fixed parts of FracAtlas are kept where they occur,
+    and what has no split yet is split by group.
 
     Args:
         table: The data set's table.
@@ -119,9 +119,7 @@ def prepare(
     if missing:
         raise FracturelabError(f"expected images of both classes. Received: {len(table)}, none of them {missing[0]}")
     hashes = file_hashes(table["path"].tolist())
-    table = audit.with_groups(table, progress=progress)
-    if splits.fracatlas_test_hashes().intersection(hashes):
-        table = splits.with_fracatlas_test(table, hashes=hashes)
+    table = audit.with_groups_and_parts(table, progress=progress)
     table = splits.holdout_split(table, val=val, test=test, seed=seed)
     return Prepared(table, pixels, np.asarray(hashes, dtype=str), unreadable)
 
@@ -216,11 +214,9 @@ def known_to_weights(prepared: Prepared, weights: WeightsInfo | None) -> list[st
     Returns:
         A sentence if the weights come from FracAtlas and so do the images; else nothing.
     """
-    from fracturelab.splits import fracatlas_test_hashes
+    from fracturelab.splits import fracatlas_sentence
 
-    if weights is None or "FracAtlas" not in weights.origin:
-        return []
-    if not fracatlas_test_hashes().intersection(prepared.hashes.tolist()):
+    if weights is None or "FracAtlas" not in weights.origin or fracatlas_sentence(prepared.table) is None:
         return []
     return [
         f"The {weights.name} weights have learned from training X-rays of FracAtlas and their labels: scores on "
