@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from fracturelab.errors import FracturelabError
-from fracturelab.phantoms import FRACTURE_KINDS, default_data, render, write_set, writer
+from fracturelab.phantoms import FRACTURE_KINDS, RECIPES, default_data, render, write_set, writer
+from fracturelab.phantoms.defaults import LONG_BONES
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,8 @@ def folder(tmp_path_factory):
 
 def test_files_and_table_agree(folder):
     table = pd.read_csv(folder / "labels.csv")
-    assert list(table.columns) == list(writer.COLUMNS)
+    assert list(table.columns[:6]) == ["path", "label", "group", "kind", "source", "region"]
+    assert list(table.columns[-5:]) == ["x0", "y0", "x1", "y1", "seed"]
     assert len(table) == 21
     assert table["label"].sum() == 11
     assert sorted(f"images/{p.name}" for p in (folder / "images").iterdir()) == sorted(table["path"])
@@ -79,24 +81,43 @@ def test_so_many_of_each_kind(tmp_path):
     assert all(Path(p).parent.name == k for p, k in zip(table["path"], table["kind"], strict=True))
 
 
-def test_the_default_sets(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "DEFAULT_COUNTS", {"clinic": 4, "field": 2})
-    monkeypatch.setattr(writer, "DEFAULT_SIZE", 64)
-    clinic, field = default_data("clinic", folder=tmp_path), default_data("field", folder=tmp_path)
+def test_the_default_sets(tmp_path):
+    clinic, field = default_data("clinic", n=4, folder=tmp_path), default_data("field", n=2, folder=tmp_path)
     assert clinic != field
     assert writer.GENERATOR_VERSION in clinic.name
-    assert pd.read_csv(clinic / "labels.csv")["label"].sum() == 2
+    tables = {name: pd.read_csv(default_data(name, n=2, folder=tmp_path) / "labels.csv") for name in RECIPES}
+    assert all(len(table) == 2 and table["label"].sum() == 1 for name, table in tables.items() if name != "types")
+    assert tables["types"]["kind"].value_counts().to_dict() == dict.fromkeys(FRACTURE_KINDS, 2)
+    assert set(tables["clinic"]["region"]) <= set(LONG_BONES)
+    assert not tables["clinic"][["cast", "marker", "ring", "two_views", "swelling"]].to_numpy().any()
     recipe = json.loads((field / writer.MANIFEST).read_text())
     assert (recipe["source"], recipe["n"], recipe["generator"]) == ("field", 2, writer.GENERATOR_VERSION)
-    assert default_data("clinic", folder=tmp_path) == clinic
-    unseen = default_data("clinic", unseen=True, folder=tmp_path)
-    seeds = [set(pd.read_csv(where / "labels.csv")["seed"]) for where in (clinic, unseen)]
-    assert len(seeds[1]) == writer.UNSEEN_COUNT and not seeds[0] & seeds[1]
+    with pytest.raises(FracturelabError, match="expected name to be one of clinic"):
+        default_data("elsewhere", folder=tmp_path)
+
+
+def test_no_default_set_shares_an_image_with_another():
+    sets = [(recipe.source, recipe.seed) for recipe in RECIPES.values()]
+    assert len(set(sets)) == len(sets)
+
+
+def test_regions_and_nuisances_of_a_set(tmp_path):
+    options = {"n": 8, "size": 64, "source": "field", "regions": ("leg", "femur")}
+    plain = pd.read_csv(write_set(tmp_path / "plain", nuisances=False, **options) / "labels.csv")
+    assert set(plain["region"]) == {"leg", "femur"}
+    assert not plain["marker"].any()
+    marked = pd.read_csv(write_set(tmp_path / "marked", nuisances={"marker": True}, **options) / "labels.csv")
+    assert marked["marker"].all()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"n": 0}, "n of at least 1"), ({"n": 2, "seed": -1}, "seed"), ({"per_kind": 1, "kinds": ["x"]}, "kinds")],
+    [
+        ({"n": 0}, "n of at least 1"),
+        ({"n": 2, "seed": -1}, "seed"),
+        ({"per_kind": 1, "kinds": ["x"]}, "kinds"),
+        ({"n": 2, "regions": ["x"]}, "regions"),
+    ],
 )
 def test_bad_arguments_are_named(tmp_path, options, message):
     with pytest.raises(FracturelabError, match=message):

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from fracturelab.evaluation import MulticlassEvaluation
 
 PARTS = ("train", "val", "test")
-ZOOM, DIFFICULTY = (3.5, 4.5), (0.0, 0.1)
-"""How the synthetic images are drawn: close up, and with breaks that a human eye tells apart."""
-_SEED = 5  # of the synthetic images: other ones than in any other set
-_LONG_SIDE = 160  # pixels; shown and trained on at 128
 
 
 def types_data(folder: str | Path | None = None, *, size: int = 128, seed: int = 0, per_kind: int = 200) -> Prepared:
@@ -43,14 +39,9 @@ def types_data(folder: str | Path | None = None, *, size: int = 128, seed: int =
     from fracturelab.datasets import read_dataset
 
     if folder is None:
-        from fracturelab.images import default_cache_dir
-        from fracturelab.phantoms import write_set
-        from fracturelab.phantoms.sources import GENERATOR_VERSION
+        from fracturelab.phantoms import default_data
 
-        name = f"phantoms-types-v{GENERATOR_VERSION}-{per_kind}"
-        folder = write_set(
-            default_cache_dir() / name, per_kind=per_kind, seed=_SEED, size=_LONG_SIDE, zoom=ZOOM, difficulty=DIFFICULTY
-        )
+        folder = default_data("types", n=per_kind)
     return prepare_types(read_dataset(folder), size=size, seed=seed)
 
 

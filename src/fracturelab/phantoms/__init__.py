@@ -4,19 +4,22 @@ Every image made here is synthetic. It shows no patient and is no medical eviden
 """
 
 from fracturelab.phantoms.anatomy import REGIONS
+from fracturelab.phantoms.defaults import RECIPES, default_data
 from fracturelab.phantoms.fractures import FRACTURE_KINDS
 from fracturelab.phantoms.render import NUISANCES, Phantom, render, render_batch
 from fracturelab.phantoms.sources import GENERATOR_VERSION, SOURCES
 from fracturelab.phantoms.visibility import Visibility, fracture_visibility
-from fracturelab.phantoms.writer import default_data, write_set
+from fracturelab.phantoms.writer import Recipe, write_set
 
 __all__ = [
     "FRACTURE_KINDS",
     "GENERATOR_VERSION",
     "NUISANCES",
+    "RECIPES",
     "REGIONS",
     "SOURCES",
     "Phantom",
+    "Recipe",
     "Visibility",
     "default_data",
     "fracture_visibility",

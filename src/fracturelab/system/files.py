@@ -1,11 +1,12 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fracturelab.errors import FracturelabError
@@ -41,3 +42,38 @@ def whole_file(path: str | Path, *, suffix: str = ".tmp") -> Iterator[Path]:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder that takes the place of `path` when the block ends well; else what was there before stays.
+
+    Args:
+        path: The folder; its parents are made. It must not exist yet, or be empty.
+        replace: Delete a folder that is there, once the new one is whole.
+
+    Yields:
+        The temporary folder, empty, beside `path`, `.{name}.{random}`.
+
+    Raises:
+        FracturelabError: It cannot be written, or another folder with files stands at `path`.
+    """
+    path = Path(os.path.abspath(path))
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")
+        yield Path(temporary)
+        os.chmod(temporary, 0o755)
+        if replace:
+            shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            path.rmdir()  # an empty folder
+        os.replace(temporary, path)
+    except OSError as error:
+        raise FracturelabError(
+            f"cannot write {path}: {error.strerror or error}. Choose a folder that can be written, or free some space"
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

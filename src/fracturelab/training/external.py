@@ -70,7 +70,7 @@ def same_source_unseen(*, size: int) -> Outside:
     """
     from fracturelab.phantoms import default_data
 
-    return _outside(default_data("clinic", unseen=True), "same source, unseen (synthetic)", size)
+    return _outside(default_data("unseen"), "same source, unseen (synthetic)", size)
 
 
 def _outside(folder: Path, name: str, size: int) -> Outside:
