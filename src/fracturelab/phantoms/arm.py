@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fracturelab.phantoms.skeleton import CHILD, Skeleton, turn
+from fracturelab.phantoms.skeleton import CHILD, Skeleton, profile, turn
 
 # name, x (radial +), y from the wrist, half axes along x and y, tilt
 _CARPALS = (
@@ -36,30 +36,14 @@ def humerus(k: Skeleton, shoulder: np.ndarray, angle: float, view: str) -> np.nd
     length = k.vary(30.0)
     lateral = view == "lateral"
     if lateral:
-        knots = [
-            (0, 1.5),
-            (0.05, 2.0),
-            (0.13, 1.6),
-            (0.25, 1.15),
-            (0.5, 1.05),
-            (0.75, 1.0),
-            (0.9, 0.95, 0.1),
-            (1, 0.8, 0.4),
-        ]
+        knots = profile(
+            (0, 0.05, 0.13, 0.25, 0.5, 0.75, 0.9, 1), (1.5, 2.0, 1.6, 1.15, 1.05, 1.0, 0.95, 0.8), {0.9: 0.1, 1: 0.4}
+        )
         blobs = [(1.9, -0.3, 2.1, 2.0, {"depth": 1.6}), (-0.9, 0.55, 1.05, 1.05, {"depth": 1.6, "shell": 0.2})]
     else:
-        knots = [
-            (0, 1.5),
-            (0.05, 2.2),
-            (0.12, 1.75),
-            (0.25, 1.2),
-            (0.5, 1.08),
-            (0.72, 1.1),
-            (0.85, 1.6),
-            (0.93, 2.6),
-            (0.97, 2.9),
-            (1, 2.1),
-        ]
+        knots = profile(
+            (0, 0.05, 0.12, 0.25, 0.5, 0.72, 0.85, 0.93, 0.97, 1), (1.5, 2.2, 1.75, 1.2, 1.08, 1.1, 1.6, 2.6, 2.9, 2.1)
+        )
         blobs = [
             (2.0, -0.9, 2.1, 2.0, {"depth": 1.7}),
             (2.1, 1.3, 1.9, 1.0, {"depth": 1.3, "fill": 0.2}),
@@ -93,18 +77,10 @@ def forearm(k: Skeleton, elbow: np.ndarray, angle: float, view: str) -> np.ndarr
     lateral = view == "lateral"
     wide = 0.25 if lateral else (0.6 if view == "oblique" else 1.0)
     top = np.asarray(elbow) + turn((0, (1.15 if lateral else 0.15) * s + k.gap), angle)
-    knots: list[tuple[float, ...]] = [
-        (0, 1.0),
-        (0.025, 1.05),
-        (0.05, 0.72),
-        (0.12, 0.85),
-        (0.2, 0.66),
-        (0.5, 0.66),
-        (0.75, 0.7),
-        (0.88, 0.95),
-        (0.96, 1.45),
-        (1, 1.35),
-    ]
+    knots: list[tuple[float, ...]] = profile(
+        (0, 0.025, 0.05, 0.12, 0.2, 0.5, 0.75, 0.88, 0.96, 1),
+        (1.0, 1.05, 0.72, 0.85, 0.66, 0.66, 0.7, 0.95, 1.45, 1.35),
+    )
     if lateral:
         knots = [(u, r * (0.75 if u > 0.85 else 0.95)) for u, r, *_ in knots]
     splay = (1.25 * wide - 1.05 * wide) * s / length
@@ -124,35 +100,17 @@ def forearm(k: Skeleton, elbow: np.ndarray, angle: float, view: str) -> np.ndarr
     )
     up = (2.7 if lateral else 1.5) * s
     ulna_length = length - 0.3 * s + up
-    knots = [
-        (0, 0.8),
-        (0.03, 1.2),
-        (0.09, 1.15),
-        (0.16, 0.95),
-        (0.25, 0.72),
-        (0.5, 0.64),
-        (0.8, 0.5),
-        (0.93, 0.55),
-        (0.97, 0.72),
-        (1, 0.6),
-    ]
+    knots = profile(
+        (0, 0.03, 0.09, 0.16, 0.25, 0.5, 0.8, 0.93, 0.97, 1), (0.8, 1.2, 1.15, 0.95, 0.72, 0.64, 0.5, 0.55, 0.72, 0.6)
+    )
     blobs = [(-0.15, -0.45, 0.5, 0.22, {"depth": 0.3})]
     offset = -1.15 * wide
     if lateral:
-        knots = [
-            (0, 0.75, -0.9),
-            (0.03, 1.0, -1.0),
-            (0.07, 0.7, -1.25),
-            (0.1, 0.75, -1.1),
-            (0.125, 1.2, -0.45),
-            (0.16, 1.05, -0.25),
-            (0.25, 0.78),
-            (0.5, 0.64),
-            (0.8, 0.5),
-            (0.93, 0.55),
-            (0.97, 0.7),
-            (1, 0.6),
-        ]
+        knots = profile(
+            (0, 0.03, 0.07, 0.1, 0.125, 0.16, 0.25, 0.5, 0.8, 0.93, 0.97, 1),
+            (0.75, 1.0, 0.7, 0.75, 1.2, 1.05, 0.78, 0.64, 0.5, 0.55, 0.7, 0.6),
+            {0: -0.9, 0.03: -1.0, 0.07: -1.25, 0.1: -1.1, 0.125: -0.45, 0.16: -0.25},
+        )
         blobs = []
         offset = -0.45
     k.long_bone(
@@ -209,17 +167,9 @@ def hand(k: Skeleton, wrist: np.ndarray, angle: float, view: str) -> np.ndarray:
             w = half * (1 - 0.12 * j) * (1.1 if thumb else 1)
             last = j == len(lengths) - 1
             knots = (
-                [(0, 1.5 * w), (0.12, 1.25 * w), (0.4, 0.75 * w), (0.75, 0.62 * w), (0.9, 0.85 * w), (1, 0.7 * w)]
+                profile((0, 0.12, 0.4, 0.75, 0.9, 1), (1.5, 1.25, 0.75, 0.62, 0.85, 0.7), times=w)
                 if last
-                else [
-                    (0, 1.7 * w),
-                    (0.1, 1.55 * w),
-                    (0.3, 1.0 * w),
-                    (0.6, 0.92 * w),
-                    (0.82, 1.2 * w),
-                    (0.93, 1.5 * w),
-                    (1, 1.3 * w),
-                ]
+                else profile((0, 0.1, 0.3, 0.6, 0.82, 0.93, 1), (1.7, 1.55, 1.0, 0.92, 1.2, 1.5, 1.3), times=w)
             )
             name = (
                 f"metacarpal {f + 1}"

@@ -6,7 +6,6 @@ import numpy as np
 
 from fracturelab.phantoms.breaking import broken, zone_mask
 from fracturelab.phantoms.fractures import Fracture, draw_fracture
-from fracturelab.phantoms.projection import bone_box, frame
 from fracturelab.phantoms.radiograph import develop, margin
 from fracturelab.phantoms.randomness import stream
 from fracturelab.phantoms.shapes import Bone, thickness
@@ -37,7 +36,8 @@ def break_view(seed: int, source: Source, view: View, *, part: str, kind: str, s
     k = view.skeleton
     index, a = view.site
     bone = k.bones[index]
-    pixel = 1.0 / view.scale
+    geometry = view.geometry
+    pixel = 1.0 / geometry.scale
     todo: list[tuple[Fracture, Bone]] = []
     shifted = a + (rng.normal(0, 0.25) * bone.section(a)[1] if attempt else 0.0)
     todo.append((draw_fracture(rng, kind, bone, index, shifted, severity=severity, pixel=pixel), bone))
@@ -48,24 +48,19 @@ def break_view(seed: int, source: Source, view: View, *, part: str, kind: str, s
         at = float((bone.point(a) - np.asarray(other.origin)) @ along) + rng.normal(0, 0.6)
         if 0.12 * other.length < at < 0.9 * other.length:
             todo.append((draw_fracture(rng, kind, other, beside[0], at, severity=severity * 0.8, pixel=pixel), other))
-    geometry = {"matrix": view.matrix, "centre": view.centre, "scale": view.scale, "shape": view.shape}
-    boxes = [bone_box(b, grow=0.3 + 2.2 * f.half, **geometry) for f, b in todo]
-    boxes = [b for b in boxes if b]
-    if not boxes:
+    placed = [(f, b, box) for f, b in todo if (box := geometry.box(b, grow=0.3 + 2.2 * f.half))]
+    if not placed:
         return None
     edge = margin(view.plate)
-    h, w = view.shape
-    n = np.array(boxes)
+    h, w = geometry.shape
+    n = np.array([box for _, _, box in placed])
     x0, y0 = max(int(n[:, 0].min()) - edge, 0), max(int(n[:, 1].min()) - edge, 0)
     x1, y1 = min(int(n[:, 2].max()) + edge, w), min(int(n[:, 3].max()) + edge, h)
     thick = view.bone[y0:y1, x0:x1].copy()
     mask = np.zeros(thick.shape, bool)
-    for f, b in todo:
-        box = bone_box(b, grow=0.3 + 2.2 * f.half, **geometry)
-        if box is None:
-            continue
+    for f, b, box in placed:
         bx0, by0, bx1, by1 = box
-        at, across = frame(b, box, **geometry)
+        at, across = geometry.frame(b, box)
         tex = view.texture[by0:by1, bx0:bx1]
         change = broken(f, b, at, across, tex, pixel=pixel) - thickness(b, at, across, tex)
         part_ = np.s_[by0 - y0 : by1 - y0, bx0 - x0 : bx1 - x0]

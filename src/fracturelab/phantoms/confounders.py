@@ -39,17 +39,27 @@ def add_capsule(field: np.ndarray, p, q, r0: float, r1: float, depth: float = 1.
     box = box_of((p, q), max(r0, r1), h, w)
     if box is None:
         return
+    t, dx, dy = _towards(box, p, q)
+    r = F(r0) + t * F(r1 - r0)
+    z = r * r - np.square(dx) - np.square(dy)
+    z *= F(depth * depth)
+    part = field[box[1] : box[3], box[0] : box[2]]
+    np.maximum(part, z, out=part)
+
+
+def _grid(box, p) -> tuple[np.ndarray, np.ndarray]:
+    """Distances (1, w) and (h, 1) in x and y of the pixels of a box from a point."""
     x0, y0, x1, y1 = box
+    return np.arange(x0, x1, dtype=F) - F(p[0]), (np.arange(y0, y1, dtype=F) - F(p[1]))[:, None]
+
+
+def _towards(box, p, q) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Share of the way from p to q that is nearest to each pixel of a box, and the distance from there in x and y."""
     d = np.asarray(q, float) - np.asarray(p, float)
     l2 = float(d @ d) + 1e-6
-    x = np.arange(x0, x1, dtype=F) - F(p[0])
-    y = (np.arange(y0, y1, dtype=F) - F(p[1]))[:, None]
+    x, y = _grid(box, p)
     t = np.clip(x * F(d[0] / l2) + y * F(d[1] / l2), 0, 1)
-    r = F(r0) + t * F(r1 - r0)
-    z = r * r - np.square(x - t * F(d[0])) - np.square(y - t * F(d[1]))
-    z *= F(depth * depth)
-    part = field[y0:y1, x0:x1]
-    np.maximum(part, z, out=part)
+    return t, x - t * F(d[0]), y - t * F(d[1])
 
 
 def rod(metal: np.ndarray, p, q, r: float, density: float = 1.0) -> None:
@@ -57,14 +67,9 @@ def rod(metal: np.ndarray, p, q, r: float, density: float = 1.0) -> None:
     box = box_of((p, q), r + 1.5, *metal.shape)
     if box is None:
         return
-    x0, y0, x1, y1 = box
-    d = np.asarray(q, float) - np.asarray(p, float)
-    l2 = float(d @ d) + 1e-6
-    x = np.arange(x0, x1, dtype=F) - F(p[0])
-    y = (np.arange(y0, y1, dtype=F) - F(p[1]))[:, None]
-    t = np.clip(x * F(d[0] / l2) + y * F(d[1] / l2), 0, 1)
-    dist = np.sqrt(np.square(x - t * F(d[0])) + np.square(y - t * F(d[1])))
-    metal[y0:y1, x0:x1] += np.clip(F(r + 0.5) - dist, 0, 1) * F(density * min(1.0, 0.35 + 0.4 * r))
+    _, dx, dy = _towards(box, p, q)
+    dist = np.sqrt(np.square(dx) + np.square(dy))
+    metal[box[1] : box[3], box[0] : box[2]] += np.clip(F(r + 0.5) - dist, 0, 1) * F(density * min(1.0, 0.35 + 0.4 * r))
 
 
 def ring(metal: np.ndarray, c, a: float, b: float, angle: float, width: float) -> None:
@@ -72,15 +77,13 @@ def ring(metal: np.ndarray, c, a: float, b: float, angle: float, width: float) -
     box = box_of([c], max(a, b) + width + 2, *metal.shape)
     if box is None:
         return
-    x0, y0, x1, y1 = box
-    x = np.arange(x0, x1, dtype=F) - F(c[0])
-    y = (np.arange(y0, y1, dtype=F) - F(c[1]))[:, None]
+    x, y = _grid(box, c)
     ca, sa = F(np.cos(angle)), F(np.sin(angle))
     u, v = x * ca + y * sa, y * ca - x * sa
     q = np.sqrt(np.square(u / F(a)) + np.square(v / F(b)))
     g = np.sqrt(np.square(u / F(a * a)) + np.square(v / F(b * b))) / np.maximum(q, F(1e-3))
     d = np.abs(q - 1) / np.maximum(g, F(1e-3))
-    metal[y0:y1, x0:x1] += np.clip(F(width + 0.5) - d, 0, 1)
+    metal[box[1] : box[3], box[0] : box[2]] += np.clip(F(width + 0.5) - d, 0, 1)
 
 
 def add_hardware(rng: np.random.Generator, metal: np.ndarray, *, p0, p1, site: float, half: float) -> tuple[str, ...]:

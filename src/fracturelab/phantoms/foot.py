@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fracturelab.phantoms.shapes import Blob, Bone
-from fracturelab.phantoms.skeleton import Skeleton, turn
+from fracturelab.phantoms.skeleton import Skeleton, place_of, profile, turn
 
 
 def _toes(k: Skeleton, p, direction: float, f: int, flat: float) -> np.ndarray:
@@ -18,15 +18,7 @@ def _toes(k: Skeleton, p, direction: float, f: int, flat: float) -> np.ndarray:
     for j, base in enumerate(lengths):
         length = k.vary(base, 0.04) * flat
         w = half * (1 - 0.08 * j) * (0.85 if j and f else 1)
-        knots = [
-            (0, 1.7 * w),
-            (0.12, 1.45 * w),
-            (0.35, 0.95 * w),
-            (0.65, 0.9 * w),
-            (0.85, 1.25 * w),
-            (0.94, 1.4 * w),
-            (1, 1.2 * w),
-        ]
+        knots = profile((0, 0.12, 0.35, 0.65, 0.85, 0.94, 1), (1.7, 1.45, 0.95, 0.9, 1.25, 1.4, 1.2), times=w)
         name = f"metatarsal {f + 1}" if j == 0 else f"toe {f + 1} phalanx {j}"
         k.long_bone(
             name,
@@ -63,19 +55,13 @@ def foot_side(k: Skeleton, ankle: np.ndarray, angle: float) -> np.ndarray:
         Blob(0.3 * s, 0.7 * s, 0.9 * s, 0.5 * s, depth=0.8 * s),
     )
     place = at(-1.7, 1.2 + gap)
-    k.bones.append(
-        Bone("talus", (float(place[0]), float(place[1])), angle + o + 0.1, 5.6 * s, talus, density=k.density * 0.9)
-    )
+    k.bones.append(Bone("talus", place_of(place), angle + o + 0.1, 5.6 * s, talus, density=k.density * 0.9))
     place = at(-5.0, 3.7 + gap)
-    knots = [
-        (0, 1.75),
-        (0.12, 2.15),
-        (0.3, 1.9, -0.1),
-        (0.5, 1.75, -0.35),
-        (0.62, 1.75, -0.4),
-        (0.8, 1.25, 0.1),
-        (1, 1.2, 0.2),
-    ]
+    knots = profile(
+        (0, 0.12, 0.3, 0.5, 0.62, 0.8, 1),
+        (1.75, 2.15, 1.9, 1.75, 1.75, 1.25, 1.2),
+        {0.3: -0.1, 0.5: -0.35, 0.62: -0.4, 0.8: 0.1, 1: 0.2},
+    )
     k.long_bone(
         "calcaneus",
         place,

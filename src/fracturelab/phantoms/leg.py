@@ -11,43 +11,28 @@ from dataclasses import replace
 import numpy as np
 
 from fracturelab.phantoms.foot import foot_front, foot_side
-from fracturelab.phantoms.skeleton import CHILD, Skeleton, turn
+from fracturelab.phantoms.skeleton import CHILD, Skeleton, place_of, profile, turn
 
 
-def femur(k: Skeleton, hip: np.ndarray, angle: float, view: str, *, thigh: bool = True) -> np.ndarray:
+def femur(k: Skeleton, hip: np.ndarray, angle: float, view: str) -> np.ndarray:
     """Adds the femur from the hip joint down; returns the knee joint."""
     length = k.vary(43.0)
     # (a, v) runs along the shaft; the head lies at v = -4.4, at the height of the greater trochanter
     if view == "lateral":
-        knots = [
-            (0, 1.4),
-            (0.04, 1.9),
-            (0.12, 1.7),
-            (0.3, 1.45),
-            (0.6, 1.4),
-            (0.8, 1.7),
-            (0.92, 2.2, -0.3),
-            (1, 1.6, -0.6),
-        ]
+        knots = profile(
+            (0, 0.04, 0.12, 0.3, 0.6, 0.8, 0.92, 1), (1.4, 1.9, 1.7, 1.45, 1.4, 1.7, 2.2, 1.6), {0.92: -0.3, 1: -0.6}
+        )
         blobs = [
             (0.8, 0.8, 2.3, 2.3, {"depth": 1.9}),
             (-2.3, -1.0, 2.5, 3.1, {"depth": 2.2, "shell": 0.07, "tilt": 0.2}),
         ]
         axis = 0.0
     else:
-        knots = [
-            (0, 1.3, 0.6),
-            (0.04, 1.9, 0.3),
-            (0.1, 2.2),
-            (0.16, 1.75),
-            (0.25, 1.5),
-            (0.5, 1.4),
-            (0.72, 1.5),
-            (0.85, 2.2),
-            (0.93, 3.6),
-            (0.965, 4.0),
-            (1, 3.3),
-        ]
+        knots = profile(
+            (0, 0.04, 0.1, 0.16, 0.25, 0.5, 0.72, 0.85, 0.93, 0.965, 1),
+            (1.3, 1.9, 2.2, 1.75, 1.5, 1.4, 1.5, 2.2, 3.6, 4.0, 3.3),
+            {0: 0.6, 0.04: 0.3},
+        )
         blobs = [
             (0.4, -4.4, 2.35, 2.35, {"depth": 1.9, "shell": 0.06, "fill": 0.3}),
             (2.2, -2.1, 1.75, 2.9, {"depth": 1.35, "shell": 0.12, "tilt": 0.72, "fill": 0.24}),
@@ -72,9 +57,8 @@ def femur(k: Skeleton, hip: np.ndarray, angle: float, view: str, *, thigh: bool 
         round1=0.25,
     )
     knee = origin + turn((0, length), angle)
-    if thigh:
-        k.flesh(origin + turn((0, 3 * k.scale), angle), origin + turn((0, length * 0.55), angle), 9.3, 7.6, 0.9)
-        k.flesh(origin + turn((0, length * 0.55), angle), knee, 7.6, 5.6, 0.85)
+    k.flesh(origin + turn((0, 3 * k.scale), angle), origin + turn((0, length * 0.55), angle), 9.3, 7.6, 0.9)
+    k.flesh(origin + turn((0, length * 0.55), angle), knee, 7.6, 5.6, 0.85)
     return knee
 
 
@@ -95,32 +79,17 @@ def shank(k: Skeleton, knee: np.ndarray, angle: float, view: str) -> np.ndarray:
     length = k.vary(36.0)
     top = np.asarray(knee) + turn((0, 0.15 * s + 1.6 * k.gap), angle)
     if view == "lateral":
-        knots = [
-            (0, 2.4, -0.5),
-            (0.04, 2.5, -0.4),
-            (0.09, 2.3, 0.0),
-            (0.16, 1.7, 0.2),
-            (0.3, 1.4),
-            (0.6, 1.2),
-            (0.85, 1.25),
-            (0.95, 1.75),
-            (1, 1.7),
-        ]
+        knots = profile(
+            (0, 0.04, 0.09, 0.16, 0.3, 0.6, 0.85, 0.95, 1),
+            (2.4, 2.5, 2.3, 1.7, 1.4, 1.2, 1.25, 1.75, 1.7),
+            {0: -0.5, 0.04: -0.4, 0.09: 0.0, 0.16: 0.2},
+        )
         blobs = [(0.35, -0.4, 0.5, 0.5, {"depth": 0.5})]
         out, ankle_out, bend = -1.6, -1.0, 0.4
     else:
-        knots = [
-            (0, 3.7),
-            (0.03, 3.8),
-            (0.07, 3.3),
-            (0.15, 2.0),
-            (0.3, 1.45),
-            (0.6, 1.2),
-            (0.82, 1.3),
-            (0.92, 1.8),
-            (0.97, 2.2),
-            (1, 2.0),
-        ]
+        knots = profile(
+            (0, 0.03, 0.07, 0.15, 0.3, 0.6, 0.82, 0.92, 0.97, 1), (3.7, 3.8, 3.3, 2.0, 1.45, 1.2, 1.3, 1.8, 2.2, 2.0)
+        )
         blobs = [
             (0.05, -0.45, 0.5, 0.4, {"depth": 0.5}),
             (0.05, 0.45, 0.45, 0.35, {"depth": 0.5}),
@@ -143,17 +112,7 @@ def shank(k: Skeleton, knee: np.ndarray, angle: float, view: str) -> np.ndarray:
     )
     fl = length * 0.985
     drop = np.arctan2((out - ankle_out) * s, fl)
-    knots = [
-        (0, 0.7),
-        (0.03, 1.1),
-        (0.07, 0.85),
-        (0.15, 0.58),
-        (0.5, 0.56),
-        (0.8, 0.6),
-        (0.9, 0.8),
-        (0.95, 1.0),
-        (1, 0.75),
-    ]
+    knots = profile((0, 0.03, 0.07, 0.15, 0.5, 0.8, 0.9, 0.95, 1), (0.7, 1.1, 0.85, 0.58, 0.56, 0.6, 0.8, 1.0, 0.75))
     k.long_bone(
         "fibula",
         top + turn((out * s, 2.2 * s), angle),
@@ -206,7 +165,7 @@ def lower_limb(k: Skeleton, *, region: str) -> None:
     k.focus.extend(at)
     if view == "ap" and region in ("knee", "femur") and r.random() < 0.35:  # both legs on one plate
         other = np.array([-r.uniform(17, 24) * s, r.uniform(-1.5, 1.5)])
-        twin = Skeleton(r, k.age, s, k.density, k.cortex, k.gap, k.plates, k.girth)
+        twin = k.twin()
         knee2 = femur(twin, np.zeros(2), 0.0, view)
         patella(twin, knee2, 0.0, view)
         shank(twin, knee2, 0.0, view)
@@ -219,10 +178,7 @@ def mirror(source: Skeleton, target: Skeleton, offset: np.ndarray, drop: float =
     flip = lambda p: np.array([-p[0], p[1]]) + shift  # noqa: E731
     for bone in source.bones:
         o = flip(bone.origin)
-        target.bones.append(
-            replace(
-                bone, name=f"other {bone.name}", origin=(float(o[0]), float(o[1])), angle=-bone.angle, side=-bone.side
-            )
-        )
+        name = f"other {bone.name}"
+        target.bones.append(replace(bone, name=name, origin=place_of(o), angle=-bone.angle, side=-bone.side))
     for p, q, r0, r1, depth in source.soft:
         target.soft.append((flip(p), flip(q), r0, r1, depth))

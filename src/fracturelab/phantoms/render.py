@@ -17,14 +17,13 @@ from fracturelab.phantoms.fractures import FRACTURE_KINDS, KIND_WEIGHTS
 from fracturelab.phantoms.radiograph import develop
 from fracturelab.phantoms.randomness import stream
 from fracturelab.phantoms.sources import Source, settings
-from fracturelab.phantoms.view import View, make_view
+from fracturelab.phantoms.view import TRUNK, View, make_view
 from fracturelab.phantoms.visibility import Visibility, fracture_visibility
 
 F = np.float32
 MAX_SIDE = 4096
 NUISANCES = ("cast", "hardware", "marker", "ring", "two_views", "swelling", "border", "collimation", "overlap", "grid")
 _ATTEMPTS = 6
-_TRUNK = ("shoulder", "pelvis")
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ def render(
     if not letterbox:
         canvas = shape
     flags = draw_nuisances(seed, s, label, correlate, nuisances)
-    flags["two_views"] = flags["two_views"] and where not in _TRUNK
+    flags["two_views"] = flags["two_views"] and where not in TRUNK
     for number in range(view, view + 8):
         done = _render_view(
             seed,
@@ -249,7 +248,7 @@ def _render_view(seed, s: Source, *, label, kind, region, severity, zoom, shape,
         y0[t0:t1, x0:x1] = develop(v.plate, v.bone)
         bone[t0:t1, x0:x1] = v.bone
 
-    side = "R" if np.linalg.det(views[0].matrix) > 0 else "L"
+    side = "R" if np.linalg.det(views[0].geometry.matrix) > 0 else "L"
     finish, warp = finisher(seed, s, shape, flags, side, boxes)
     plain = finish(y0)
     mask = np.zeros(shape, bool)
@@ -284,7 +283,7 @@ def _render_view(seed, s: Source, *, label, kind, region, severity, zoom, shape,
             "overlap": any(v.overlap for v in views),
             "growth_plates": first.skeleton.plates,
             "rotation": first.turned,
-            "pixels_per_cm": first.scale,
+            "pixels_per_cm": first.geometry.scale,
             "photographed": s.photographed,
             "severity": float(severity),
         },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class Skeleton:
         )
         bone = Bone(
             name,
-            (float(origin[0]), float(origin[1])),
+            place_of(origin),
             float(angle),
             float(length),
             tuple(parts),
@@ -112,6 +112,15 @@ class Skeleton:
         self.bones.append(bone)
         return bone
 
+    def bar(self, name, origin, span, knots, **options) -> Bone:
+        """Adds a long bone that covers `span`, (x, y) in cm, from its proximal end."""
+        angle, length = float(np.arctan2(-span[0], span[1])), float(np.hypot(*span))
+        return self.long_bone(name, origin, angle, length, knots, **options)
+
+    def twin(self) -> Skeleton:
+        """The same person without bones, to build the other side on."""
+        return replace(self, bones=[], soft=[], air=[], focus=[])
+
     def small_bone(self, name, centre, angle, ra, rv, *, density=1.0, wobble=0.06, **options) -> Bone:
         """Adds a blob bone with half axes `ra` along `angle` and `rv` across, in cm, scaled already."""
         r = self.rng
@@ -119,9 +128,7 @@ class Skeleton:
         part = Blob(ra, 0.0, ra, rv, wobble=waves, **options)
         along = np.array([-np.sin(angle), np.cos(angle)])
         origin = np.asarray(centre) - ra * along
-        bone = Bone(
-            name, (float(origin[0]), float(origin[1])), float(angle), 2 * ra, (part,), density=self.density * density
-        )
+        bone = Bone(name, place_of(origin), float(angle), 2 * ra, (part,), density=self.density * density)
         self.bones.append(bone)
         return bone
 
@@ -129,6 +136,24 @@ class Skeleton:
         """Adds a capsule of soft tissue; radii in cm, unscaled."""
         k = self.scale * self.girth
         self.soft.append((np.asarray(p, float), np.asarray(q, float), r0 * k, r1 * k, depth))
+
+
+def profile(places, widths, offsets=None, *, times: float = 1.0) -> list[tuple[float, float, float]]:
+    """Knots (u, half width, offset) of a long bone.
+
+    Args:
+        places: Shares u of the length.
+        widths: Half width at each place.
+        offsets: Place to offset of the centre line, where it is not 0.
+        times: Factor on the widths.
+    """
+    offsets = offsets or {}
+    return [(u, width * times, offsets.get(u, 0.0)) for u, width in zip(places, widths, strict=True)]
+
+
+def place_of(p) -> tuple[float, float]:
+    """A place in cm as a pair of numbers."""
+    return float(p[0]), float(p[1])
 
 
 def turn(vector, angle: float) -> np.ndarray:

@@ -40,13 +40,13 @@ def spine(k: Skeleton, x: float, y0: float, y1: float, *, step: float = 2.6, hal
         n += 1
 
 
-def ribs(k: Skeleton, x: float, y0: float, *, count: int = 10, sides=(-1, 1)) -> None:
-    """Adds ribs on the given sides of a spine at `x`, the first at `y0`."""
+def ribs(k: Skeleton, x: float, y0: float) -> None:
+    """Adds ribs on both sides of a spine at `x`, the first at `y0`."""
     s = k.scale
-    for n in range(count):
+    for n in range(10):
         reach = (5.0 + 7.5 * np.sin(min(n / 7.0, 1) * np.pi / 2)) * s
         y = y0 + 2.35 * n * s
-        for q in sides:
+        for q in (-1, 1):
             half = 0.5 * (1 - 0.25 * (n == 0))
             for back in (True, False):
                 drop = (1.2 + 0.45 * n) * s if back else (2.2 + 0.3 * n) * s
@@ -107,58 +107,25 @@ def shoulder(k: Skeleton, *, whole_arm: bool = False) -> None:
     )
     edge = [(0, 0.45), (1, 0.35)]
     p, q = np.array([-2.6, 2.6]) * s, np.array([-6.3, 11.3]) * s
-    k.long_bone(
-        "scapula border",
-        p,
-        float(np.arctan2(-(q - p)[0], (q - p)[1])),
-        float(np.hypot(*(q - p))),
-        edge,
-        cortex=0.2,
-        density=0.7,
-    )
+    k.bar("scapula border", p, q - p, edge, cortex=0.2, density=0.7)
     k.small_bone("glenoid", (-2.2 * s, 0.6 * s), 0.1, 2.0 * s, 0.75 * s, depth=0.9 * s, density=0.8)
     p, q = np.array([-8.5, 1.6]) * s, np.array([-1.2, -2.4]) * s
-    k.long_bone(
-        "scapular spine",
-        p,
-        float(np.arctan2(-(q - p)[0], (q - p)[1])),
-        float(np.hypot(*(q - p))),
-        [(0, 0.35), (0.7, 0.5), (1, 0.8)],
-        cortex=0.15,
-        density=0.6,
-    )
+    k.bar("scapular spine", p, q - p, [(0, 0.35), (0.7, 0.5), (1, 0.8)], cortex=0.15, density=0.6)
     p, q = np.array([-1.6, -2.6]) * s, np.array([1.4, -2.7]) * s
-    k.long_bone(
-        "acromion",
-        p,
-        float(np.arctan2(-(q - p)[0], (q - p)[1])),
-        float(np.hypot(*(q - p))),
-        [(0, 0.75), (1, 0.85)],
-        cortex=0.15,
-        density=0.65,
-    )
+    k.bar("acromion", p, q - p, [(0, 0.75), (1, 0.85)], cortex=0.15, density=0.65)
     k.small_bone("coracoid", (-2.6 * s, -0.9 * s), 0.9, 1.5 * s, 0.6 * s, depth=0.7 * s, density=0.7)
     p = np.array([-0.9 * s - k.gap, -2.9 * s])
     q = np.array([mid + 1.8 * s, (r.uniform(-2.5, 0.5)) * s])
     wave = r.uniform(0.4, 0.9)
-    knots = [
-        (0, 0.75, 0),
-        (0.1, 0.62, -0.5 * wave),
-        (0.3, 0.55, -0.7 * wave),
-        (0.5, 0.55, 0),
-        (0.75, 0.6, 0.8 * wave),
-        (0.92, 0.8, 0.6 * wave),
-        (1, 1.0, 0.4 * wave),
-    ]
-    k.long_bone(
-        "clavicle",
-        p,
-        float(np.arctan2(-(q - p)[0], (q - p)[1])),
-        float(np.hypot(*(q - p))),
-        knots,
-        cortex=0.25,
-        round1=0.5,
+    knots = list(
+        zip(
+            (0, 0.1, 0.3, 0.5, 0.75, 0.92, 1),
+            (0.75, 0.62, 0.55, 0.55, 0.6, 0.8, 1.0),
+            [share * wave for share in (0, -0.5, -0.7, 0, 0.8, 0.6, 0.4)],
+            strict=True,
+        )
     )
+    k.bar("clavicle", p, q - p, knots, cortex=0.25, round1=0.5)
     spine(k, mid, -11 * s, 34 * s)
     ribs(k, mid, -3.0 * s + r.uniform(-1, 1))
     if r.random() < 0.5:
@@ -201,13 +168,10 @@ def pelvis(k: Skeleton) -> None:
     """Builds a pelvis with sacrum, lumbar spine and both proximal femurs, the middle of the hips at the origin."""
     r, s = k.rng, k.scale
     half_width = 9.0 * s
-    half = Skeleton(r, k.age, s, k.density, k.cortex, k.gap, k.plates, k.girth)
+    half = k.twin()
 
     def bar(name, x0, y0, x1, y1, knots, **options):
-        d = np.array([x1 - x0, y1 - y0]) * s
-        half.long_bone(
-            name, np.array([x0, y0]) * s, float(np.arctan2(-d[0], d[1])), float(np.hypot(*d)), knots, **options
-        )
+        half.bar(name, np.array([x0, y0]) * s, np.array([x1 - x0, y1 - y0]) * s, knots, **options)
 
     half.small_bone(
         "ilium",

@@ -10,11 +10,11 @@ from scipy.ndimage import gaussian_filter
 from fracturelab.phantoms.anatomy import PLATE_CM, build, sites
 from fracturelab.phantoms.confounders import add_capsule, add_hardware, cast_map, ring
 from fracturelab.phantoms.fractures import choose_site
-from fracturelab.phantoms.projection import bone_box, frame, pixel_of
+from fracturelab.phantoms.projection import Geometry
 from fracturelab.phantoms.radiograph import Plate, draw_exposure, enlarge, for_thickness, prepare_plate
 from fracturelab.phantoms.randomness import grain, noise, stream
 from fracturelab.phantoms.shapes import Bone, thickness
-from fracturelab.phantoms.skeleton import Skeleton, turn
+from fracturelab.phantoms.skeleton import Skeleton, place_of, turn
 from fracturelab.phantoms.sources import Source
 
 F = np.float32
@@ -22,7 +22,7 @@ F = np.float32
 MIN_SHARE = 0.031
 # Kinds that change little need a wider bone.
 MIN_SHARES = {"hairline": 0.045, "avulsion": 0.042, "longitudinal": 0.04, "greenstick": 0.036}
-_TRUNK = ("shoulder", "pelvis")
+TRUNK = ("shoulder", "pelvis")
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,7 @@ class View:
     Attributes:
         skeleton: Bones and soft tissue in cm.
         site: (index of the bone, place along it in cm) where a fracture would be.
-        scale: Pixels per cm.
-        matrix: (2, 2) rotation and mirror from cm to pixels, without the scale.
-        centre: Place in cm that lies in the middle of the picture.
-        shape: (h, w).
+        geometry: Where the picture looks.
         texture: (h, w) grain of the bones.
         bone: (h, w) thickness of bone in cm.
         plate: What development needs.
@@ -48,10 +45,7 @@ class View:
 
     skeleton: Skeleton
     site: tuple[int, float]
-    scale: float
-    matrix: np.ndarray
-    centre: np.ndarray
-    shape: tuple[int, int]
+    geometry: Geometry
     texture: np.ndarray
     bone: np.ndarray
     plate: Plate
@@ -60,10 +54,6 @@ class View:
     ring: bool
     overlap: bool
     turned: float
-
-    def pixel(self, p) -> np.ndarray:
-        """Place in pixels (x, y) of a place in cm."""
-        return pixel_of(p, self.matrix, self.centre, self.scale, self.shape)
 
 
 def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape, zoom, least: float):
@@ -77,7 +67,7 @@ def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape,
     base = float(r.choice([0.0, np.pi, np.pi / 2, -np.pi / 2], p=[0.84, 0.06, 0.05, 0.05]))
     lying = r.random() < 0.7
     span = hi - lo
-    if region in _TRUNK:
+    if region in TRUNK:
         angle = jitter * 0.4
     else:
         tall = span[1] > 1.4 * span[0]
@@ -161,16 +151,17 @@ def make_view(
     half = max(bone.section(a)[1], 0.15)
     least = MIN_SHARES.get(kind, MIN_SHARE) * closer
     matrix, centre, scale, angle = _aim(rng("view"), source, k, region, point, half, shape, zoom, least)
-    if like is not None and np.sign(np.linalg.det(like.matrix)) != np.sign(np.linalg.det(matrix)):
+    if like is not None and np.sign(np.linalg.det(like.geometry.matrix)) != np.sign(np.linalg.det(matrix)):
         matrix = matrix @ np.diag([-1.0, 1.0])
-        centre = point + np.diag([1.0, 1.0]) @ (centre - point)
+        centre = point + (centre - point)
         where = matrix @ (point - centre) * scale
         room = np.array([w, h]) * 0.35
         centre = centre + matrix.T @ (where - np.clip(where, -room, room)) / scale
-    place = lambda p: pixel_of(p, matrix, centre, scale, shape)  # noqa: E731
+    geometry = Geometry(matrix, centre, scale, shape)
+    place = geometry.pixel
     overlap = False
-    if flags["overlap"] and region not in _TRUNK:
-        overlap = _add_hand(rng("overlap"), k, source, matrix, centre, scale, shape)
+    if flags["overlap"] and region not in TRUNK:
+        overlap = _add_hand(rng("overlap"), k, geometry)
     extra = []
     if flags["swelling"]:
         r = rng("swelling")
@@ -183,20 +174,14 @@ def make_view(
     soft = soft * (1 + F(0.025) * noise(rng("muscle"), h, w, size=8.0))
     exposure = for_thickness(exposure, float(soft.max()))
     other = soft * F(exposure.soft)
-    has_cast = bool(flags["cast"] and region not in _TRUNK)
+    has_cast = bool(flags["cast"] and region not in TRUNK)
     if has_cast:
         other += _cast(rng("cast"), k, bone, a, place, scale, shape) * F(exposure.cast)
     metal = np.zeros(shape, F)
     hardware: tuple[str, ...] = ()
     if flags["hardware"]:
-        hardware = add_hardware(
-            rng("hardware"),
-            metal,
-            p0=place(bone.point(0)),
-            p1=place(bone.point(bone.length)),
-            site=a / bone.length,
-            half=half * scale,
-        )
+        ends = {"p0": place(bone.point(0)), "p1": place(bone.point(bone.length))}
+        hardware = add_hardware(rng("hardware"), metal, site=a / bone.length, half=half * scale, **ends)
     has_ring = False
     if flags["ring"]:
         has_ring = _ring(rng("ring"), metal, k, place, scale)
@@ -204,31 +189,16 @@ def make_view(
         other += metal * F(exposure.metal)
     texture = grain(rng("grain"), h, w, pixels_per_cm=scale)
     thick = np.zeros(shape, F)
-    geometry = {"matrix": matrix, "centre": centre, "scale": scale, "shape": shape}
     for b in k.bones:
-        box = bone_box(b, **geometry)
+        box = geometry.box(b)
         if box is None:
             continue
         x0, y0, x1, y1 = box
-        at, across = frame(b, box, **geometry)
+        at, across = geometry.frame(b, box)
         thick[y0:y1, x0:x1] += thickness(b, at, across, texture[y0:y1, x0:x1])
     plate = prepare_plate(rng("noise"), exposure, other, thick)
-    return View(
-        k,
-        (index, a),
-        scale,
-        matrix,
-        centre,
-        shape,
-        texture,
-        thick,
-        plate,
-        hardware,
-        has_cast,
-        has_ring,
-        overlap,
-        float(angle),
-    )
+    lies = (hardware, has_cast, has_ring, overlap)
+    return View(k, (index, a), geometry, texture, thick, plate, *lies, float(angle))
 
 
 def _site(rng, kind: str, region: str, k: Skeleton, like: View | None):
@@ -281,35 +251,29 @@ def _ring(rng, metal, k: Skeleton, place, scale: float) -> bool:
     x, y = place(p)
     _, across = b.axes()
     axis = place(p + across) - place(p)
-    ring(
-        metal,
-        (x, y),
-        wide,
-        wide * drawn[2],
-        float(np.arctan2(axis[1], axis[0])) + drawn[4],
-        max(drawn[3] * 0.6 * scale, 0.4),
-    )
+    angle = float(np.arctan2(axis[1], axis[0])) + drawn[4]
+    ring(metal, (x, y), wide, wide * drawn[2], angle, max(drawn[3] * 0.6 * scale, 0.4))
     return bool(0 <= x < metal.shape[1] and 0 <= y < metal.shape[0])
 
 
-def _add_hand(rng, k: Skeleton, source: Source, matrix, centre, scale, shape) -> bool:
+def _add_hand(rng, k: Skeleton, geometry: Geometry) -> bool:
     """Puts the hand of somebody who holds the limb over the rim of the picture."""
     other = build(rng, "hand", child_rate=0.0)
-    h, w = shape
+    h, w = geometry.shape
     edge = rng.uniform(0, 2 * np.pi)
     rim = np.array([np.cos(edge) * w, np.sin(edge) * h]) * rng.uniform(0.42, 0.52)
-    target = centre + matrix.T @ rim / scale
-    inward = matrix.T @ -rim
+    target = geometry.centre + geometry.matrix.T @ rim / geometry.scale
+    inward = geometry.matrix.T @ -rim
     angle = float(np.arctan2(-inward[0], inward[1])) + rng.normal(0, 0.4)
     tip = other.focus[1]
     back = other.focus[1] - other.focus[0]
     turned = angle - float(np.arctan2(-back[0], back[1]))
     move = lambda p: turn(np.asarray(p) - tip, turned) + target + inward / (np.hypot(*inward) + 1e-6) * 5.0  # noqa: E731
     for b in other.bones:
-        if b.name.startswith(("humerus",)):
-            continue
-        o = move(b.origin)
-        k.bones.append(replace(b, name="holding " + b.name, origin=(float(o[0]), float(o[1])), angle=b.angle + turned))
+        if not b.name.startswith("humerus"):
+            k.bones.append(
+                replace(b, name="holding " + b.name, origin=place_of(move(b.origin)), angle=b.angle + turned)
+            )
     for p, q, r0, r1, depth in other.soft:
         k.soft.append((move(p), move(q), r0, r1, depth))
     return True
