@@ -77,12 +77,12 @@ def forearm(k: Skeleton, elbow: np.ndarray, angle: float, view: str) -> np.ndarr
     lateral = view == "lateral"
     wide = 0.25 if lateral else (0.6 if view == "oblique" else 1.0)
     top = np.asarray(elbow) + turn((0, (1.15 if lateral else 0.15) * s + k.gap), angle)
-    knots: list[tuple[float, ...]] = profile(
+    knots = profile(
         (0, 0.025, 0.05, 0.12, 0.2, 0.5, 0.75, 0.88, 0.96, 1),
         (1.0, 1.05, 0.72, 0.85, 0.66, 0.66, 0.7, 0.95, 1.45, 1.35),
     )
     if lateral:
-        knots = [(u, r * (0.75 if u > 0.85 else 0.95)) for u, r, *_ in knots]
+        knots = [(u, r * (0.75 if u > 0.85 else 0.95), 0.0) for u, r, _ in knots]
     splay = (1.25 * wide - 1.05 * wide) * s / length
     k.long_bone(
         "radius",

@@ -58,14 +58,14 @@ def break_view(seed: int, source: Source, view: View, *, part: str, kind: str, s
     x1, y1 = min(int(n[:, 2].max()) + edge, w), min(int(n[:, 3].max()) + edge, h)
     thick = view.bone[y0:y1, x0:x1].copy()
     mask = np.zeros(thick.shape, bool)
-    for f, b, box in placed:
-        bx0, by0, bx1, by1 = box
-        at, across = geometry.frame(b, box)
+    for f, b, inside in placed:
+        bx0, by0, bx1, by1 = inside
+        places, across = geometry.frame(b, inside)
         tex = view.texture[by0:by1, bx0:bx1]
-        change = broken(f, b, at, across, tex, pixel=pixel) - thickness(b, at, across, tex)
+        change = broken(f, b, places, across, tex, pixel=pixel) - thickness(b, places, across, tex)
         part_ = np.s_[by0 - y0 : by1 - y0, bx0 - x0 : bx1 - x0]
         thick[part_] += change
-        mask[part_] |= zone_mask(f, at, across) & (np.abs(change) > 0.03 + 0.04 * f.half)
+        mask[part_] |= zone_mask(f, places, across) & (np.abs(change) > 0.03 + 0.04 * f.half)
     np.maximum(thick, 0, out=thick)
     # develop with a margin, so that what lies beyond the box stays as it was
     y = develop(view.plate, thick, (x0, y0, x1, y1))

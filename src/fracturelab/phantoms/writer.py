@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ class Recipe:
     kinds: Sequence[str] | None = None
     per_kind: int | None = None
     regions: Sequence[str] | None = None
-    nuisances: Mapping[str, bool] | bool | None = None
+    nuisances: Mapping[str, bool] | Literal[False] | None = None
     correlate: Mapping[str, float] | None = None
     difficulty: float | tuple[float, float] | None = None
     zoom: float | tuple[float, float] | None = None
