@@ -130,7 +130,7 @@ def test_the_two_start_alike():
 def test_without_torch_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(types_torch, "find_spec", lambda _: None)
     assert not types_torch.torch_is_here()
-    with pytest.raises(FracturelabError, match=r"pip install -r requirements-torch\.txt"):
+    with pytest.raises(FracturelabError, match=r"pip install -r requirements/torch\.txt"):
         types_torch.build_types_torch()
 
 
