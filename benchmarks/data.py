@@ -15,7 +15,7 @@ from scipy.ndimage import affine_transform
 
 from fracturelab import phantoms
 from fracturelab.images import default_cache_dir
-from fracturelab.models.weights import sha256_of
+from fracturelab.system.files import sha256_of
 
 CLASSES = ("fractured", "normal")  # in the order of image_dataset_from_directory, which goes by name
 LABELS = {"normal": 0, "fractured": 1}
@@ -71,7 +71,7 @@ def training_set(n: int, *, size: int = 320) -> Path:
 def starting_weights(backbone: str, options: dict[str, Any]) -> str:
     """A file of weights that both sides start from: bundled ones, or those of the shipped model's backbone."""
     from fracturelab.errors import FracturelabError
-    from fracturelab.models.weights import resolve, save_bundled
+    from fracturelab.models.weights import WeightsInfo, resolve, save_bundled
 
     try:
         return str(resolve(backbone, "bundled", options).path)
@@ -90,17 +90,9 @@ def starting_weights(backbone: str, options: dict[str, Any]) -> str:
         base = build_backbone(backbone, input_size=size, options=options)
         for layer in base.layers:
             layer.set_weights(model.get_layer(layer.name).get_weights())
-        save_bundled(
-            base,
-            part,
-            name="shipped",
-            backbone=backbone,
-            origin=f"backbone of {SHIPPED.name}",
-            licence=str(card.get("licence")),
-            input_size=size,
-            scaling="tf",
-            options=options,
-        )
+        origin, licence = f"backbone of {SHIPPED.name}", str(card.get("licence"))
+        info = WeightsInfo("shipped", "bundled", backbone, origin, licence, input_size=size, options=options)
+        save_bundled(base, part, info)
 
     return str(_made_once(f"weights-{backbone}-{sha256_of(SHIPPED)[:12]}", make) / "shipped.weights.h5")
 

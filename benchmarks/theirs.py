@@ -41,7 +41,7 @@ def build(size: int, backbone: str, options: Mapping[str, Any], weights: str | N
         include_top=False, weights=None, input_shape=(size, size, 3), **options
     )
     if weights:
-        from fracturelab.models.weights import load_into
+        from fracturelab.models.weight_files import load_into
 
         load_into(base, weights)
     base.trainable = False

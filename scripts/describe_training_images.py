@@ -16,9 +16,10 @@ import numpy as np
 from fracturelab.datasets import file_hashes, read_dataset
 from fracturelab.errors import FracturelabError
 from fracturelab.images import letterbox, load_readable_images
-from fracturelab.models.files import read_card, write_json
+from fracturelab.models.files import read_card
 from fracturelab.prediction.likeness import describe, negative
 from fracturelab.splits import with_fracatlas_parts
+from fracturelab.system.files import write_json
 
 
 def narrowed(image: np.ndarray) -> np.ndarray:

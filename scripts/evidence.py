@@ -88,7 +88,7 @@ def learning_curve(
     import pandas as pd
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    from fracturelab.models.transfer import FEATURES, build_transfer_model, settle_norms
+    from fracturelab.models.transfer import FEATURES, build_transfer_model, set_norm_moments
     from fracturelab.training.features import compute
     from fracturelab.training.fitting import set_seed
     from fracturelab.training.head import cross_validated_strength, solve
@@ -105,7 +105,7 @@ def learning_curve(
             weights.backbone, weights=weights, input_size=prepared.size, backbone_options=weights.options
         )
     if settle and weights.kind == "none":
-        settle_norms(model, prepared.images[rest[:SETTLING]])
+        set_norm_moments(model, prepared.images[rest[:SETTLING]])
     features = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output, name=FEATURES)}
     settings: dict[str, Any] = {"folder": store_dir, "progress": progress}
     views = compute(features, prepared, rows=rest, views=2, **settings)[FEATURES]

@@ -160,7 +160,8 @@ def export(
     Raises:
         FracturelabError: A stage was not run, or with other settings than the recipe would say.
     """
-    from fracturelab.models.weights import save_bundled
+    from fracturelab.models.backbones import check_scaling
+    from fracturelab.models.weights import WeightsInfo, save_bundled
     from scripts.pretraining.run import check_stage, started_from
 
     for stage in stages:
@@ -173,16 +174,14 @@ def export(
         + (f", {s.window:.0%} magnified parts" if s.window else "")
         for s in stages
     )
-    return save_bundled(
-        model,
-        into,
+    info = WeightsInfo(
         name=name,
+        kind="bundled",
         backbone=backbone,
         origin=origin,
         licence=licence,
         input_size=input_size or stages[-1].size,
-        scaling=SCALING,
-        options=options,
-        recipe=steps,
-        **further,
+        scaling=check_scaling(SCALING, backbone),
+        options=dict(options or {}),
     )
+    return save_bundled(model, into, info, recipe=steps, **further)

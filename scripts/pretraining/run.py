@@ -13,9 +13,8 @@ import keras
 import numpy as np
 
 from fracturelab.errors import FracturelabError
-from fracturelab.models.files import sweep, write_json
-from fracturelab.models.weights import sha256_of
-from fracturelab.system.files import whole_file
+from fracturelab.models.files import sweep
+from fracturelab.system.files import sha256_of, whole_file, write_json
 from fracturelab.system.progress import tqdm
 from scripts.pretraining.settings import check_settings
 from scripts.pretraining.stores import SETTINGS, Arrays, open_chunks

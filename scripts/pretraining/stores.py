@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from fracturelab.models.files import sweep, write_json
+from fracturelab.models.files import sweep
+from fracturelab.system.files import write_json
 from fracturelab.system.progress import tqdm
 from scripts.pretraining.settings import check_settings
 

@@ -332,7 +332,9 @@ def test_a_fit_whose_process_is_killed_is_one_line(prepared):
 @pytest.mark.usefixtures("eager")
 def test_shared_features_give_the_same_model_and_are_computed_once(prepared, tmp_path, monkeypatch):
     weights = resolve("MobileNet", "none", {"alpha": 0.25})
-    monkeypatch.setattr("fracturelab.training.v2.settle_norms", lambda *_: None)  # it follows from the training part
+    monkeypatch.setattr(
+        "fracturelab.training.v2.set_norm_moments", lambda *_: None
+    )  # it follows from the training part
     settings = {
         "backbone": "MobileNet",
         "backbone_options": {"alpha": 0.25},

@@ -11,8 +11,8 @@ import pytest
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.cnn import build_cnn
-from fracturelab.models.files import check_destination, load_model, read_card, save_model, write_json
-from fracturelab.models.weights import sha256_of
+from fracturelab.models.files import check_destination, load_model, read_card, save_model
+from fracturelab.system.files import sha256_of, write_json
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1)).astype(np.float32)
 

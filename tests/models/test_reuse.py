@@ -7,12 +7,13 @@ from fracturelab.models.cnn import build_cnn
 from fracturelab.models.files import save_model
 from fracturelab.models.reuse import backbone_weights
 from fracturelab.models.transfer import FEATURES, build_transfer_model
-from fracturelab.models.weights import sha256_of
+from fracturelab.system.files import sha256_of
 
 SIZE = 64
 
 
-def test_a_model_built_from_the_weights_has_the_features_of_the_saved_one(tmp_path):
+def test_a_model_built_from_the_weights_has_the_features_of_the_saved_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRACTURELAB_CACHE", str(tmp_path))
     options = {"alpha": 0.25}
     keras.utils.set_random_seed(1)
     with pytest.warns(UserWarning, match="RANDOM WEIGHTS"):
@@ -26,7 +27,7 @@ def test_a_model_built_from_the_weights_has_the_features_of_the_saved_one(tmp_pa
         "data": {"source": "a set"},
     }
     path = save_model(model, tmp_path / "mine.keras", card)
-    info = backbone_weights(path, folder=tmp_path / "weights")
+    info = backbone_weights(path)
     assert (info.backbone, info.options, info.licence) == ("MobileNet", options, "CC0")
     assert info.origin == "somewhere; then trained on a set"
     assert info.sha256 == sha256_of(info.path)
@@ -42,4 +43,4 @@ def test_a_model_built_from_the_weights_has_the_features_of_the_saved_one(tmp_pa
 def test_a_model_without_a_backbone_is_refused(tmp_path):
     path = save_model(build_cnn(input_size=32), tmp_path / "v1.keras", {"kind": "v1", "recipe": {"recipe": "v1"}})
     with pytest.raises(FracturelabError, match=r"expected a transfer model with its card. Received: v1"):
-        backbone_weights(path, folder=tmp_path)
+        backbone_weights(path)

@@ -9,7 +9,7 @@ from fracturelab.models.transfer import (
     build_transfer_model,
     default_input_size,
     freeze_line,
-    settle_norms,
+    set_norm_moments,
     split_at,
     unfreeze,
 )
@@ -85,7 +85,7 @@ def test_a_random_backbone_can_answer_once_its_norms_are_settled():
     model = random_model(backbone_options={"alpha": 0.25})
     features = keras.Model(model.input, model.get_layer(FEATURES).output)
     faded = np.ptp(np.asarray(features(IMAGES, training=False)), axis=0).max()
-    settle_norms(model, IMAGES)
+    set_norm_moments(model, IMAGES)
     settled = np.ptp(np.asarray(features(IMAGES, training=False)), axis=0).max()
     assert faded < 1e-3 < 0.05 < settled
     assert len(model.trainable_weights) == 2

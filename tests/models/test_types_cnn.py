@@ -26,14 +26,14 @@ def images(n: int = 12, size: int = 64) -> np.ndarray:
 
 
 def pair(**options: float):
+    import torch
+
     set_seed(1)
-    twin = build_types_cnn(**SMALL, **options)
-    for layer in twin.layers:  # moments and scales that a mistake in their order would show
-        if layer.name.endswith("_norm"):
-            layer.set_weights(
-                [np.random.default_rng(i).uniform(0.5, 1.5, w.shape) for i, w in enumerate(layer.weights)]
-            )
-    return twin, types_torch.from_keras(twin, types_torch.build_types_torch(**SMALL, **options))
+    module = types_torch.build_types_torch(**SMALL, **options)
+    for name, array in module.state_dict().items():  # moments and scales that a mistake in their order would show
+        if "_norm" in name and array.is_floating_point():
+            array.copy_(torch.empty_like(array).uniform_(0.5, 1.5))
+    return types_torch.to_keras(module, build_types_cnn(**SMALL, **options)), module
 
 
 def test_keras_cnn_is_what_its_page_says(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fracturelab.errors import FracturelabError
-from fracturelab.models import weights
+from fracturelab.models import weight_files, weights
 from fracturelab.models.backbones import SCALINGS, build_backbone
 
 SMALL = {"alpha": 0.25}
@@ -16,6 +16,13 @@ SMALL = {"alpha": 0.25}
 
 def small_backbone(**arguments):
     return build_backbone("MobileNet", input_size=32, options=SMALL, **arguments)
+
+
+def described(name, **further):
+    """What a small backbone's weights are described by."""
+    return weights.WeightsInfo(
+        name, "bundled", "MobileNet", "a test", "none needed", input_size=32, options=SMALL, **further
+    )
 
 
 @pytest.fixture(scope="module")
@@ -29,26 +36,15 @@ def backbone():
 @pytest.fixture
 def shelf(tmp_path, backbone, monkeypatch):
     """A folder of bundled weights with one set in it, and no other."""
-    info = weights.save_bundled(
-        backbone,
-        tmp_path,
-        name="small",
-        backbone="MobileNet",
-        origin="a test",
-        licence="none needed",
-        input_size=32,
-        scaling=SCALINGS["torch"],
-        options=SMALL,
-        recipe="by hand",
-        measured={"auc": 0.5},
-    )
+    info = described("small", scaling=SCALINGS["torch"])
+    info = weights.save_bundled(backbone, tmp_path, info, recipe="by hand", measured={"auc": 0.5})
     monkeypatch.setattr(weights, "bundled_folders", lambda: [tmp_path])
     return info
 
 
 def test_bundled_weights_come_back_in_single_precision(shelf, backbone):
     model = small_backbone(scaling=shelf.scaling)
-    weights.load_into(model, shelf.path, sha256=shelf.sha256)
+    weight_files.load_into(model, shelf.path, sha256=shelf.sha256)
     for ours, stored in zip(model.get_weights(), backbone.get_weights(), strict=True):
         assert ours.dtype == np.float32
         if stored.ndim > 1:
@@ -130,21 +126,21 @@ def test_a_file_may_be_described(tmp_path, backbone):
 def test_another_shape_is_refused_by_name(shelf, tmp_path, backbone):
     other = build_backbone("MobileNet", input_size=32, options={"alpha": 0.5})
     with pytest.raises(FracturelabError, match=r"small.weights.h5: expected .* of shape"):
-        weights.load_into(other, shelf.path)
+        weight_files.load_into(other, shelf.path)
     keras_file = tmp_path / "k.weights.h5"
     backbone.save_weights(keras_file)
     with pytest.raises(FracturelabError, match=r"k.weights.h5: these weights do not fit"):
-        weights.load_into(other, keras_file)
+        weight_files.load_into(other, keras_file)
     resnet = build_backbone("ResNet50", input_size=32)
     with pytest.raises(FracturelabError, match=r"expected \d+ arrays"):
-        weights.load_into(resnet, shelf.path)
+        weight_files.load_into(resnet, shelf.path)
 
 
 def test_a_changed_file_is_refused(shelf, tmp_path):
     with h5py.File(shelf.path, "r+") as file:
         file["0000"][...] = 0
     with pytest.raises(FracturelabError, match="sha256"):
-        weights.load_into(small_backbone(), shelf.path, sha256=shelf.sha256)
+        weight_files.load_into(small_backbone(), shelf.path, sha256=shelf.sha256)
 
 
 def test_hostile_and_broken_files_are_refused(tmp_path, backbone):
@@ -172,7 +168,7 @@ def test_hostile_and_broken_files_are_refused(tmp_path, backbone):
         (tmp_path / "absent.weights.h5", "no such"),
     ]:
         with pytest.raises(FracturelabError, match=message) as caught:
-            weights.load_into(model, path)
+            weight_files.load_into(model, path)
         assert str(path) in str(caught.value)
 
 
@@ -182,22 +178,12 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     arrays[0][0] = np.nan
     model.set_weights(arrays)
     with pytest.raises(FracturelabError, match="finite"):
-        weights.save_bundled(
-            model,
-            tmp_path,
-            name="nan",
-            backbone="MobileNet",
-            origin="",
-            licence="",
-            input_size=32,
-            scaling="tf",
-            options=SMALL,
-        )
+        weights.save_bundled(model, tmp_path, described("nan"))
     assert os.listdir(tmp_path) == []
     path = tmp_path / "nan.weights.h5"
     model.save_weights(path)
     with pytest.raises(FracturelabError, match="not finite"):
-        weights.load_into(small_backbone(), path)
+        weight_files.load_into(small_backbone(), path)
 
 
 def test_missing_file_by_name():
@@ -216,4 +202,4 @@ def test_bundled_weights_of_this_checkout_are_what_they_say():
     for info in weights.bundled():
         assert weights.sha256_of(info.path) == info.sha256
         model = build_backbone(info.backbone, input_size=64, options=info.options, scaling=info.scaling)
-        weights.load_into(model, info.path, sha256=info.sha256)
+        weight_files.load_into(model, info.path, sha256=info.sha256)

@@ -354,7 +354,7 @@ def test_a_stopped_run_ends_like_one_that_was_not(first, phantoms, real, tmp_pat
 
 @pytest.mark.usefixtures("eager")
 def test_exported_weights_give_the_features_of_the_run(phantoms, tmp_path):
-    from fracturelab.models import weights
+    from fracturelab.models import weight_files
     from fracturelab.models.backbones import build_backbone
     from scripts.pretraining import bundle, run
 
@@ -388,7 +388,7 @@ def test_exported_weights_give_the_features_of_the_run(phantoms, tmp_path):
     recipe = json.loads((tmp_path / "weights" / "more.json").read_text())["recipe"]
     assert again.sha256 == info.sha256 and recipe.startswith("from weights with sha256 abababababababab on; first: 32")
     model = build_backbone("MobileNet", input_size=32, options=options, scaling=info.scaling)
-    weights.load_into(model, info.path, sha256=info.sha256)
+    weight_files.load_into(model, info.path, sha256=info.sha256)
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 1)).astype(np.float32)
     expected = bundle.pretrained_backbone(tmp_path / "run", first, backbone="MobileNet", options=options)(images)
     np.testing.assert_allclose(model(images), expected, atol=0.02)

@@ -412,13 +412,13 @@ def test_scores_of_validation_are_scikit_learns():
 
 def test_an_epoch_on_stored_activations_is_an_epoch_of_the_whole_network(prepared, tmp_path):
     """The same batches, once as activations at the freeze line and once as images: the same weights come out."""
-    from fracturelab.models.transfer import settle_norms, unfreeze
+    from fracturelab.models.transfer import set_norm_moments, unfreeze
 
     trained = []
     rows, labels = prepared.rows("train"), prepared.labels
     for stored in (True, False):
         model = transfer_model()
-        settle_norms(model, prepared.images[rows])
+        set_norm_moments(model, prepared.images[rows])
         line = freeze_line(model)
         trunk, top = split_at(model, line)
         unfreeze(model, after=line)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.models.cnn import NORM_MOMENTUM
-from fracturelab.models.transfer import STANDARDISE, build_transfer_model, settle_norms
+from fracturelab.models.transfer import STANDARDISE, build_transfer_model, set_norm_moments
 from fracturelab.models.weights import resolve
 from fracturelab.pipeline import Augmentation, batches
 from fracturelab.training.fitting import Fit, check_parts, compile_model, fit_images, set_seed
@@ -77,7 +77,7 @@ def train_whole(
             classes=classes,
             dropout=dropout,
         )
-    settle_norms(model, prepared.images[train[:SETTLING]])  # else the first epochs are validated on a faded signal
+    set_norm_moments(model, prepared.images[train[:SETTLING]])  # else the first epochs are validated on a faded signal
     unfreeze_whole(model)
     compile_model(model, learning_rate=learning_rate, weight_decay=1e-4)
     how = augmentation or VIEWS

@@ -26,7 +26,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.experiments.distillation import ARCHITECTURES, fit_student
 from fracturelab.experiments.teacher_views import Lessons, load_lessons, save_lessons
 from fracturelab.experiments.tuning import finished, open_study, tune
-from fracturelab.models.files import write_json
+from fracturelab.system.files import write_json
 
 if TYPE_CHECKING:
     import optuna

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
-from fracturelab.models.files import write_json
 from fracturelab.models.transfer import FEATURES, split_at
 from fracturelab.pipeline import Augmentation
+from fracturelab.system.files import write_json
 from fracturelab.training import features
 from fracturelab.training.fitting import check_parts, predict
 from fracturelab.training.prepare import Prepared

@@ -8,12 +8,13 @@ saved model opens with `safe_mode` and exports to other runtimes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.norms import fuse_norms
+from fracturelab.models.weight_files import load_into
 
 if TYPE_CHECKING:
     import keras
@@ -44,13 +45,6 @@ _MODES: tuple[tuple[str, str], ...] = (
 )
 
 
-def backbone_names() -> list[str]:
-    """Names of the backbones that can be built, as `keras.applications` spells them."""
-    import keras
-
-    return sorted(name for name in dir(keras.applications) if name[0].isupper())
-
-
 def default_scaling(name: str) -> dict[str, list[float]]:
     """Scaling that the ImageNet weights of a backbone expect.
 
@@ -66,6 +60,12 @@ def default_scaling(name: str) -> dict[str, list[float]]:
     raise FracturelabError(f"expected a backbone whose scaling is known. Received: {name}; pass `scaling`")
 
 
+def check_input_size(input_size: int) -> None:
+    """Refuse a side that is no whole number from 32 to 2048."""
+    if isinstance(input_size, bool) or not isinstance(input_size, int) or not 32 <= input_size <= 2048:
+        raise FracturelabError(f"expected input_size from 32 to 2048 pixels. Received: {input_size!r}")
+
+
 def check_scaling(scaling: str | Mapping[str, Any] | None, name: str) -> dict[str, list[float]]:
     """A scaling given by mode name, as numbers, or not at all, as three scales and three offsets."""
     if scaling is None:
@@ -77,13 +77,8 @@ def check_scaling(scaling: str | Mapping[str, Any] | None, name: str) -> dict[st
     result = {}
     for key in ("scale", "offset"):
         value = scaling.get(key)
-        values = [value] * 3 if isinstance(value, int | float) else value
-        if (
-            not isinstance(values, Sequence)
-            or isinstance(values, str)
-            or len(values) != 3
-            or not all(isinstance(v, int | float) and abs(v) < 1e6 for v in values)
-        ):
+        values = value if isinstance(value, list | tuple) else [value] * 3
+        if len(values) != 3 or not all(isinstance(v, int | float) and abs(v) < 1e6 for v in values):
             raise FracturelabError(f"expected scaling[{key!r}] to be a number or three. Received: {value!r}")
         result[key] = [float(v) for v in values]
     return result
@@ -121,11 +116,9 @@ def build_backbone(
 
     builder = getattr(keras.applications, name, None) if name[:1].isupper() else None
     if builder is None:
-        raise FracturelabError(
-            f"expected a backbone of keras.applications. Received: {name!r}; there are {', '.join(backbone_names())}"
-        )
-    if isinstance(input_size, bool) or not isinstance(input_size, int) or not 32 <= input_size <= 2048:
-        raise FracturelabError(f"expected input_size from 32 to 2048 pixels. Received: {input_size!r}")
+        names = ", ".join(name for name in dir(keras.applications) if name[0].isupper())
+        raise FracturelabError(f"expected a backbone of keras.applications. Received: {name!r}; there are {names}")
+    check_input_size(input_size)
     options = dict(options or {})
     reserved = {"include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "name"} & set(options)
     if reserved:
@@ -143,8 +136,6 @@ def build_backbone(
         first = str(error).strip().splitlines()[0]
         raise FracturelabError(f"{name} cannot be built at {input_size} px with options {options}: {first}") from error
     if weights_path is not None and weights is None:
-        from fracturelab.models.weights import load_into
-
         load_into(model, weights_path)
     model = keras.Model(inputs, model.output, name=model.name)  # one input, where the builder made a list of one
     model.trainable = trainable

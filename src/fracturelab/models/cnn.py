@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fracturelab.errors import FracturelabError
-from fracturelab.models.backbones import INPUT_NAME
+from fracturelab.models.backbones import INPUT_NAME, check_input_size
 from fracturelab.models.norms import fuse_norms
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def build_cnn(
     import keras
     from keras import layers
 
-    if isinstance(input_size, bool) or not isinstance(input_size, int) or not 32 <= input_size <= 2048:
-        raise FracturelabError(f"expected input_size from 32 to 2048 pixels. Received: {input_size!r}")
+    check_input_size(input_size)
     if not filters or 2 ** len(filters) > input_size or any(not isinstance(n, int) or n < 1 for n in filters):
         raise FracturelabError(f"expected filters of blocks that each halve {input_size} pixels. Received: {filters!r}")
     inputs = keras.Input((input_size, input_size, 1), name=INPUT_NAME)

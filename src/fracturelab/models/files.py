@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.norms import fuse_norms
-from fracturelab.system.files import whole_file
+from fracturelab.models.weight_files import plain_arrays
+from fracturelab.system.files import sha256_of, whole_file, write_json
 
 if TYPE_CHECKING:
     import keras
@@ -51,30 +52,6 @@ _MODULES = {
     )
 }
 _REFUSED = {"Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
-
-
-def write_json(path: str | Path, values: Mapping[str, Any]) -> Path:
-    """Write a JSON file whole or not at all.
-
-    Raises:
-        FracturelabError: The folder cannot be written.
-    """
-    path = Path(path)
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
-    return path
-
-
-def _plain(value: Any) -> Any:
-    """NumPy numbers and arrays, paths and sets as plain JSON values."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"expected values that JSON knows. Received: {type(value).__name__}")
 
 
 def check_destination(path: str | Path) -> Path:
@@ -108,8 +85,6 @@ def save_model(model: keras.Model, path: str | Path, card: Mapping[str, Any]) ->
     sweep(path.parent, (f".{glob.escape(path.name)}.*.tmp.keras", f".{glob.escape(path.stem)}.json.*.tmp"))
     with whole_file(path, suffix=".tmp.keras") as part:
         model.save(part)
-    from fracturelab.models.weights import sha256_of
-
     write_json(path.with_suffix(".json"), {**card, "file": path.name, "sha256": sha256_of(path)})
     return path
 
@@ -237,8 +212,6 @@ def _check_config(config: Any, path: Path) -> None:
 def _check_weights(archive: zipfile.ZipFile, path: Path) -> None:
     """Weights without links or arrays kept outside the file."""
     import h5py
-
-    from fracturelab.models.weights import plain_arrays
 
     with archive.open("model.weights.h5") as member, tempfile.TemporaryFile() as copy:
         while block := member.read(1 << 20):

@@ -45,7 +45,13 @@ def build_hybrid(
     import keras
     from keras import layers
 
-    check_hybrid(input_size, width=width, blocks=blocks, heads=heads)
+    for name, value in {"input_size": input_size, "width": width, "blocks": blocks, "heads": heads}.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise FracturelabError(f"expected {name} to be a positive whole number. Received: {value!r}")
+    if input_size % STRIDE or not 32 <= input_size <= 512:
+        raise FracturelabError(f"expected input_size to be a multiple of {STRIDE}, 32 to 512. Received: {input_size}")
+    if width % heads or width % 4:
+        raise FracturelabError(f"expected width to be a multiple of heads and of 4. Received: {width}, {heads} heads")
     side = input_size // STRIDE
     inputs = keras.Input((input_size, input_size, 1), name=INPUT_NAME)
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(inputs)
@@ -77,19 +83,3 @@ def _attention(x: keras.KerasTensor, *, number: int, width: int, heads: int) -> 
     y = layers.Dense(2 * width, activation="gelu", name=f"block{number}_dense1")(y)
     y = layers.Dense(width, name=f"block{number}_dense2")(y)
     return layers.Add(name=f"block{number}_out")([x, y])
-
-
-def check_hybrid(input_size: int, *, width: int, blocks: int, heads: int) -> None:
-    """Refuse what cannot be built.
-
-    Raises:
-        FracturelabError: As said.
-    """
-    numbers = {"input_size": input_size, "width": width, "blocks": blocks, "heads": heads}
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise FracturelabError(f"expected {name} to be a positive whole number. Received: {value!r}")
-    if input_size % STRIDE or not 32 <= input_size <= 512:
-        raise FracturelabError(f"expected input_size to be a multiple of {STRIDE}, 32 to 512. Received: {input_size}")
-    if width % heads or width % 4:
-        raise FracturelabError(f"expected width to be a multiple of heads and of 4. Received: {width}, {heads} heads")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fracturelab.errors import FracturelabError
 from fracturelab.models.backbones import build_backbone, feature_layers
 from fracturelab.models.cnn import output_layer
-from fracturelab.models.weights import WeightsInfo, load_into, resolve
+from fracturelab.models.weight_files import load_into
+from fracturelab.models.weights import WeightsInfo, resolve
 
 if TYPE_CHECKING:
     import keras
@@ -92,7 +93,7 @@ def build_transfer_model(
     return keras.Model(base.input, output_layer(classes)(x), name=f"transfer_{name}")
 
 
-def settle_norms(model: keras.Model, images: NDArray) -> None:
+def set_norm_moments(model: keras.Model, images: NDArray) -> None:
     """Set the moments of a random backbone's batch norms to those of some images, in one pass.
 
     Born with mean 0 and variance 1, they let the signal of a deep random network fade (MobileNet: to 1e-20) or grow; a

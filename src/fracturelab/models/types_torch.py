@@ -10,7 +10,6 @@ from collections import OrderedDict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
@@ -141,20 +140,6 @@ def to_keras(model: torch.nn.Sequential, twin: keras.Model) -> keras.Model:
     return twin
 
 
-def from_keras(twin: keras.Model, model: torch.nn.Sequential) -> torch.nn.Sequential:
-    """Copy the weights of the Keras network into its PyTorch twin: the other way of `to_keras`."""
-    import torch
-
-    state = model.state_dict()
-    with torch.no_grad():
-        for layer in twin.layers:
-            if not layer.weights:
-                continue
-            for name, array in zip(_names(layer.name), layer.get_weights(), strict=True):
-                state[f"{layer.name}.{name}"].copy_(torch.from_numpy(_torch_order(layer.name, array)))
-    return model
-
-
 def _names(layer: str) -> tuple[str, ...]:
     """PyTorch's names of a layer's weights, in the order in which Keras lists them."""
     if layer.endswith("_conv"):
@@ -172,13 +157,3 @@ def _keras_weights(layer: str, state: dict[str, NDArray]) -> list[NDArray]:
     elif kernel.ndim == 2:
         arrays[0] = kernel.T
     return arrays
-
-
-def _torch_order(layer: str, array: NDArray) -> NDArray:
-    if layer.endswith("_conv"):
-        array = array.transpose(3, 2, 0, 1)
-    elif layer == "dense" and array.ndim == 2:
-        array = array.reshape(CELLS, CELLS, -1, UNITS).transpose(3, 2, 0, 1).reshape(UNITS, -1)
-    elif array.ndim == 2:
-        array = array.T
-    return np.ascontiguousarray(array)

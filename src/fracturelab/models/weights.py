@@ -15,24 +15,22 @@ import re
 import threading
 import urllib.error
 import urllib.request
-import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
-from fracturelab.system.files import whole_file
+from fracturelab.models.backbones import build_backbone, check_scaling
+from fracturelab.models.weight_files import FORMAT
+from fracturelab.system.files import sha256_of, whole_file, write_json
 
 if TYPE_CHECKING:
-    import h5py
     import keras
 
-FORMAT = "fracturelab-weights-1"
 SUFFIX = ".weights.h5"
 DOWNLOAD_HOST = "https://storage.googleapis.com/tensorflow/keras-applications/"  # where keras.applications downloads
 OFFLINE = "FRACTURELAB_OFFLINE"  # environment variable: never try to download
-_MAX_BYTES = 4 * 2**30
 _LICENCES = (  # https://github.com/keras-team/keras-applications, section License
     (r"ResNet\d+$|Xception", "MIT"),
     (r"VGG", "CC BY 4.0"),
@@ -198,8 +196,6 @@ def _imagenet(backbone: str, options: dict[str, Any]) -> WeightsInfo:
     """ImageNet weights through Keras; fails within seconds where there is no network."""
     import keras
 
-    from fracturelab.models.backbones import build_backbone
-
     missing = FracturelabError(
         f"ImageNet weights of {_with_options(backbone, options)} cannot be had here (not in Keras's cache, and no "
         'download); go online once, or use weights="bundled", a weights file, or "none"'
@@ -248,12 +244,6 @@ def _reachable(seconds: float = 4.0) -> bool:
     return bool(answers and answers[0])
 
 
-def sha256_of(path: str | Path) -> str:
-    """sha256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def digest_of(model: keras.Model) -> str:
     """sha256 over a model's arrays in their order, with their shapes, in hexadecimal."""
     import numpy as np
@@ -265,21 +255,8 @@ def digest_of(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def save_bundled(
-    model: keras.Model,
-    folder: str | Path,
-    *,
-    name: str,
-    backbone: str,
-    origin: str,
-    licence: str,
-    input_size: int,
-    scaling: str | Mapping[str, Any],
-    options: Mapping[str, Any] | None = None,
-    recipe: str = "",
-    **further: Any,
-) -> WeightsInfo:
-    """Write a backbone's weights in half precision with their description, each atomically.
+def save_bundled(model: keras.Model, folder: str | Path, info: WeightsInfo, **further: Any) -> WeightsInfo:
+    """Write a backbone's weights in half precision with their description, each whole or not at all.
 
     Arrays of one dimension (batch norm's moments, biases) keep single precision: they are small, and a variance may
     lie outside the range of half precision.
@@ -287,15 +264,11 @@ def save_bundled(
     Args:
         model: A backbone from `backbones.build_backbone`.
         folder: Usually `models/weights` of the checkout.
-        name: Name of the weights and of their files.
-        backbone: Name of the backbone.
-        origin: Data and method they come from.
-        licence: Licence of the weights, with the names it asks for.
-        input_size: Side in pixels they were trained at.
-        scaling: `{"scale": ..., "offset": ...}` of grey levels 0..255.
-        options: Options of the backbone.
-        recipe: How to make them again.
-        further: Further keys of the description, such as what they were measured to do.
+        info: Name, backbone, options, scaling, input size, origin and licence; the rest is not used.
+        further: Further keys of the description, such as how to make them again and what they were measured to do.
+
+    Returns:
+        What `resolve` gives for the written file.
 
     Raises:
         FracturelabError: A weight is not finite, or too large for half precision, or the folder cannot be written.
@@ -303,9 +276,7 @@ def save_bundled(
     import h5py
     import numpy as np
 
-    from fracturelab.models.backbones import check_scaling
-
-    path = Path(folder) / (name + SUFFIX)
+    path = Path(folder) / (info.name + SUFFIX)
     with whole_file(path) as part, h5py.File(part, "w") as file:
         file.attrs["format"] = FORMAT
         for index, variable in enumerate(model.weights):
@@ -314,118 +285,8 @@ def save_bundled(
             if not np.isfinite(stored).all():
                 raise FracturelabError(f"{variable.path}: expected finite weights within half precision")
             file.create_dataset(f"{index:04d}", data=stored).attrs["name"] = variable.path.split("/")[-1]
-    description = {
-        "name": name,
-        "backbone": backbone,
-        "options": dict(options or {}),
-        "scaling": check_scaling(scaling, backbone),
-        "input_size": input_size,
-        "file": path.name,
-        "sha256": sha256_of(path),
-        "licence": licence,
-        "origin": origin,
-        "recipe": recipe,
-        **further,
-    }
-    from fracturelab.models.files import write_json
-
-    write_json(path.with_name(name + ".json"), description)
-    info = _described(path, kind="bundled")
-    assert info is not None
-    return info
-
-
-def load_into(model: keras.Model, path: str | Path, *, sha256: str | None = None) -> None:
-    """Load a weights file into a model of the same shape.
-
-    Args:
-        model: Usually a backbone from `backbones.build_backbone`.
-        path: A bundled file, a Keras `.weights.h5` or an older Keras `.h5`. Only arrays are read, by h5py.
-        sha256: Refuse the file unless it has this checksum.
-
-    Raises:
-        FracturelabError: Not a weights file, one of another shape, or not the file that was described.
-    """
-    import h5py
-
-    path = Path(path)
-    if not path.is_file():
-        raise FracturelabError(f"{path}: no such weights file")
-    if sha256 is not None and sha256_of(path) != sha256:
-        raise FracturelabError(f"{path}: its sha256 is not the one in its description; fetch the file again")
-    try:
-        with h5py.File(path, "r") as file:
-            for _ in plain_arrays(file, path):
-                pass
-            own = file.attrs.get("format") == FORMAT
-            if own:
-                _load_own(model, file, path)
-        if not own:
-            _load_keras(model, path)
-    except FracturelabError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FracturelabError(f"{path}: these weights do not fit {model.name}, or are no weights: {first}") from error
-
-
-def plain_arrays(file: h5py.File, path: Path) -> Iterator[h5py.Dataset]:
-    """Every array of a file; refuses links, arrays kept elsewhere, objects, and absurd sizes."""
-    import h5py
-
-    total = 0
-    stack: list[h5py.Group] = [file]
-    while stack:
-        group = stack.pop()
-        for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise FracturelabError(f"{path}: {group.name}/{name} is a link; expected plain arrays only")
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                stack.append(item)
-                continue
-            if not isinstance(item, h5py.Dataset):
-                continue
-            if item.external or item.is_virtual or (item.dtype.hasobject and item.dtype.kind == "V"):
-                raise FracturelabError(f"{path}: {item.name} is not a plain array")
-            total += item.size * item.dtype.itemsize if item.size else 0
-            if total > _MAX_BYTES:
-                raise FracturelabError(f"{path}: more than {_MAX_BYTES >> 30} GiB of arrays; this is no backbone")
-            yield item
-
-
-def _load_keras(model: keras.Model, path: Path) -> None:
-    """Keras's own loader, and a look afterwards: no kernel may still be the one it was born with."""
-    import numpy as np
-
-    before = [np.asarray(variable) for variable in model.weights]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Skipping nested container")
-        model.load_weights(str(path))
-    for variable, old in zip(model.weights, before, strict=True):
-        new = np.asarray(variable)
-        if not np.isfinite(new).all():
-            raise FracturelabError(f"{path}: {variable.path} holds values that are not finite")
-        if new.ndim > 1 and np.array_equal(new, old):
-            raise FracturelabError(f"{path}: has no {variable.path}, which {model.name} needs")
-
-
-def _load_own(model: keras.Model, file: h5py.File, path: Path) -> None:
-    import numpy as np
-
-    names = sorted(file)
-    if len(names) != len(model.weights):
-        raise FracturelabError(f"{path}: expected {len(model.weights)} arrays for {model.name}. Received: {len(names)}")
-    arrays = []
-    for name, variable in zip(names, model.weights, strict=True):
-        stored = file[name]
-        kind = variable.path.split("/")[-1]
-        if tuple(stored.shape) != tuple(variable.shape) or stored.attrs.get("name") != kind:
-            raise FracturelabError(
-                f"{path}: expected {variable.path} of shape {tuple(variable.shape)} for {model.name}. "
-                f"Received: {stored.attrs.get('name')} of shape {tuple(stored.shape)}"
-            )
-        arrays.append(np.asarray(stored, dtype="float32"))
-        if not np.isfinite(arrays[-1]).all():
-            raise FracturelabError(f"{path}: {variable.path} holds values that are not finite")
-    model.set_weights(arrays)
+    kept = {key: getattr(info, key) for key in ("name", "backbone", "options", "input_size", "licence", "origin")}
+    scaling = check_scaling(info.scaling, info.backbone)
+    description = {**kept, "scaling": scaling, "file": path.name, "sha256": sha256_of(path), **further}
+    write_json(path.with_name(info.name + ".json"), description)
+    return replace(info, kind="bundled", sha256=description["sha256"], path=str(path), scaling=scaling)

@@ -124,7 +124,7 @@ def open_reader(path: str | Path) -> Reader:
     """
     from fracturelab.explanations.gradcam import GradCam
     from fracturelab.models.files import load_model, read_card
-    from fracturelab.models.weights import sha256_of
+    from fracturelab.system.files import sha256_of
 
     path = Path(path)
     card = read_card(path)

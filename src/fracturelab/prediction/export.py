@@ -89,7 +89,7 @@ def export_model(
         FracturelabError: OpenVINO is missing, the export disagrees with the model, or cannot be written.
     """
     from fracturelab.models.files import load_model, read_card, sweep
-    from fracturelab.models.weights import sha256_of
+    from fracturelab.system.files import sha256_of
 
     _require("openvino")
     model = Path(model)
@@ -145,7 +145,7 @@ def read_export(model: str | Path) -> Export:
     Raises:
         FracturelabError: There is none, it is damaged, or it was made of another model.
     """
-    from fracturelab.models.weights import sha256_of
+    from fracturelab.system.files import sha256_of
 
     model = Path(model)
     folder = export_folder(model)

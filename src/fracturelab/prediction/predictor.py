@@ -137,7 +137,7 @@ def load_predictor(path: str | Path, *, runtime: str = "auto") -> Predictor:
             card describes, or is no classifier of fractured against normal.
     """
     from fracturelab.models.files import read_card
-    from fracturelab.models.weights import sha256_of
+    from fracturelab.system.files import sha256_of
 
     path = Path(path)
     if not path.is_file():

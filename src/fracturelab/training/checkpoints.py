@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
-from fracturelab.models.files import write_json
-from fracturelab.models.weights import sha256_of
+from fracturelab.system.files import sha256_of, write_json
 
 if TYPE_CHECKING:
     import keras

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, settle_norms, split_at, unfreeze
+from fracturelab.models.transfer import (
+    FEATURES,
+    build_transfer_model,
+    freeze_line,
+    set_norm_moments,
+    split_at,
+    unfreeze,
+)
 from fracturelab.models.weights import WeightsInfo, resolve
 from fracturelab.pipeline import Augmentation, batches, epoch_views, read_batches
 from fracturelab.training import features
@@ -113,7 +120,7 @@ def train_v2(
     if progress and not isinstance(weights, WeightsInfo) and info.kind != "none":
         print(info.sentence)
     if info.kind == "none":
-        settle_norms(model, prepared.images[train[:SETTLING]])
+        set_norm_moments(model, prepared.images[train[:SETTLING]])
     line = freeze_line(model)
     trunk, top = split_at(model, line)
     how = augmentation or VIEWS

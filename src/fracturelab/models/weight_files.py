@@ -1,0 +1,114 @@
+"""Weights files: HDF5 with plain arrays, read without links, objects or arrays kept elsewhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fracturelab.errors import FracturelabError
+from fracturelab.system.files import sha256_of
+
+if TYPE_CHECKING:
+    import h5py
+    import keras
+
+FORMAT = "fracturelab-weights-1"
+_MAX_BYTES = 4 * 2**30
+
+
+def load_into(model: keras.Model, path: str | Path, *, sha256: str | None = None) -> None:
+    """Load a weights file into a model of the same shape.
+
+    Args:
+        model: Usually a backbone from `backbones.build_backbone`.
+        path: A bundled file, a Keras `.weights.h5` or an older Keras `.h5`. Only arrays are read, by h5py.
+        sha256: Refuse the file unless it has this checksum.
+
+    Raises:
+        FracturelabError: Not a weights file, one of another shape, or not the file that was described.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.is_file():
+        raise FracturelabError(f"{path}: no such weights file")
+    if sha256 is not None and sha256_of(path) != sha256:
+        raise FracturelabError(f"{path}: its sha256 is not the one in its description; fetch the file again")
+    try:
+        with h5py.File(path, "r") as file:
+            for _ in plain_arrays(file, path):
+                pass
+            own = file.attrs.get("format") == FORMAT
+            if own:
+                _load_own(model, file, path)
+        if not own:
+            _load_keras(model, path)
+    except FracturelabError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise FracturelabError(f"{path}: these weights do not fit {model.name}, or are no weights: {first}") from error
+
+
+def plain_arrays(file: h5py.File, path: Path) -> Iterator[h5py.Dataset]:
+    """Every array of a file; refuses links, arrays kept elsewhere, objects, and absurd sizes."""
+    import h5py
+
+    total = 0
+    stack: list[h5py.Group] = [file]
+    while stack:
+        group = stack.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise FracturelabError(f"{path}: {group.name}/{name} is a link; expected plain arrays only")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                stack.append(item)
+                continue
+            if not isinstance(item, h5py.Dataset):
+                continue
+            if item.external or item.is_virtual or (item.dtype.hasobject and item.dtype.kind == "V"):
+                raise FracturelabError(f"{path}: {item.name} is not a plain array")
+            total += item.size * item.dtype.itemsize if item.size else 0
+            if total > _MAX_BYTES:
+                raise FracturelabError(f"{path}: more than {_MAX_BYTES >> 30} GiB of arrays; this is no backbone")
+            yield item
+
+
+def _load_keras(model: keras.Model, path: Path) -> None:
+    """Keras's own loader, and a look afterwards: no kernel may still be the one it was born with."""
+    import numpy as np
+
+    before = [np.asarray(variable) for variable in model.weights]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Skipping nested container")
+        model.load_weights(str(path))
+    for variable, old in zip(model.weights, before, strict=True):
+        new = np.asarray(variable)
+        if not np.isfinite(new).all():
+            raise FracturelabError(f"{path}: {variable.path} holds values that are not finite")
+        if new.ndim > 1 and np.array_equal(new, old):
+            raise FracturelabError(f"{path}: has no {variable.path}, which {model.name} needs")
+
+
+def _load_own(model: keras.Model, file: h5py.File, path: Path) -> None:
+    import numpy as np
+
+    names = sorted(file)
+    if len(names) != len(model.weights):
+        raise FracturelabError(f"{path}: expected {len(model.weights)} arrays for {model.name}. Received: {len(names)}")
+    arrays = []
+    for name, variable in zip(names, model.weights, strict=True):
+        stored = file[name]
+        kind = variable.path.split("/")[-1]
+        if tuple(stored.shape) != tuple(variable.shape) or stored.attrs.get("name") != kind:
+            raise FracturelabError(
+                f"{path}: expected {variable.path} of shape {tuple(variable.shape)} for {model.name}. "
+                f"Received: {stored.attrs.get('name')} of shape {tuple(stored.shape)}"
+            )
+        arrays.append(np.asarray(stored, dtype="float32"))
+        if not np.isfinite(arrays[-1]).all():
+            raise FracturelabError(f"{path}: {variable.path} holds values that are not finite")
+    model.set_weights(arrays)
