@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fracturelab.errors import FracturelabError
-from fracturelab.explanations import cam_layers, grad_cam
+from fracturelab.explanations.gradcam import cam_layers, grad_cam
 from fracturelab.models.cnn import build_cnn
 from fracturelab.models.files import load_model, save_model
 from fracturelab.models.hybrid import build_hybrid

@@ -1,22 +1,21 @@
-"""Where does a model look, and does it look at the fracture: heat maps, scored against the truth.
+"""Heat maps of what an answer depends on, and scores of how well they point at the fracture.
 
-A map is float32 (size, size), never negative, higher where the image speaks more for a fracture. Its unit is the
-method's own; `overlay.to_unit` brings it to 0..1 for pictures. No map proves why a model answers as it does: `scores`
-measures how well it points, `randomisation` whether it depends on what was learnt at all.
+A map is float32 (n, size, size), never negative, higher where the image counts more towards "fractured". Its unit is
+the method's own; `to_unit` brings it to 0..1 for pictures. No map proves why a model answers as it does: `score_maps`
+measures how well it points, `sanity_check` whether it depends on the learned weights at all.
 """
 
+# ruff: noqa: F401  # names for `from fracturelab import explanations`
 from fracturelab.explanations.baselines import centre_maps, random_maps
-from fracturelab.explanations.gradcam import cam_layers, grad_cam
+from fracturelab.explanations.gradcam import GradCam, grad_cam
 from fracturelab.explanations.lime import lime_maps
 from fracturelab.explanations.occlusion import logit, occlusion_maps
 from fracturelab.explanations.overlay import blend, on_radiograph, stretch, to_unit
-from fracturelab.explanations.randomisation import SanityCheck, sanity_check, shuffled
+from fracturelab.explanations.randomisation import sanity_check
 from fracturelab.explanations.scores import (
     TOLERANCE,
-    MapScores,
     areas,
     deletion_curves,
-    heat_inside,
     insertion_curves,
     mean_curve,
     mean_interval,
@@ -25,37 +24,3 @@ from fracturelab.explanations.scores import (
     score_maps,
 )
 from fracturelab.explanations.shap import shap_maps
-from fracturelab.explanations.trials import Switched, Trials, fracture_trials, switched
-
-__all__ = [
-    "TOLERANCE",
-    "MapScores",
-    "SanityCheck",
-    "Switched",
-    "Trials",
-    "areas",
-    "blend",
-    "cam_layers",
-    "centre_maps",
-    "deletion_curves",
-    "fracture_trials",
-    "grad_cam",
-    "heat_inside",
-    "insertion_curves",
-    "lime_maps",
-    "logit",
-    "mean_curve",
-    "mean_interval",
-    "occlusion_maps",
-    "on_radiograph",
-    "pointing_hits",
-    "pointing_sentence",
-    "random_maps",
-    "sanity_check",
-    "score_maps",
-    "shap_maps",
-    "shuffled",
-    "stretch",
-    "switched",
-    "to_unit",
-]

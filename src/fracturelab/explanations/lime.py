@@ -1,7 +1,7 @@
 """LIME (Ribeiro et al. 2016) through its own library. Needs the extra `fracturelab[explain]`.
 
-Superpixels are hidden at random, and a linear model of the answers tells what each is worth. How the image is cut
-decides what can be found: a hairline is thinner than any superpixel.
+Superpixels are hidden at random, and a linear model of the answers gives the weight of each. The cut limits what can be
+found: a hairline is thinner than any superpixel.
 """
 
 from __future__ import annotations
@@ -16,14 +16,7 @@ from fracturelab.explanations.occlusion import Predict, blurred
 
 
 def lime_maps(
-    predict: Predict,
-    images: NDArray,
-    *,
-    samples: int = 300,
-    segments: int = 80,
-    signed: bool = False,
-    seed: int = 0,
-    batch_size: int = 32,
+    predict: Predict, images: NDArray, *, samples: int = 300, segments: int = 80, seed: int = 0
 ) -> NDArray[np.float32]:
     """LIME maps: the weight of each superpixel in a local linear model of P(fractured).
 
@@ -34,9 +27,7 @@ def lime_maps(
         images: uint8 or float (n, size, size, 1), grey levels 0..255.
         samples: Altered copies of each image; the cost goes with it.
         segments: About how many superpixels.
-        signed: Keep negative weights.
         seed: The same seed gives the same maps.
-        batch_size: Images predicted at a time.
 
     Returns:
         float32 (n, size, size), constant within each superpixel.
@@ -60,19 +51,19 @@ def lime_maps(
     result = np.zeros((len(images), *images.shape[1:3]), np.float32)
     veils = blurred(images) if len(images) else images
     for number, image in enumerate(images):
-        colour, veil = (np.repeat(np.asarray(one, np.float64), 3, axis=2) for one in (image, veils[number]))
+        colour, veil = (np.repeat(np.asarray(grey, np.float64), 3, axis=2) for grey in (image, veils[number]))
         pieces = cut(colour / 255)
         explainer = LimeImageExplainer(random_state=seed)
-        # What its `explain_instance` does, but for what a hidden superpixel shows: there, its own mean, which leaves a
-        # bright implant as bright as it was.
+        # The steps of its `explain_instance`, with blur in hidden superpixels. The library puts in their mean, which
+        # leaves a bright implant as bright as it was.
         with mock.patch("lime.lime_image.tqdm", iter):  # its progress bar, one an image, cannot be switched off
-            shown, answers = explainer.data_labels(colour, veil, pieces, classify, samples, batch_size=batch_size)
+            shown, answers = explainer.data_labels(colour, veil, pieces, classify, samples, batch_size=32)
         distances = pairwise_distances(shown, shown[:1], metric="cosine").ravel()
-        found = explainer.base.explain_instance_with_data(
+        fitted = explainer.base.explain_instance_with_data(
             shown, answers, distances, 1, shown.shape[1], feature_selection=explainer.feature_selection
         )
         weights = np.zeros(int(pieces.max()) + 1)
-        for piece, weight in found[1]:
+        for piece, weight in fitted[1]:
             weights[piece] = weight
         result[number] = weights[pieces]
-    return result if signed else np.maximum(result, 0)
+    return np.maximum(result, 0)

@@ -23,15 +23,19 @@ def to_unit(maps: NDArray) -> NDArray[np.float32]:
 
 
 def stretch(heat: NDArray, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize a map bilinearly.
+    """Resize maps bilinearly.
 
     Args:
-        heat: (h, w).
+        heat: (h, w) or (n, h, w).
         shape: New height and width.
+
+    Returns:
+        float32, the maps at that shape.
     """
-    height, width = shape
+    if heat.ndim == 3:
+        return np.array([stretch(single, shape) for single in heat], np.float32).reshape(-1, *shape)
     picture = Image.fromarray(np.ascontiguousarray(heat, np.float32))
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), np.float32)
+    return np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR), np.float32)
 
 
 def on_radiograph(heat: NDArray, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -66,18 +70,9 @@ def blend(image: NDArray[np.uint8], heat: NDArray, *, opacity: float) -> NDArray
     grey = image.reshape(image.shape[:2])
     if heat.shape != grey.shape or not 0 <= opacity <= 1:
         raise ValueError(f"expected heat of shape {grey.shape} and opacity 0..1. Received: {heat.shape}, {opacity}")
-    warm = np.clip(np.nan_to_num(heat.astype(np.float32)), 0, 1)
+    warm = np.clip(np.nan_to_num(heat.astype(np.float32)), 0, 1)[..., np.newaxis]
     place = np.linspace(0, 1, _SHADES)
-    table = np.stack([np.interp(place, np.linspace(0, 1, len(_WARM)), channel) for channel in _WARM.T]).astype(
-        np.float32
-    )
-    shade = np.rint(warm * (_SHADES - 1)).astype(np.intp)
-    share, base = np.float32(opacity) * warm, grey.astype(np.float32)
-    mixed = np.empty((*grey.shape, 3), np.uint8)
-    for number, channel in enumerate(table):
-        colour = channel[shade]
-        colour -= base
-        colour *= share
-        colour += base
-        mixed[..., number] = np.rint(colour, out=colour)
-    return mixed
+    table = np.stack([np.interp(place, np.linspace(0, 1, len(_WARM)), channel) for channel in _WARM.T], axis=-1)
+    colour = table.astype(np.float32)[np.rint(warm[..., 0] * (_SHADES - 1)).astype(np.intp)]
+    base = grey.astype(np.float32)[..., np.newaxis]
+    return np.rint((colour - base) * (np.float32(opacity) * warm) + base).astype(np.uint8)

@@ -1,7 +1,7 @@
 """Does a map depend on what the model has learnt? Adebayo et al. (2018), "Sanity checks for saliency maps".
 
-The weights are shuffled layer by layer, from the answer down. A map that stays as it was shows the image's edges, not
-the model's reasons, and is reported as such.
+The weights are shuffled layer by layer, from the output down. A map that stays as it was shows the edges of the image,
+not what the answer depends on, and is reported as such.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 UNCHANGED = 0.5
-"""A mean rank correlation with the shuffled model's maps above this is called insensitive to the weights."""
+"""A mean rank correlation with the shuffled model's maps above this counts as insensitive to the weights."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class SanityCheck:
     """How like a method's maps stay while the weights are shuffled.
 
     Attributes:
-        shares: Share of the weighted layers that were shuffled, from the answer down.
+        shares: Share of the weighted layers that were shuffled, from the output down.
         correlations: (shares, images) Spearman's rank correlation with the maps of the trained model; 0 for a map
             without heat.
         depends_on_weights: Whether the mean correlation, everything shuffled, is at most `UNCHANGED`.
@@ -36,17 +36,13 @@ class SanityCheck:
     depends_on_weights: bool
 
     def sentence(self, name: str) -> str:
-        """One sentence for people.
-
-        Args:
-            name: What the method is called.
-        """
+        """One sentence for people; `name` is the method."""
         mean = float(self.correlations[-1].mean())
         if self.depends_on_weights:
             return f"{name} depends on what was learnt: with all weights shuffled its maps correlate by {mean:.2f}."
         return (
             f"{name} hardly changes when all weights are shuffled (rank correlation {mean:.2f}): "
-            "what it shows is the image, not the model."
+            "it shows the image, not what the answer depends on."
         )
 
 
@@ -55,16 +51,11 @@ def shuffled(model: keras.Model, *, share: float = 1.0, seed: int = 0) -> keras.
 
     Args:
         model: A built model; it is left as it is.
-        share: Share of the layers with weights, counted from the answer.
-        seed: The same seed gives the same model.
-
-    Returns:
-        The copy.
+        share: Share of the layers with weights, counted from the output, 0 to 1.
+        seed: Of the shuffling.
     """
     import keras
 
-    if not 0 <= share <= 1:
-        raise ValueError(f"expected a share from 0 to 1. Received: {share}")
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     rng = np.random.default_rng(seed)
@@ -82,7 +73,7 @@ def sanity_check(
     shares: Sequence[float] = (0.02, 0.25, 0.5, 1.0),
     seed: int = 0,
 ) -> SanityCheck:
-    """Shuffle a model's weights from the answer down and compare the maps.
+    """Shuffle a model's weights from the output down and compare the maps.
 
     Args:
         model: The trained model.
@@ -92,18 +83,16 @@ def sanity_check(
         seed: Of the shuffling.
 
     Returns:
-        The correlations and what they say.
+        The correlations, and whether the maps depend on the weights.
     """
     from scipy.stats import spearmanr
 
-    if not len(shares) or not len(images):
-        raise ValueError("expected at least one share and one image")
     weighted = sum(1 for layer in model.layers if layer.weights)
     real = explain(model, images)
-    found = np.zeros((len(shares), len(images)))
+    correlations = np.zeros((len(shares), len(images)))
     for row, share in enumerate(shares):
         other = explain(shuffled(model, share=max(share, 1 / weighted), seed=seed), images)
         for number, (before, after) in enumerate(zip(real, other, strict=True)):
             if np.ptp(before) > 0 and np.isfinite(after).all() and np.ptp(after) > 0:
-                found[row, number] = spearmanr(before.ravel(), after.ravel()).statistic
-    return SanityCheck(tuple(shares), found, bool(found[-1].mean() <= UNCHANGED))
+                correlations[row, number] = spearmanr(before.ravel(), after.ravel()).statistic
+    return SanityCheck(tuple(shares), correlations, bool(correlations[-1].mean() <= UNCHANGED))

@@ -1,19 +1,19 @@
-"""How well do maps point at the fracture, with intervals.
+"""How well maps point at the fracture, with intervals.
 
 * Pointing game (Zhang et al. 2018): does the maximum fall on the fracture, with a stated tolerance.
-* Share of heat inside the fracture's box; a map that knows nothing has about the box's share of the picture.
-* Deletion and insertion (Petsiuk et al. 2018): hide the hottest parts first and see how fast the answer falls; bring
-  them back first and see how fast it comes. They need no truth, and ask only whether the model uses what the map shows.
+* Share of heat inside the fracture's box; for a map of noise it is about the box's share of the picture.
+* Deletion and insertion (Petsiuk et al. 2018): the hottest parts are blurred first and the fall of the answer is
+  measured; or they are brought back first and its rise is measured. They need no truth, and test only whether the
+  answer depends on what the map shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fracturelab.evaluation import Interval, wilson
 from fracturelab.evaluation.resampling import bounded_mean_interval
@@ -23,16 +23,13 @@ TOLERANCE = 0.05
 """How far beside the fracture's box the maximum may lie, as a share of the image's side: 11 pixels of 224."""
 
 
-@dataclass(frozen=True)
-class MapScores:
+class MapScores(NamedTuple):
     """Scores of one method over a set of images, each the mean with its 95% interval.
 
     Attributes:
         n: Images.
         pointing: Share of maps whose maximum lies on the fracture, within the tolerance.
         inside: Mean share of heat inside the fracture's box.
-        deletion: Mean area under the deletion curve, lower is better; None where it was not measured.
-        insertion: Mean area under the insertion curve, higher is better; None where it was not measured.
         empty: Maps without any heat; they count as misses.
         tolerance: As a share of the image's side.
     """
@@ -40,29 +37,19 @@ class MapScores:
     n: int
     pointing: Interval
     inside: Interval
-    deletion: Interval | None
-    insertion: Interval | None
     empty: int
-    tolerance: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """The scores as plain values, ready for JSON."""
-        values = asdict(self)
-        for name in ("pointing", "inside", "deletion", "insertion"):
-            interval = getattr(self, name)
-            values[name] = interval.to_dict() if interval is not None else None
-        return values
+    tolerance: float = TOLERANCE
 
 
 def _checked(maps: NDArray, boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    found = np.asarray(boxes, np.float64).reshape(-1, 4)
-    if maps.ndim != 3 or len(found) != len(maps):
-        raise ValueError(f"expected (n, h, w) maps and a box for each. Received: {maps.shape} and {len(found)} boxes")
-    if (found[:, 2:] <= found[:, :2]).any():
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+    if maps.ndim != 3 or len(corners) != len(maps):
+        raise ValueError(f"expected (n, h, w) maps and a box for each. Received: {maps.shape} and {len(corners)} boxes")
+    if (corners[:, 2:] <= corners[:, :2]).any():
         raise ValueError("expected boxes (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
     if not np.isfinite(maps).all() or (maps < 0).any():
         raise ValueError("expected finite maps that are nowhere negative")
-    return found
+    return corners
 
 
 def pointing_hits(
@@ -79,31 +66,25 @@ def pointing_hits(
         (n,) 1 for a hit and 0 for a miss. Where several pixels share the maximum (superpixels), the share of them that
         hit; a map without heat points nowhere and is a miss.
     """
-    found = _checked(maps, boxes)
-    slack = tolerance * max(maps.shape[1:])
+    corners, slack = _checked(maps, boxes), tolerance * max(maps.shape[1:])
     hits = np.zeros(len(maps))
-    for number, (heat, (x0, y0, x1, y1)) in enumerate(zip(maps, found, strict=True)):
-        top = heat.max()
-        if top > 0:
-            y, x = np.nonzero(heat == top)
-            on = (x >= x0 - slack) & (x <= x1 - 1 + slack) & (y >= y0 - slack) & (y <= y1 - 1 + slack)
-            hits[number] = on.mean()
+    for number, (heat, (x0, y0, x1, y1)) in enumerate(zip(maps, corners, strict=True)):
+        if heat.max() > 0:
+            y, x = np.nonzero(heat == heat.max())
+            inside = (x >= x0 - slack) & (x <= x1 - 1 + slack) & (y >= y0 - slack) & (y <= y1 - 1 + slack)
+            hits[number] = inside.mean()
     return hits
 
 
 def heat_inside(maps: NDArray, boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """Share of each map's heat inside the fracture's box; 0 for a map without heat.
+    """Share of each map's heat inside the fracture's box, (n,) in 0..1; 0 for a map without heat.
 
     Args:
         maps: (n, h, w), nowhere negative.
         boxes: (x0, y0, x1, y1) of each fracture in pixels of the map, x1 and y1 outside.
-
-    Returns:
-        (n,) in 0..1.
     """
-    found = _checked(maps, boxes)
     shares = np.zeros(len(maps))
-    for number, (heat, (x0, y0, x1, y1)) in enumerate(zip(maps, found.astype(int), strict=True)):
+    for number, (heat, (x0, y0, x1, y1)) in enumerate(zip(maps, _checked(maps, boxes).astype(int), strict=True)):
         total = float(heat.sum(dtype=np.float64))
         if total > 0:
             shares[number] = heat[max(y0, 0) : y1, max(x0, 0) : x1].sum(dtype=np.float64) / total
@@ -115,7 +96,7 @@ def _curves(predict: Predict, images: NDArray, maps: NDArray, *, steps: int, del
         raise ValueError(f"expected a map of {images.shape[1:3]} for each image. Received: {maps.shape}")
     pixels = images.shape[1] * images.shape[2]
     curves = np.zeros((len(images), steps + 1))
-    veils = blurred(images, share=0.08) if len(images) else images
+    veils = blurred(images) if len(images) else images
     cuts = np.linspace(0, pixels, steps + 1).round().astype(int)
     for number, image in enumerate(np.asarray(images, np.float32)):
         order = np.argsort(-maps[number].ravel(), kind="stable")
@@ -137,7 +118,7 @@ def deletion_curves(predict: Predict, images: NDArray, maps: NDArray, *, steps: 
         steps: Steps from nothing hidden to all hidden.
 
     Returns:
-        (n, steps + 1); the mean of a row, its area, is low where the map shows what the model uses.
+        (n, steps + 1); the mean of a row, its area, is low where the answer depends on what the map shows.
     """
     return _curves(predict, images, maps, steps=steps, delete=True)
 
@@ -152,102 +133,72 @@ def areas(curves: NDArray) -> NDArray[np.float64]:
     return (curves[:, 1:] + curves[:, :-1]).mean(axis=1) / 2
 
 
-def mean_curve(curves: NDArray, *, seed: int = 0) -> dict[str, list[float | None]]:
+def mean_curve(curves: NDArray) -> dict[str, list[float | None]]:
     """The mean of curves with its 95% interval at each step.
 
     Args:
         curves: (n, steps + 1), from `deletion_curves` or `insertion_curves`.
-        seed: Of the bootstrap.
 
     Returns:
         `value`, `low` and `high`, each steps + 1 numbers, as `plots.hiding_curves` takes them.
     """
-    found = [mean_interval(step, seed=seed) for step in np.asarray(curves).T]
-    return {name: [getattr(one, name) for one in found] for name in ("value", "low", "high")}
+    steps = [mean_interval(step) for step in np.asarray(curves).T]
+    return {name: [getattr(step, name) for step in steps] for name in ("value", "low", "high")}
 
 
-def mean_interval(
-    values: NDArray, groups: ArrayLike | None = None, *, hits: bool | None = None, seed: int = 0
-) -> Interval:
-    """The mean of numbers in 0..1 with its interval: Wilson's for hits, a bounded bootstrap for shares and for groups.
+def mean_interval(values: NDArray, *, hits: bool | None = None, seed: int = 0) -> Interval:
+    """The mean of numbers in 0..1 with its interval: Wilson's for hits, a bounded bootstrap for shares.
 
     Args:
         values: (n,) in 0..1.
-        groups: (n,) what belongs together, such as a patient; None for images on their own.
         hits: Whether the values are hits and misses; True if None and all are 0 or 1.
         seed: Of the bootstrap.
     """
-    found = np.asarray(values, np.float64)
-    if len(found) == 0:
+    numbers = np.asarray(values, np.float64)
+    if len(numbers) == 0:
         return Interval(None, None, None)
-    if groups is None and (np.isin(found, (0, 1)).all() if hits is None else hits):
-        return wilson(float(found.sum()), len(found))
-    codes = np.arange(len(found)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    return bounded_mean_interval(found, codes, n_resamples=2000, seed=seed)
+    if np.isin(numbers, (0, 1)).all() if hits is None else hits:
+        return wilson(float(numbers.sum()), len(numbers))
+    return bounded_mean_interval(numbers, np.arange(len(numbers)), n_resamples=2000, seed=seed)
 
 
-def score_maps(
-    maps: NDArray,
-    boxes: Sequence[Sequence[float]],
-    *,
-    predict: Predict | None = None,
-    images: NDArray | None = None,
-    tolerance: float = TOLERANCE,
-    steps: int = 16,
-    groups: ArrayLike | None = None,
-    seed: int = 0,
-) -> MapScores:
+def score_maps(maps: NDArray, boxes: Sequence[Sequence[float]], *, seed: int = 0) -> MapScores:
     """Score one method's maps of images that show a fracture.
 
     Args:
         maps: (n, size, size), nowhere negative.
         boxes: (x0, y0, x1, y1) of each fracture in pixels of the map.
-        predict: Images to P(fractured), for deletion and insertion; None leaves them out.
-        images: (n, size, size, 1), for deletion and insertion.
-        tolerance: Of the pointing game, as a share of the side.
-        steps: Of deletion and insertion; each costs that many predictions an image.
-        groups: (n,) what belongs together; None for images on their own.
         seed: Of the bootstrap.
-
-    Returns:
-        The scores with intervals.
     """
-    deletion = insertion = None
-    if predict is not None and images is not None:
-        deletion = mean_interval(areas(deletion_curves(predict, images, maps, steps=steps)), groups, seed=seed)
-        insertion = mean_interval(areas(insertion_curves(predict, images, maps, steps=steps)), groups, seed=seed)
     return MapScores(
         n=len(maps),
-        pointing=mean_interval(pointing_hits(maps, boxes, tolerance=tolerance), groups, seed=seed),
-        inside=mean_interval(heat_inside(maps, boxes), groups, seed=seed),
-        deletion=deletion,
-        insertion=insertion,
+        pointing=mean_interval(pointing_hits(maps, boxes), seed=seed),
+        inside=mean_interval(heat_inside(maps, boxes), seed=seed),
         empty=int((maps.reshape(len(maps), -1).max(axis=1, initial=0) == 0).sum()),
-        tolerance=tolerance,
     )
 
 
-def pointing_sentence(name: str, found: MapScores, references: Mapping[str, MapScores]) -> str:
-    """One sentence: does a method point at the fracture more often than maps that know nothing.
+def pointing_sentence(name: str, scores: MapScores, references: Mapping[str, MapScores]) -> str:
+    """One sentence: does a method point at the fracture more often than maps that do not depend on the model.
 
     Args:
         name: The method.
-        found: Its scores.
-        references: Scores of maps that know nothing, on the same images.
+        scores: Its scores.
+        references: Scores of the reference maps, on the same images.
     """
 
-    def words(one: MapScores) -> str:
-        value, low, high = one.pointing
+    def words(other: MapScores) -> str:
+        value, low, high = other.pointing
         return "undefined" if value is None else f"{value:.0%} ({low:.0%} to {high:.0%})"
 
-    beside = ", ".join(f"{other} in {words(one)}" for other, one in references.items())
-    start = f"{name} points at the fracture in {words(found)} of {found.n} images, {beside}"
-    low, high = found.pointing.low, found.pointing.high
-    others = [one.pointing for one in references.values()]
-    if low is None or high is None or any(one.low is None or one.high is None for one in others):
+    beside = ", ".join(f"{other} in {words(reference)}" for other, reference in references.items())
+    start = f"{name} points at the fracture in {words(scores)} of {scores.n} images, {beside}"
+    low, high = scores.pointing.low, scores.pointing.high
+    others = [reference.pointing for reference in references.values()]
+    if low is None or high is None or any(other.low is None or other.high is None for other in others):
         return f"{start}: nothing can be said."
-    if all(low > one.high for one in others if one.high is not None):
+    if all(low > other.high for other in others if other.high is not None):
         return f"{start}: clearly more often than by knowing nothing."
-    if any(high < one.low for one in others if one.low is not None):
+    if any(high < other.low for other in others if other.low is not None):
         return f"{start}: less often than a map that knows nothing."
     return f"{start}: the intervals touch, so it is not shown to be better than knowing nothing."

@@ -12,24 +12,14 @@ from fracturelab.errors import FracturelabError
 from fracturelab.explanations.occlusion import Predict, blurred
 
 
-def shap_maps(
-    predict: Predict,
-    images: NDArray,
-    *,
-    evaluations: int = 300,
-    signed: bool = False,
-    seed: int = 0,
-    batch_size: int = 32,
-) -> NDArray[np.float32]:
-    """SHAP maps: what each part adds to P(fractured), beside the same image blurred.
+def shap_maps(predict: Predict, images: NDArray, *, evaluations: int = 300, seed: int = 0) -> NDArray[np.float32]:
+    """SHAP maps: what each part adds to P(fractured), in comparison with the blurred image.
 
     Args:
         predict: Images to P(fractured), such as `Predictor.predict`.
         images: uint8 or float (n, size, size, 1), grey levels 0..255.
         evaluations: Altered copies of each image: the more, the finer the parts; the cost goes with it.
-        signed: Keep negative values.
         seed: The same seed gives the same maps.
-        batch_size: Images predicted at a time.
 
     Returns:
         float32 (n, size, size).
@@ -50,6 +40,6 @@ def shap_maps(
     for number, image in enumerate(np.asarray(images, np.float32)):
         masker = shap.maskers.Image(veils[number], shape=image.shape)
         explainer = shap.PartitionExplainer(answer, masker, seed=seed)
-        found = explainer(image[np.newaxis], max_evals=evaluations, batch_size=batch_size, silent=True)
-        result[number] = np.asarray(found.values, np.float32).reshape(image.shape)[..., 0]
-    return result if signed else np.maximum(result, 0)
+        values = explainer(image[np.newaxis], max_evals=evaluations, batch_size=32, silent=True)
+        result[number] = np.asarray(values.values, np.float32).reshape(image.shape)[..., 0]
+    return np.maximum(result, 0)

@@ -1,9 +1,9 @@
-"""Images to put a map on trial with: phantoms whose fracture lies anywhere, each beside its twin without the fracture.
+"""Images to test heat maps on: phantoms whose fracture lies anywhere, each beside its twin without the fracture.
 
-A phantom that is magnified is centred on what could break, as radiographers do. A map that always points at the middle
-would then be right. So a larger picture is rendered, and a window is cut from it that holds the whole fracture at a
-random place. The twin is the same seed unbroken, cut in the same way: what differs between the two is the fracture and
-nothing else.
+A magnified phantom is centred on the bone that could break, as radiographers do, and a map that always points at the
+middle would be right. So a larger picture is rendered, and a window is cut from it that holds the whole fracture at a
+random place. The twin is the same seed unbroken, cut in the same way: the two differ in the fracture and in nothing
+else.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
+from fracturelab.phantoms.render import render
 
 _MARGIN = 2  # pixels of the window around the fracture's box
+_WINDOW = 0.6  # side of the window as a share of the picture: what it shows is magnified by its inverse
 FIRST_SEED = 3_000_000_000  # written sets and pretraining draw from below
 
 
@@ -45,53 +47,35 @@ class Trials:
         return images, np.tile([1, 0], len(self.seeds)), np.repeat(self.seeds, 2)
 
 
-def fracture_trials(
-    n: int,
-    *,
-    size: int,
-    seed: int = 0,
-    source: str = "clinic",
-    zoom: float | tuple[float, float] = (1.2, 2.0),
-    difficulty: float | tuple[float, float] = (0.0, 0.3),
-    window: float = 0.6,
-    workers: int = 2,
-) -> Trials:
+def fracture_trials(n: int, *, size: int, seed: int = 0) -> Trials:
     """Render fractured phantoms with their twins, the fracture anywhere in the picture.
+
+    A phantom whose fracture is larger than the window is left out for the next.
 
     Args:
         n: How many.
         size: Side of the images in pixels.
         seed: Of the set; sets of different seeds share no phantom.
-        source: "clinic" or "field".
-        zoom: Magnification of the whole picture; that of what is cut from it is `1 / window` times as large.
-        difficulty: 0 gross to 1 subtle, or a range.
-        window: Side of the window as a share of the picture.
-        workers: Processes that render.
-
-    Returns:
-        The trials. A phantom whose fracture is larger than the window is left out for the next.
 
     Raises:
-        FracturelabError: A window that is no share, or fractures that mostly do not fit it.
+        FracturelabError: The fractures mostly do not fit the window.
     """
     from joblib import Parallel, delayed
 
-    if not 0 < window <= 1 or n < 0:
-        raise FracturelabError(f"expected n from 0 and a window in 0..1. Received: {n}, {window}")
-    options = {"source": source, "size": round(size / window), "zoom": zoom, "difficulty": difficulty}
-    found: list[tuple[Any, ...]] = []
+    options = {"source": "clinic", "size": round(size / _WINDOW), "zoom": (1.2, 2.0), "difficulty": (0.0, 0.3)}
+    pairs: list[tuple[Any, ...]] = []
     start = FIRST_SEED + seed * 1_000_000
-    run = Parallel(n_jobs=workers if n > 20 else 1)
+    run = Parallel(n_jobs=2 if n > 20 else 1)
     for attempt in range(4):
-        wanted = n - len(found)
+        wanted = n - len(pairs)
         if wanted <= 0:
             break
         count = wanted if attempt == 0 else 2 * wanted + 4
-        found += [one for one in run(delayed(_pair)(start + i, size, options) for i in range(count)) if one is not None]
+        pairs += [pair for pair in run(delayed(_pair)(start + i, size, options) for i in range(count)) if pair]
         start += count
-    if len(found) < n:
-        raise FracturelabError(f"expected fractures that fit a window of {window}. Received: {len(found)} of {n} do")
-    columns = list(zip(*found[:n], strict=True)) or [()] * 5
+    if len(pairs) < n:
+        raise FracturelabError(f"expected fractures that fit a window of {_WINDOW}. Received: {len(pairs)} of {n} do")
+    columns = list(zip(*pairs[:n], strict=True)) or [()] * 5
     return Trials(
         fractured=np.array(columns[0], np.uint8).reshape(-1, size, size, 1),
         intact=np.array(columns[1], np.uint8).reshape(-1, size, size, 1),
@@ -120,38 +104,28 @@ CHANGED = 20
 """Grey levels of 255; a thing that is added also shifts the exposure of the rest a little."""
 
 
-def switched(
-    n: int, thing: str, *, size: int, seed: int = 0, source: str = "clinic", workers: int = 2, **options: Any
-) -> Switched:
+def switched(n: int, thing: str, *, size: int, seed: int = 0) -> Switched:
     """Render phantoms twice: without one thing, and with it.
 
-    What an answer does when a cast appears, and nothing else changes, no picture of a heat map can tell as plainly.
+    The change of the answer when a cast appears, and nothing else changes, tells more than a picture of a heat map.
 
     Args:
         n: How many.
         thing: "fracture", or one of `phantoms.NUISANCES`. Without a fracture all are normal, but for "fracture".
         size: Side of the images in pixels.
         seed: Of the set; the same seed gives the same patients for every thing.
-        source: "clinic" or "field".
-        workers: Processes that render.
-        **options: Passed to `phantoms.render`, such as `zoom`.
-
-    Returns:
-        The two sets, and where they differ.
     """
     from joblib import Parallel, delayed
 
     start = FIRST_SEED + (500 + seed) * 1_000_000
-    options = {"size": size, "source": source, **options}
-    found = Parallel(n_jobs=workers if n > 20 else 1)(delayed(_switch)(start + i, thing, options) for i in range(n))
-    without, with_it = (np.array([pair[k] for pair in found], np.uint8).reshape(-1, size, size) for k in (0, 1))
+    options = {"size": size, "source": "clinic"}
+    pairs = Parallel(n_jobs=2 if n > 20 else 1)(delayed(_switch)(start + i, thing, options) for i in range(n))
+    without, with_it = (np.array([pair[k] for pair in pairs], np.uint8).reshape(-1, size, size) for k in (0, 1))
     changed = np.abs(with_it.astype(np.int16) - without) >= CHANGED
     return Switched(without[..., np.newaxis], with_it[..., np.newaxis], changed)
 
 
 def _switch(seed: int, thing: str, options: Mapping[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    from fracturelab.phantoms import render
-
     if thing == "fracture":
         broken = render(seed, fractured=True, **options)
         return render(seed, fractured=False, view=broken.view, **options).image, broken.image
@@ -161,8 +135,6 @@ def _switch(seed: int, thing: str, options: Mapping[str, Any]) -> tuple[NDArray[
 
 def _pair(seed: int, size: int, options: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """One fractured phantom and its twin in the same window; None where the fracture does not fit the window."""
-    from fracturelab.phantoms import render
-
     alone = {"two_views": False}  # two views would show two fractures
     broken = render(seed, fractured=True, nuisances=alone, **options)
     if broken.box is None:
