@@ -122,7 +122,7 @@ def test_unreadable_files_come_with_reasons_and_count_nowhere_else(report, plant
     assert set(listed) == {"train/cut.jpg", "test/cut.jpg", "train/text.png"}
     assert "truncated" in listed["train/cut.jpg"]
     assert "not an image" in listed["train/text.png"]
-    assert find_unreadable(planted[1], workers=1).to_dict("records") == report.to_dict()["unreadable"]
+    assert find_unreadable(planted[1]).to_dict("records") == report.to_dict()["unreadable"]
 
 
 def test_pairs_show_what_was_done_and_come_worst_first(report):
@@ -166,8 +166,8 @@ def test_audit_only_reads_and_repeats_itself(planted, report):
 def test_several_processes_find_the_same(planted):
     one = read_files(list(planted[1]["path"]), workers=1)
     two = read_files(list(planted[1]["path"]) * 5, workers=2)
-    assert two.sha256 == one.sha256 * 5
-    assert two.reasons == one.reasons * 5
+    assert two.files["sha256"].tolist() == one.files["sha256"].tolist() * 5
+    assert two.files["reason"].tolist() == one.files["reason"].tolist() * 5
     assert np.array_equal(two.thumbnails, np.tile(one.thumbnails, (5, 1, 1)))
 
 
@@ -179,11 +179,11 @@ def test_readings_know_the_size_the_right_way_up(tmp_path):
     readings = read_files(
         [write(tmp_path / "a.png", picture(0)), tmp_path / "turned.jpg", tmp_path / "gone.png"], workers=1
     )
-    assert readings.widths.tolist() == [120, 150, 0]
-    assert readings.heights.tolist() == [150, 120, 0]
-    assert readings.file_bytes[0] == (tmp_path / "a.png").stat().st_size
-    assert readings.sha256[2] is None
-    assert "no such file" in readings.reasons[2]
+    assert readings.files["width"].tolist() == [120, 150, 0]
+    assert readings.files["height"].tolist() == [150, 120, 0]
+    assert readings.files["bytes"][0] == (tmp_path / "a.png").stat().st_size
+    assert readings.files["sha256"][2] is None
+    assert "no such file" in readings.files["reason"][2]
 
 
 def test_groups_are_filled_by_content_and_published_ones_stay(tmp_path):
@@ -193,7 +193,7 @@ def test_groups_are_filled_by_content_and_published_ones_stay(tmp_path):
     write(tmp_path / "5.png", np.rot90(picture(4)))  # 4 and 5: two patients, one picture
     published = {"2.png": "patient 2", "4.png": "patient 5", "5.png": "patient 4"}
     table = table_of([(path, 0, None) for path in paths], published)
-    groups = with_groups(table, workers=1)["group"].tolist()
+    groups = with_groups(table)["group"].tolist()
     assert groups[0] == groups[1]
     assert groups[0].startswith("image-")
     assert groups[2:] == ["patient 2", "patient 2", "patient 4", "patient 4"]
@@ -201,7 +201,7 @@ def test_groups_are_filled_by_content_and_published_ones_stay(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     moved = [paths[1].rename(elsewhere / "b.png"), paths[0].rename(elsewhere / "z.png")]
-    assert with_groups(table_of([(path, 1, None) for path in moved]), workers=1)["group"].tolist() == groups[:2]
+    assert with_groups(table_of([(path, 1, None) for path in moved]))["group"].tolist() == groups[:2]
 
 
 def test_studies_of_patients_who_become_one_stay_apart(tmp_path):
@@ -209,14 +209,14 @@ def test_studies_of_patients_who_become_one_stay_apart(tmp_path):
         {"path": str(write(tmp_path / f"{number}.png", picture(min(number, 2)))), "group": f"p{number}", "study": study}
         for number, study in enumerate(("study1", "study1", "study1", "study1", None))
     ]  # 2, 3 and 4 are one picture
-    table = with_groups(make_table(rows), workers=1)
+    table = with_groups(make_table(rows))
     assert table["group"].tolist() == ["p0", "p1", "p2", "p2", "p2"]
     assert table["study"].fillna("").tolist() == ["study1", "study1", "study1", "p3/study1", ""]
-    pd.testing.assert_frame_equal(with_groups(table, workers=1), table)
+    pd.testing.assert_frame_equal(with_groups(table), table)
 
 
 def test_unreadable_files_get_a_group_of_their_own(planted):
-    table = with_groups(planted[1], workers=1)
+    table = with_groups(planted[1])
     assert table["group"].notna().all()
     broken = table[table["path"].str.endswith("text.png")]["group"].item()
     assert (table["group"] == broken).sum() == 1
@@ -226,7 +226,7 @@ def test_near_duplicate_groups_takes_files_and_pictures(tmp_path):
     pictures = [picture(0), picture(1), np.fliplr(picture(0))]
     files = [write(tmp_path / f"{number}.png", image) for number, image in enumerate(pictures)]
     assert near_duplicate_groups(np.stack(pictures)[..., np.newaxis]).tolist() == [0, 1, 0]
-    assert near_duplicate_groups(files, workers=1).tolist() == [0, 1, 0]
+    assert near_duplicate_groups(files).tolist() == [0, 1, 0]
 
 
 def test_patients_on_two_sides_are_named(tmp_path):

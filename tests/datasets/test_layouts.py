@@ -15,7 +15,7 @@ from PIL import Image
 
 from fracturelab.datasets import COLUMNS, find_fracatlas, is_image_name, list_other_files, read_dataset
 from fracturelab.errors import FracturelabError
-from fracturelab.images import check_image
+from tests.images import check_image
 
 
 def write(root: Path, names: Iterable[str]) -> Path:

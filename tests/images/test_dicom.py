@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fracturelab.errors import UnreadableImageError
-from fracturelab.images import check_image, image_facts, read_image
+from fracturelab.images import image_facts, read_image
+from tests.images import check_image
 
 # pytest undoes the filter that keeps pydicom's remarks from users.
 pytestmark = pytest.mark.filterwarnings("ignore:::pydicom")
@@ -158,5 +159,5 @@ def test_a_mutated_file_is_read_or_refused() -> None:
 def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydicom", None)
     monkeypatch.delitem(sys.modules, "fracturelab.images.dicom", raising=False)
-    with pytest.raises(UnreadableImageError, match=r"fracturelab\[dicom\]"):
+    with pytest.raises(UnreadableImageError, match=r"fracturelab\[formats\]"):
         read_image(b"\0" * 128 + b"DICM" + b"\0" * 400)

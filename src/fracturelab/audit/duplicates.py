@@ -9,6 +9,7 @@ histogram-equalised are not, and neither is a second exposure of the same patien
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -30,6 +31,7 @@ MIN_CONTRAST = 0.6
 be told apart, so they are compared by their bytes alone. The least of FracAtlas's X-rays has 3."""
 
 _SIMILARITY = 0.92  # of the 64 frequencies: a cheap test that spares most candidates the dear one
+_PAIR = ["first", "second", "orientation", "distance", "correlation"]
 _NOISE, _SHADING, _AROUND = 0.7, 2.0, 4.0  # Gaussians' widths in pixels of the thumbnail
 _FLOOR = 2.0  # mean strengths of the whole picture's detail, added to the local one: flat parts stay flat
 _SCALE = 20.0  # levels of int8 for one standard deviation
@@ -68,44 +70,36 @@ def local_contrast(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return out, strength
 
 
-def near_duplicate_pairs(thumbnails: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def near_duplicate_pairs(thumbnails: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """Find copies among pictures, in all eight orientations.
 
     Args:
         thumbnails: uint8, (n, 64, 64), each the whole picture squeezed into a square.
 
     Returns:
-        The pairs as columns of equal length, in order: `first` < `second` (row numbers), `orientation` (0 to 7, what
-        lays the second over the first), `distance` (bits of 64), `correlation` (up to 1). And bool (n,): which pictures
-        are almost blank, and were not compared.
+        The pairs, one row each, in order: `first` < `second` (row numbers), `orientation` (0 to 7, to be applied to the
+        second picture so that it lies over the first), `distance` (bits of 64), `correlation` (up to 1). And bool (n,):
+        the pictures that are almost blank, and were not compared.
     """
     contrast, strength = local_contrast(thumbnails)
     blank = strength < MIN_CONTRAST
     rows = np.flatnonzero(~blank)
     coefficients = frequencies(thumbnails[rows])
-    weighted = _weighted(coefficients)
-    found: list[np.ndarray] = []
-    for first, second, orientation, distance in candidate_pairs(coefficients):
-        alike = _similarity(weighted, first, second, orientation) >= _SIMILARITY
-        found.append(np.stack([first, second, orientation, distance])[:, alike])
-    table = np.unique(np.concatenate(found, axis=1), axis=1) if found else np.zeros((4, 0), np.int64)
-    first, second = rows[table[0]], rows[table[1]]
-    correlation = _correlation(contrast, first, second, table[2])
-    sure = np.flatnonzero(correlation >= CORRELATION)
+    weighted = coefficients * FREQUENCY  # higher frequencies raised, since X-rays fall off as 1/f
+    parts = [pd.DataFrame(columns=_PAIR).astype(dict.fromkeys(_PAIR[:4], np.int64) | {"correlation": np.float64})]
+    for orientation, first, second, distance in candidate_pairs(coefficients):
+        alike = _correlation(weighted[first], oriented(weighted[second], orientation)) >= _SIMILARITY
+        for start in range(0, alike.sum(), 1024):
+            part = np.flatnonzero(alike)[start : start + 1024]
+            ends = rows[first[part]], rows[second[part]]
+            correlation = _correlation(contrast[ends[0]], orient(contrast[ends[1]], orientation))
+            pairs = dict(zip(_PAIR, (*ends, orientation, distance[part], correlation), strict=True))
+            parts.append(pd.DataFrame(pairs)[correlation >= CORRELATION])
     # A symmetric picture can match in several orientations: the best one stays.
-    order = sure[np.lexsort((table[2][sure], -correlation[sure], second[sure], first[sure]))]
-    ends = np.stack([first[order], second[order]])
-    new = np.ones(len(order), bool)
-    new[1:] = (ends[:, 1:] != ends[:, :-1]).any(axis=0)
-    order = order[new]
-    pairs = {
-        "first": first[order],
-        "second": second[order],
-        "orientation": table[2][order],
-        "distance": table[3][order],
-        "correlation": correlation[order],
-    }
-    return pairs, blank
+    found = pd.concat(parts).sort_values(
+        ["first", "second", "correlation"], ascending=[True, True, False], kind="stable"
+    )
+    return found.drop_duplicates(["first", "second"], ignore_index=True), blank
 
 
 def join_pairs(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -129,31 +123,8 @@ def _blur_matrix(side: int, sigma: float) -> np.ndarray:
     return gaussian_filter1d(np.eye(side), sigma, axis=0, mode="nearest").astype(np.float32)
 
 
-def _weighted(coefficients: np.ndarray) -> list[np.ndarray]:
-    """Unit vectors of the frequencies in each orientation, higher ones raised, since X-rays fall off as 1/f."""
-    vectors = coefficients * FREQUENCY
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9
-    return [oriented(vectors, orientation) for orientation in range(8)]
-
-
-def _similarity(weighted: list[np.ndarray], first: np.ndarray, second: np.ndarray, how: np.ndarray) -> np.ndarray:
-    out = np.empty(len(first), np.float32)
-    for orientation in np.unique(how):
-        at = np.flatnonzero(how == orientation)
-        for start in range(0, len(at), 100_000):
-            part = at[start : start + 100_000]
-            out[part] = np.einsum("ij,ij->i", weighted[0][first[part]], weighted[orientation][second[part]])
-    return out
-
-
-def _correlation(contrast: np.ndarray, first: np.ndarray, second: np.ndarray, how: np.ndarray) -> np.ndarray:
-    out = np.empty(len(first), np.float32)
-    for orientation in np.unique(how):
-        at = np.flatnonzero(how == orientation)
-        for start in range(0, len(at), 1024):
-            part = at[start : start + 1024]
-            one = contrast[first[part]].reshape(len(part), -1).astype(np.float32)
-            other = orient(contrast[second[part]], int(orientation)).reshape(len(part), -1).astype(np.float32)
-            product = np.einsum("ij,ij->i", one, other)
-            out[part] = product / np.sqrt(np.einsum("ij,ij->i", one, one) * np.einsum("ij,ij->i", other, other) + 1e-9)
-    return out
+def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The cosine between the entries of two arrays (n, ...), row by row: float32 (n,)."""
+    first, second = (part.reshape(len(part), -1).astype(np.float32) for part in (first, second))
+    norms = np.einsum("ij,ij->i", first, first) * np.einsum("ij,ij->i", second, second)
+    return np.einsum("ij,ij->i", first, second) / np.sqrt(norms + 1e-9)

@@ -6,15 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from fracturelab.audit.duplicates import join_pairs, near_duplicate_pairs
 from fracturelab.audit.reading import Readings, read_files, thumbnail
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MADE_UP = "image-"
 """Names of groups that no one published begin like this."""
@@ -29,15 +26,15 @@ class Copies:
             alone.
         contents: int64 (n,), number of each file's bytes: equal where files are byte-identical, and alone where a file
             is unreadable.
-        pairs: Columns of equal length: `first` < `second` (row numbers), `orientation` (0 to 7), `distance` (bits of
-            64), `correlation`, `identical`. A file with byte-identical copies is compared with others once, through the
+        pairs: One row a pair: `first` < `second` (row numbers), `orientation` (0 to 7), `distance` (bits of 64),
+            `correlation`, `identical`. A file with byte-identical copies is compared with others once, through the
             first of them.
         blank: bool (n,), readable pictures that are almost blank; they are compared by their bytes alone.
     """
 
     groups: np.ndarray
     contents: np.ndarray
-    pairs: dict[str, np.ndarray]
+    pairs: pd.DataFrame
     blank: np.ndarray
 
 
@@ -47,51 +44,40 @@ def find_copies(readings: Readings) -> Copies:
     Args:
         readings: What `read_files` found.
     """
-    count = len(readings.paths)
-    readable = readings.readable
-    keys = [sha256 if readable[row] else f"unreadable {row}" for row, sha256 in enumerate(readings.sha256)]
-    _, where, contents = np.unique(np.array(keys, str), return_index=True, return_inverse=True)
-    original = where[contents] if count else np.zeros(0, np.int64)
+    readable, count = readings.readable, len(readings.files)
+    contents = pd.factorize(readings.files["sha256"].where(readable, pd.Series(range(count))))[0]
+    original = np.unique(contents, return_index=True)[1][contents]
     copies = np.flatnonzero(original != np.arange(count))
     distinct = np.flatnonzero((original == np.arange(count)) & readable)
     near, almost_blank = near_duplicate_pairs(readings.thumbnails[distinct])
     blank = np.zeros(count, bool)
     blank[distinct] = almost_blank
-    same = np.zeros(len(copies), np.int64)
-    pairs = {
-        "first": np.concatenate([original[copies], distinct[near["first"]]]),
-        "second": np.concatenate([copies, distinct[near["second"]]]),
-        "orientation": np.concatenate([same, near["orientation"]]),
-        "distance": np.concatenate([same, near["distance"]]),
-        "correlation": np.concatenate([same + 1.0, near["correlation"]]),
-        "identical": np.concatenate([same == 0, np.zeros(len(near["first"]), bool)]),
-    }
+    near[["first", "second"]] = distinct[near[["first", "second"]]]
+    exact = pd.DataFrame({"first": original[copies], "second": copies})
+    exact = exact.assign(orientation=0, distance=0, correlation=1.0, identical=True)
+    pairs = pd.concat([exact, near.assign(identical=False)], ignore_index=True)
     return Copies(join_pairs(count, pairs["first"], pairs["second"]), contents, pairs, blank)
 
 
-def near_duplicate_groups(
-    images: np.ndarray | Sequence[str | Path], *, progress: bool = False, workers: int | None = None
-) -> np.ndarray:
+def near_duplicate_groups(images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
     """Number the groups of images that are copies of one another, in any of the eight orientations.
 
     Args:
         images: uint8 pictures (n, height, width) or (n, height, width, 1), or a list of such of any sizes, or a list
             of image files.
-        progress: Show a progress bar while files are read.
-        workers: Processes that read files; see `read_files`.
 
     Returns:
         int64 (n,): group numbers from 0, in order of first appearance. An image without copies, or an unreadable file,
         is a group of its own.
     """
     if len(images) and isinstance(images[0], (str, Path)):
-        return find_copies(read_files(list(images), progress=progress, workers=workers)).groups
+        return find_copies(read_files(list(images))).groups
     thumbnails = np.stack([thumbnail(np.asarray(image)) for image in images])
     pairs, _ = near_duplicate_pairs(thumbnails)
     return join_pairs(len(thumbnails), pairs["first"], pairs["second"])
 
 
-def with_groups(table: pd.DataFrame, *, progress: bool = False, workers: int | None = None) -> pd.DataFrame:
+def with_groups(table: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame:
     """Fill a table's `group`: near-duplicates share one.
 
     Published groups stay, with one exception: where a near-duplicate ties two of them together (one picture filed under
@@ -102,23 +88,21 @@ def with_groups(table: pd.DataFrame, *, progress: bool = False, workers: int | N
     Args:
         table: The data set's table.
         progress: Show a progress bar.
-        workers: Processes that read files; see `read_files`.
 
     Returns:
         A copy of the table in which every row has a group.
     """
-    readings = read_files(list(table["path"]), progress=progress, workers=workers)
+    readings = read_files(list(table["path"]), progress=progress)
     return fill_groups(table, readings, find_copies(readings))
 
 
 def fill_groups(table: pd.DataFrame, readings: Readings, copies: Copies) -> pd.DataFrame:
     """Fill a table's `group` from what is known of its files: see `with_groups`."""
-    import pandas as pd
-
     published = table["group"].astype("string[python]").fillna("").to_numpy(object)
     joined = joined_groups(published, copies.groups)
     names: dict[int, tuple[bool, str]] = {}
-    for number, name, sha256, path in zip(joined, published, readings.sha256, readings.paths, strict=True):
+    files = zip(joined, published, readings.files["sha256"], readings.files["path"], strict=True)
+    for number, name, sha256, path in files:
         made_up = MADE_UP + (sha256 or hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest())[:16]
         own = (name == "", name or made_up)  # a published name sorts before one that is made up
         names[number] = min(names.get(number, own), own)

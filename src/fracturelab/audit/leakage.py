@@ -1,56 +1,51 @@
-"""What the sides of a published split share: copies, patients, and copies that are labelled otherwise."""
+"""What the sides of a published split share: copies, patients, and copies with different labels."""
 
 from __future__ import annotations
 
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 
 SPLITS = ("train", "val", "test")
+
+
+def count_copies(here: np.ndarray, there: np.ndarray, contents: np.ndarray, groups: np.ndarray) -> dict[str, int]:
+    """Count the images of one side that have a copy on another side.
+
+    Args:
+        here: bool (n,), the images of the one side.
+        there: bool (n,), the images of the other side.
+        contents: int (n,), equal where files are byte-identical.
+        groups: int (n,), equal where files are near-duplicates.
+
+    Returns:
+        `of`, the images of the one side; `identical`, the number of them with a byte-identical image on the other side;
+        `near`, the number with a near copy there, identical ones included.
+    """
+    identical, near = np.isin(contents[here], contents[there]), np.isin(groups[here], groups[there])
+    return {"of": int(here.sum()), "identical": int(identical.sum()), "near": int(near.sum())}
 
 
 def shared_between_splits(
     split: np.ndarray, readable: np.ndarray, contents: np.ndarray, groups: np.ndarray
 ) -> dict[str, dict[str, int]]:
-    """Count, for each pair of splits in both directions, the images of the one that have a copy in the other.
+    """Count, for each pair of splits in both directions, the readable images with a copy on the other side.
 
     Args:
         split: (n,) "train", "val", "test" or "" where none is published.
         readable: bool (n,); unreadable files are not counted.
-        contents: int (n,), equal where files are byte-identical.
-        groups: int (n,), equal where files are near-duplicates.
+        contents: As for `count_copies`.
+        groups: As for `count_copies`.
 
     Returns:
-        `{"test->train": {"of": ..., "identical": ..., "near": ...}}`: the readable images of test, how many of them
-        have a byte-identical image in train, and how many a near copy there, identical ones included.
+        `{"test->train": {"of": ..., "identical": ..., "near": ...}}`; the counts are those of `count_copies`.
     """
-    present = [side for side in SPLITS if ((split == side) & readable).any()]
-    shared: dict[str, dict[str, int]] = {}
-    for one, other in permutations(present, 2):
-        here, there = (split == one) & readable, (split == other) & readable
-        shared[f"{one}->{other}"] = {
-            "of": int(here.sum()),
-            "identical": int(np.isin(contents[here], contents[there]).sum()),
-            "near": int(np.isin(groups[here], groups[there]).sum()),
-        }
-    return shared
-
-
-def images_with_copies_elsewhere(
-    side: str, split: np.ndarray, readable: np.ndarray, contents: np.ndarray, groups: np.ndarray
-) -> tuple[int, int]:
-    """How many readable images of one side have a near copy, and a byte-identical one, on any other side.
-
-    Args:
-        side: "train", "val" or "test".
-        split: As for `shared_between_splits`, as are the others.
-        readable: As above.
-        contents: As above.
-        groups: As above.
-    """
-    here = (split == side) & readable
-    there = (split != side) & (split != "") & readable
-    return int(np.isin(groups[here], groups[there]).sum()), int(np.isin(contents[here], contents[there]).sum())
+    sides = {side: (split == side) & readable for side in SPLITS if ((split == side) & readable).any()}
+    return {
+        f"{first}->{second}": count_copies(sides[first], sides[second], contents, groups)
+        for first, second in permutations(sides, 2)
+    }
 
 
 def groups_across_splits(names: np.ndarray, split: np.ndarray, readable: np.ndarray) -> list[str]:
@@ -61,11 +56,9 @@ def groups_across_splits(names: np.ndarray, split: np.ndarray, readable: np.ndar
         split: (n,) sides, "" where none is published.
         readable: bool (n,).
     """
-    seen = (names != "") & (split != "") & readable
-    sides: dict[str, set[str]] = {}
-    for name, side in zip(names[seen], split[seen], strict=True):
-        sides.setdefault(name, set()).add(side)
-    return sorted(name for name, where in sides.items() if len(where) > 1)
+    used = (names != "") & (split != "") & readable
+    sides = pd.Series(split[used]).groupby(names[used]).nunique()
+    return sides.index[sides > 1].tolist()
 
 
 def conflicting_groups(labels: np.ndarray, readable: np.ndarray, groups: np.ndarray) -> np.ndarray:

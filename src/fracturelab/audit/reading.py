@@ -11,50 +11,48 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from fracturelab.audit.duplicates import SIDE
 from fracturelab.errors import UnreadableImageError
-from fracturelab.images import MAX_FILE_BYTES, image_facts, read_image
+from fracturelab.images import image_facts, read_image
+from fracturelab.images.decode import MAX_FILE_BYTES
 from fracturelab.images.opening import open_regular
 from fracturelab.system.progress import tqdm
 
 _CHUNK = 64  # files a task
-_FEW = 256  # fewer files than this are read here, without starting workers
-_Facts = tuple[str | None, str | None, int, int, int, bool]
+_FEW = 256  # fewer files than this are read in this process, without starting workers
+_FACTS = ["reason", "sha256", "bytes", "width", "height", "several"]
 
 
 @dataclass(frozen=True)
 class Readings:
-    """What reading the files found, one entry a file, in the order of the paths.
+    """What is known of each file after reading it.
 
     Attributes:
-        paths: The files, as given.
-        reasons: Why a file cannot be read; None where it can.
-        sha256: Checksum of the file's bytes; None where even those cannot be had.
-        file_bytes: int64 (n,), length of the file; 0 where unknown.
-        widths: int64 (n,), pixels across, the right way up; 0 where unreadable.
-        heights: int64 (n,), pixels down; 0 where unreadable.
+        files: One row a file, in the order of the paths. `path`; `reason` why the file cannot be read, or None;
+            `sha256` of its bytes, None where they cannot be read; its length in `bytes`; `width` and `height` in pixels
+            the right way up, 0 where unreadable; `several`, whether the file holds more pictures than the one read.
         thumbnails: uint8 (n, 64, 64), the whole picture squeezed into a square; 0 where unreadable.
-        several: bool (n,), files of more than one picture (animations, pages), of which the first is read.
     """
 
-    paths: tuple[str, ...]
-    reasons: tuple[str | None, ...]
-    sha256: tuple[str | None, ...]
-    file_bytes: np.ndarray
-    widths: np.ndarray
-    heights: np.ndarray
+    files: pd.DataFrame
     thumbnails: np.ndarray
-    several: np.ndarray
 
     @property
     def readable(self) -> np.ndarray:
-        """Which files could be decoded whole: bool (n,)."""
-        return np.array([reason is None for reason in self.reasons], bool)
+        """The files that could be decoded whole: bool (n,)."""
+        return self.files["reason"].isna().to_numpy()
+
+    @property
+    def unreadable(self) -> pd.DataFrame:
+        """The files that could not be decoded, as `path` and `reason`."""
+        return self.files.loc[~self.readable, ["path", "reason"]].reset_index(drop=True)
 
 
 def read_files(paths: Sequence[str | Path], *, progress: bool = False, workers: int | None = None) -> Readings:
@@ -63,33 +61,25 @@ def read_files(paths: Sequence[str | Path], *, progress: bool = False, workers: 
     Args:
         paths: Image files.
         progress: Show a progress bar.
-        workers: Processes; by default what `joblib.parallel_config` says, or else one for each core.
+        workers: Processes; by default the number that `joblib.parallel_config` was given, or else one for each core.
 
     Returns:
         The readings, in the order of the paths.
     """
     names = [str(path) for path in paths]
-    count = len(names)
-    chunks = [names[start : start + _CHUNK] for start in range(0, count, _CHUNK)]
-    thumbnails = np.zeros((count, SIDE, SIDE), np.uint8)
-    facts: list[_Facts] = []
-    parallel = joblib.Parallel(n_jobs=_jobs(count, workers), return_as="generator", batch_size=1)
-    with tqdm(total=count, desc="reading", unit="file", disable=not progress) as bar:
-        for part_facts, part_thumbnails in parallel(joblib.delayed(_read_chunk)(chunk) for chunk in chunks):
-            thumbnails[len(facts) : len(facts) + len(part_facts)] = part_thumbnails
-            facts.extend(part_facts)
-            bar.update(len(part_facts))
-    reasons, checksums, file_bytes, widths, heights, several = zip(*facts, strict=True) if facts else ((),) * 6
-    return Readings(
-        paths=tuple(names),
-        reasons=tuple(reasons),
-        sha256=tuple(checksums),
-        file_bytes=np.array(file_bytes, np.int64),
-        widths=np.array(widths, np.int64),
-        heights=np.array(heights, np.int64),
-        thumbnails=thumbnails,
-        several=np.array(several, bool),
-    )
+    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
+    if workers is None and joblib.effective_n_jobs(None) == 1:  # no parallel_config decides
+        workers = 1 if len(names) < _FEW else os.cpu_count()
+    thumbnails, facts = np.zeros((len(names), SIDE, SIDE), np.uint8), []
+    parallel = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=1)
+    with tqdm(total=len(names), desc="reading", unit="file", disable=not progress) as bar:
+        for some_facts, some_thumbnails in parallel(joblib.delayed(_read_chunk)(chunk) for chunk in chunks):
+            thumbnails[len(facts) : len(facts) + len(some_facts)] = some_thumbnails
+            facts.extend(some_facts)
+            bar.update(len(some_facts))
+    files = pd.DataFrame(facts, columns=_FACTS, dtype=object)  # a path need not be UTF-8, as Arrow's strings are
+    files.insert(0, "path", pd.Series(names, dtype=object))
+    return Readings(files.astype({"bytes": "int64", "width": "int64", "height": "int64", "several": bool}), thumbnails)
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -107,35 +97,18 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return np.asarray(pixels.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def _jobs(count: int, workers: int | None) -> int | None:
-    if workers is not None:
-        return workers
-    if joblib.effective_n_jobs(None) > 1:
-        return None  # the caller's parallel_config decides
-    return 1 if count < _FEW else os.cpu_count()
-
-
-def _read_chunk(paths: list[str]) -> tuple[list[_Facts], np.ndarray]:
-    facts: list[_Facts] = []
+def _read_chunk(paths: list[str]) -> tuple[list[tuple[Any, ...]], np.ndarray]:
+    facts: list[tuple[Any, ...]] = []
     thumbnails = np.zeros((len(paths), SIDE, SIDE), np.uint8)
     for number, path in enumerate(paths):
-        data: bytes | None = None
+        data, checksum = b"", None
         try:
-            data = _file_bytes(path)
+            with open_regular(path) as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+            checksum = hashlib.sha256(data).hexdigest() if len(data) <= MAX_FILE_BYTES else None
             header = image_facts(data)
             thumbnails[number] = thumbnail(read_image(data, min_side=2 * SIDE))
-        except UnreadableImageError as error:
-            checksum = hashlib.sha256(data).hexdigest() if data is not None else None
-            facts.append((error.reason, checksum, len(data or b""), 0, 0, False))
-        else:
-            checksum = hashlib.sha256(data).hexdigest()
             facts.append((None, checksum, len(data), header.width, header.height, header.animated))
+        except UnreadableImageError as error:
+            facts.append((error.reason, checksum, len(data), 0, 0, False))
     return facts, thumbnails
-
-
-def _file_bytes(path: str) -> bytes:
-    with open_regular(path) as file:
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise UnreadableImageError(path, f"the file is longer than the limit of {MAX_FILE_BYTES // 1_000_000} MB")
-    return data

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fracturelab.audit.groups import MADE_UP, Copies, fill_groups, find_copies, joined_groups
 from fracturelab.audit.hashing import ORIENTATIONS
-from fracturelab.audit.leakage import (
-    conflicting_groups,
-    groups_across_splits,
-    images_with_copies_elsewhere,
-    shared_between_splits,
-)
+from fracturelab.audit.leakage import conflicting_groups, count_copies, groups_across_splits, shared_between_splits
 from fracturelab.audit.reading import Readings, read_files
 from fracturelab.audit.shortcuts import shortcut_features, shortcut_scores
 from fracturelab.audit.verdict import Facts, give_verdict, list_findings
 from fracturelab.errors import FracturelabError
 
-if TYPE_CHECKING:
-    import pandas as pd
+_PAIR = ["path_a", "path_b", "distance", "correlation", "orientation", "identical"]
+_PAIR += ["split_a", "split_b", "label_a", "label_b"]
 
 
 @dataclass(frozen=True)
@@ -104,33 +100,28 @@ def audit(
         shortcut_features(readings, rows), labels[rows], joined_groups(published, copies.groups)[rows], seed=seed
     )
     facts = _facts(readings, copies, labels, split, published, shortcuts, len(others))
-    unreadable = [(path, reason) for path, reason in zip(readings.paths, readings.reasons, strict=True) if reason]
-    unreadable += [(str(path), "not an image file") for path in others]
+    no_images = pd.DataFrame({"path": [str(path) for path in others], "reason": "not an image file"}, dtype=object)
     return AuditReport(
         facts=facts,
         verdict=give_verdict(facts),
-        findings=_frame(list_findings(facts), ["severity", "finding", "count", "of", "detail"]),
-        unreadable=_frame(unreadable, ["path", "reason"]),
-        pairs=_pairs(table, copies, labels, split),
+        findings=pd.DataFrame(list_findings(facts), columns=["severity", "finding", "count", "of", "detail"]),
+        unreadable=pd.concat([readings.unreadable, no_images], ignore_index=True),
+        pairs=_pairs(table, copies.pairs, labels, split),
         groups=_groups(table, copies),
         table=fill_groups(table, readings, copies),
     )
 
 
-def find_unreadable(table: pd.DataFrame, *, progress: bool = False, workers: int | None = None) -> pd.DataFrame:
+def find_unreadable(table: pd.DataFrame) -> pd.DataFrame:
     """List the files of a table that cannot be decoded whole.
 
     Args:
         table: The data set's table.
-        progress: Show a progress bar.
-        workers: Processes that read files; see `reading.read_files`.
 
     Returns:
         Columns `path` and `reason`, in the order of the table.
     """
-    readings = read_files(list(table["path"]), progress=progress, workers=workers)
-    rows = [(path, reason) for path, reason in zip(readings.paths, readings.reasons, strict=True) if reason]
-    return _frame(rows, ["path", "reason"])
+    return read_files(list(table["path"])).unreadable
 
 
 def _facts(
@@ -147,7 +138,8 @@ def _facts(
     sides = {str(side) for side in split[readable]} - {""}
     judged = next((side for side in ("test", "val") if side in sides and len(sides) > 1), "")
     here = readable & (split == judged) & (judged != "")
-    leaked, leaked_identical = images_with_copies_elsewhere(judged, split, readable, copies.contents, copies.groups)
+    elsewhere = readable & (split != judged) & (split != "")
+    leaked = count_copies(here, elsewhere, copies.contents, copies.groups)
     return Facts(
         images=len(labels),
         readable=int(readable.sum()),
@@ -161,38 +153,29 @@ def _facts(
         judged=judged,
         judged_normal=int((here & (labels == 0)).sum()),
         judged_fractured=int((here & (labels == 1)).sum()),
-        leaked=leaked if judged else 0,
-        leaked_identical=leaked_identical if judged else 0,
+        leaked=leaked["near"],
+        leaked_identical=leaked["identical"],
         torn_groups=tuple(groups_across_splits(published, split, readable)),
         has_patients=bool((published != "").any()),
         blank=int(copies.blank.sum()),
-        several=int(readings.several.sum()),
+        several=int(readings.files["several"].sum()),
         others=others,
         shortcuts=shortcuts,
     )
 
 
-def _pairs(table: pd.DataFrame, copies: Copies, labels: np.ndarray, split: np.ndarray) -> pd.DataFrame:
-    first, second = copies.pairs["first"], copies.pairs["second"]
+def _pairs(table: pd.DataFrame, pairs: pd.DataFrame, labels: np.ndarray, split: np.ndarray) -> pd.DataFrame:
+    first, second = pairs["first"].to_numpy(), pairs["second"].to_numpy()
     crossing = (split[first] != split[second]) & (split[first] != "") & (split[second] != "")
     conflict = (labels[first] != labels[second]) & (labels[first] >= 0) & (labels[second] >= 0)
-    worst = 2 * crossing.astype(int) + conflict
-    correlation = copies.pairs["correlation"]
-    order = np.lexsort((second, first, -correlation, -worst))
-    first, second = first[order], second[order]
-    columns = {
-        "path_a": table["path"].iloc[first].reset_index(drop=True),  # plain strings: a name need not be UTF-8
-        "path_b": table["path"].iloc[second].reset_index(drop=True),
-        "distance": copies.pairs["distance"][order],
-        "correlation": correlation[order],
-        "orientation": [ORIENTATIONS[number] for number in copies.pairs["orientation"][order]],
-        "identical": copies.pairs["identical"][order],
-        "split_a": table["split"].iloc[first].array,
-        "split_b": table["split"].iloc[second].array,
-        "label_a": table["label"].iloc[first].array,
-        "label_b": table["label"].iloc[second].array,
-    }
-    return type(table)(columns)
+    order = np.lexsort((second, first, -pairs["correlation"], -(2 * crossing.astype(int) + conflict)))
+    files = table[["path", "split", "label"]]  # paths are plain objects: a name need not be UTF-8
+    ends = [
+        files.iloc[rows[order]].reset_index(drop=True).add_suffix(end) for rows, end in ((first, "_a"), (second, "_b"))
+    ]
+    shown = pd.concat([*ends, pairs.iloc[order].reset_index(drop=True)], axis=1)
+    shown["orientation"] = [ORIENTATIONS[number] for number in shown["orientation"]]
+    return shown[_PAIR]
 
 
 def _groups(table: pd.DataFrame, copies: Copies) -> pd.DataFrame:
@@ -201,11 +184,3 @@ def _groups(table: pd.DataFrame, copies: Copies) -> pd.DataFrame:
     members = table.iloc[rows][["path", "label", "split"]].reset_index(drop=True)
     members.insert(0, "group", copies.groups[rows])
     return members
-
-
-def _frame(rows: Sequence[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    frame = pd.DataFrame(list(rows), columns=columns, dtype=object)  # a path need not be UTF-8, as Arrow's strings are
-    counts = [name for name in ("count", "of") if name in columns]
-    return frame.astype(dict.fromkeys(counts, "int64"))

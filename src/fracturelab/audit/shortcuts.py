@@ -41,13 +41,13 @@ def shortcut_features(readings: Readings, rows: np.ndarray) -> dict[str, np.ndar
         _content_features(readings.thumbnails[rows[start : start + _PIECE]].astype(np.float32))
         for start in range(0, max(len(rows), 1), _PIECE)
     ]
-    width, height = readings.widths[rows].astype(np.float32), readings.heights[rows].astype(np.float32)
-    outside = {
-        "file_size": np.stack([readings.file_bytes[rows].astype(np.float32)], axis=1),
-        "image_size": np.stack([width, height], axis=1),
-        "aspect": np.stack([width / height], axis=1),
+    files = readings.files.iloc[rows]
+    by_file = {
+        "file_size": files[["bytes"]].to_numpy(np.float32),
+        "image_size": files[["width", "height"]].to_numpy(np.float32),
+        "aspect": (files[["width"]].to_numpy(np.float32) / files[["height"]].to_numpy(np.float32)),
     }
-    return outside | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return by_file | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def shortcut_scores(

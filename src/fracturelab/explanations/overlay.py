@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fracturelab.images.letterbox import picture_area
+
 # Yellow to red, as in `plots.heat_overlay`: seen on white bone and on black background.
 _WARM = np.array([[255, 240, 60], [255, 170, 20], [230, 30, 20]], np.float32)
 _SHADES = 1024  # between them: neighbours differ by less than a grey level
@@ -50,10 +52,7 @@ def on_radiograph(heat: NDArray, shape: tuple[int, int]) -> NDArray[np.float32]:
     """
     if heat.ndim != 2 or heat.shape[0] != heat.shape[1]:
         raise ValueError(f"expected a square map. Received: {heat.shape}")
-    size, long = heat.shape[0], max(shape)
-    inner = tuple(max(1, (2 * side * size + long) // (2 * long)) for side in shape)  # as `images.letterbox` does
-    top, left = (size - inner[0]) // 2, (size - inner[1]) // 2
-    return stretch(heat[top : top + inner[0], left : left + inner[1]], shape)
+    return stretch(heat[picture_area(shape, heat.shape[0])], shape)
 
 
 def blend(image: NDArray[np.uint8], heat: NDArray, *, opacity: float) -> NDArray[np.uint8]:

@@ -5,32 +5,17 @@ Every image comes out as uint8, (height, width, 1), bone bright, 0 for black and
 """
 
 from fracturelab.images.cache import default_cache_dir, load_images, load_readable_images
-from fracturelab.images.decode import (
-    MAX_FILE_BYTES,
-    MAX_PASSES,
-    MAX_PIXELS,
-    MIN_SIDE,
-    ImageFacts,
-    check_image,
-    has_several_pictures,
-    image_facts,
-    read_image,
-)
-from fracturelab.images.letterbox import letterbox, load_image
+from fracturelab.images.decode import ImageFacts, image_facts, read_image
+from fracturelab.images.letterbox import letterbox, load_image, picture_area
 
 __all__ = [
-    "MAX_FILE_BYTES",
-    "MAX_PASSES",
-    "MAX_PIXELS",
-    "MIN_SIDE",
     "ImageFacts",
-    "check_image",
     "default_cache_dir",
-    "has_several_pictures",
     "image_facts",
     "letterbox",
     "load_image",
     "load_images",
     "load_readable_images",
+    "picture_area",
     "read_image",
 ]

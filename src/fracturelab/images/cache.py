@@ -9,43 +9,30 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from platformdirs import user_cache_path
 
 from fracturelab.errors import FracturelabError, UnreadableImageError
 from fracturelab.images.letterbox import load_image
 from fracturelab.images.store import Build, Row, cache_key, checksum, read_cache
 
-_CHUNK, _TOGETHER = 16, 32  # images a task, tasks a round: at 224 px, 25 MB in memory
+_CHUNK, _ROUND = 16, 32  # images a task, tasks a round: at 224 px, 25 MB in memory
+_THREADS = 2  # where joblib was given no backend of its own
 _Path = str | os.PathLike[str]
 
 
 def default_cache_dir() -> Path:
     """Where decoded images are kept: the environment's FRACTURELAB_CACHE, else the user's cache folder."""
     chosen = os.environ.get("FRACTURELAB_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    home = Path(os.path.expanduser("~"))
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "fracturelab"
+    return Path(chosen).expanduser() if chosen else user_cache_path("fracturelab", appauthor=False, opinion=False)
 
 
 def load_images(
-    paths: Sequence[_Path],
-    size: int,
-    *,
-    cache_dir: _Path | Literal[False] | None = None,
-    progress: bool = False,
-    workers: int = 2,
+    paths: Sequence[_Path], size: int, *, cache_dir: _Path | Literal[False] | None = None, progress: bool = False
 ) -> np.ndarray:
     """Load and letterbox many images, from the cache where it is up to date.
 
@@ -54,7 +41,6 @@ def load_images(
         size: Side of the square, in pixels.
         cache_dir: Cache folder, None for `default_cache_dir()`, False for no cache (an array in memory).
         progress: Show a progress bar while decoding.
-        workers: Threads that decode; joblib's active backend is used where one was chosen.
 
     Returns:
         uint8, (n, size, size, 1), bone bright, padded with 0; a read-only memory map where there is a cache.
@@ -63,19 +49,14 @@ def load_images(
         UnreadableImageError: The first file in the list that cannot be read.
         FracturelabError: The cache folder cannot be written or is full. Caches made earlier stay whole.
     """
-    images, unreadable = load_readable_images(paths, size, cache_dir=cache_dir, progress=progress, workers=workers)
+    images, unreadable = load_readable_images(paths, size, cache_dir=cache_dir, progress=progress)
     for index, reason in unreadable.items():
         raise UnreadableImageError(os.fspath(paths[index]), reason)
     return images
 
 
 def load_readable_images(
-    paths: Sequence[_Path],
-    size: int,
-    *,
-    cache_dir: _Path | Literal[False] | None = None,
-    progress: bool = False,
-    workers: int = 2,
+    paths: Sequence[_Path], size: int, *, cache_dir: _Path | Literal[False] | None = None, progress: bool = False
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Load many images and list the unreadable ones instead of stopping at them.
 
@@ -92,11 +73,11 @@ def load_readable_images(
         raise ValueError(f"expected a size of at least 1 pixel. Received: {size}")
     names = [os.path.abspath(path) for path in paths]
     if cache_dir is False or not names:
-        return _in_memory(names, size, progress=progress, workers=workers)
+        return _in_memory(names, size, progress=progress)
     folder = default_cache_dir() if cache_dir is None else Path(cache_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _cached(names, size, folder=folder, progress=progress, workers=workers)
+        return _cached(names, size, folder=folder, progress=progress)
     except OSError as error:
         need = f" of {len(names) * size * size / 1e6:.0f} MB" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise FracturelabError(
@@ -105,19 +86,17 @@ def load_readable_images(
         ) from error
 
 
-def _in_memory(names: list[str], size: int, *, progress: bool, workers: int) -> tuple[np.ndarray, dict[int, str]]:
+def _in_memory(names: list[str], size: int, *, progress: bool) -> tuple[np.ndarray, dict[int, str]]:
     images = np.zeros((len(names), size, size, 1), np.uint8)
     unreadable = {}
-    for index, pixels, row in _decoded(names, range(len(names)), size, progress=progress, workers=workers):
+    for index, pixels, row in _decoded(names, range(len(names)), size, progress=progress):
         images[index] = pixels
         if row.reason is not None:
             unreadable[index] = row.reason
     return images, unreadable
 
 
-def _cached(
-    names: list[str], size: int, *, folder: Path, progress: bool, workers: int
-) -> tuple[np.ndarray, dict[int, str]]:
+def _cached(names: list[str], size: int, *, folder: Path, progress: bool) -> tuple[np.ndarray, dict[int, str]]:
     key = cache_key(names, size)
     found = read_cache(folder, key, images=len(names), size=size)
     kept: dict[int, Row] = {}
@@ -132,7 +111,7 @@ def _cached(
         for index in sorted(kept.keys() - build.done.keys()):
             build.put(index, pixels[index], kept[index])
         missing = [index for index in range(len(names)) if index not in build.done]
-        for index, image, row in _decoded(names, missing, size, progress=progress, workers=workers):
+        for index, image, row in _decoded(names, missing, size, progress=progress):
             build.put(index, image, row)
             if index % _CHUNK == 0:
                 build.flush()
@@ -188,7 +167,7 @@ def _decode_some(names: list[str], size: int) -> list[tuple[np.ndarray, Row]]:
 
 
 def _decoded(
-    names: list[str], indices: Sequence[int], size: int, *, progress: bool, workers: int
+    names: list[str], indices: Sequence[int], size: int, *, progress: bool
 ) -> Iterator[tuple[int, np.ndarray, Row]]:
     """Decode in parallel, in order, a bounded number at a time."""
     from joblib import Parallel, delayed
@@ -198,11 +177,11 @@ def _decoded(
     chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
     bar = tqdm(total=len(indices), desc="decoding", unit="image", disable=not progress, leave=False)
     # Pillow frees the interpreter lock while it decodes and scales, so threads are enough.
-    with bar, Parallel(n_jobs=workers, prefer="threads") as parallel:
-        for start in range(0, len(chunks), _TOGETHER):
-            together = chunks[start : start + _TOGETHER]
-            results = parallel(delayed(_decode_some)([names[i] for i in chunk], size) for chunk in together)
-            for chunk, decoded in zip(together, results, strict=True):
+    with bar, Parallel(n_jobs=_THREADS, prefer="threads") as parallel:
+        for start in range(0, len(chunks), _ROUND):
+            tasks = chunks[start : start + _ROUND]
+            results = parallel(delayed(_decode_some)([names[i] for i in chunk], size) for chunk in tasks)
+            for chunk, decoded in zip(tasks, results, strict=True):
                 for index, (pixels, row) in zip(chunk, decoded, strict=True):
                     yield index, pixels, row
                 bar.update(len(chunk))

@@ -15,15 +15,23 @@ import os
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from fracturelab.errors import UnreadableImageError
-from fracturelab.images.grayscale import to_uint8, upright
+from fracturelab.images.grayscale import to_uint8
 from fracturelab.images.opening import open_regular
 from fracturelab.images.signatures import HEAD_BYTES, IMAGE_FORMATS, recognise
 
@@ -104,33 +112,18 @@ def read_image(source: Source, *, min_side: int | None = None) -> np.ndarray:
             return _read_dicom(file, name)[:, :, np.newaxis]
         with _DECODERS[kind](file) as image:
             _check_size(image.size, name)
-            orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow itself turns TIFF
             if kind == "JPEG":
                 _check_scans(file, image.size, name)
                 side = (min_side, min_side) if min_side else image.size
                 image.draft("L", side)
             inverted = kind == "TIFF" and image.mode not in ("1", "L") and image.tag_v2.get(_PHOTOMETRIC) == 0
             image.load()
-            pixels = upright(to_uint8(image), orientation)
+            with suppress(Exception):  # damaged EXIF leaves the pixels whole
+                ImageOps.exif_transpose(image, in_place=True)
+            pixels = to_uint8(image)
             if inverted:
                 pixels = 255 - pixels
             return np.ascontiguousarray(pixels)[:, :, np.newaxis]
-
-
-def check_image(source: Source) -> str | None:
-    """Decode an image whole and say why that fails.
-
-    Args:
-        source: A path, the file's bytes, or an open binary file.
-
-    Returns:
-        The reason in a few words, or None where the image is fine.
-    """
-    try:
-        read_image(source)
-    except UnreadableImageError as error:
-        return error.reason
-    return None
 
 
 def image_facts(source: Source) -> ImageFacts:
@@ -151,25 +144,10 @@ def image_facts(source: Source) -> ImageFacts:
         with _DECODERS[kind](file) as image:
             _check_size(image.size, name)
             width, height = image.size
-            if kind != "TIFF" and _orientation(image) in (5, 6, 7, 8):
-                width, height = height, width
+            with suppress(Exception):
+                if kind != "TIFF" and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):  # Pillow itself turns TIFF
+                    width, height = height, width
             return ImageFacts(kind, width, height, image.mode, bool(getattr(image, "is_animated", False)))
-
-
-def has_several_pictures(source: Source) -> bool:
-    """Whether a file is an animation or has several pages, of which only the first is ever read.
-
-    Args:
-        source: A path, the file's bytes, or an open binary file.
-
-    Raises:
-        UnreadableImageError: The header cannot be read, or the size is outside the limits.
-    """
-    name = _name(source)
-    with _explained(name), _opened(source, name) as file:
-        if _format(file, name) in ("DICOM", "JPEG", "BMP"):  # DICOM of several frames is not read at all
-            return False
-    return image_facts(source).animated
 
 
 def _name(source: Source) -> str:
@@ -237,13 +215,6 @@ def _format(file: BinaryIO, name: str) -> str:
     if kind not in IMAGE_FORMATS:
         raise UnreadableImageError(name, f"not an image: the content is {kind}")
     return kind
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF says nothing about the pixels
-        return 1
 
 
 def _read_dicom(file: BinaryIO, name: str) -> np.ndarray:

@@ -97,22 +97,3 @@ def to_uint8(image: Image.Image) -> np.ndarray:
     if image.mode in ("1", "RGB", "YCbCr"):
         return np.asarray(image.convert("L"))
     return np.asarray(image.convert("RGB").convert("L"))
-
-
-def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn and mirror pixels as EXIF tag 0x0112 asks.
-
-    Args:
-        pixels: (height, width) array.
-        orientation: 1 to 8; any other value changes nothing.
-
-    Returns:
-        The same pixels the right way up, (height, width) or (width, height).
-    """
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.T
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels

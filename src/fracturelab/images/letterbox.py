@@ -29,17 +29,31 @@ def letterbox(image: np.ndarray, size: int) -> np.ndarray:
         raise ValueError(f"expected uint8 of shape (height, width, 1). Received: {image.dtype} {image.shape}")
     if size < 1 or 0 in image.shape:
         raise ValueError(f"expected a size and an image of at least 1 pixel. Received: {size}, {image.shape}")
-    height, width = image.shape[0], image.shape[1]
-    pixels = image.reshape(height, width)
-    long = max(height, width)
-    new_height, new_width = (max(1, (2 * side * size + long) // (2 * long)) for side in (height, width))
-    if (new_height, new_width) != (height, width):
-        how = Image.Resampling.HAMMING if size < long else Image.Resampling.BILINEAR
-        pixels = np.asarray(Image.fromarray(pixels).resize((new_width, new_height), how))
+    pixels = image.reshape(image.shape[:2])
+    rows, columns = picture_area(pixels.shape, size)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    if (height, width) != pixels.shape:
+        kernel = Image.Resampling.HAMMING if size < max(pixels.shape) else Image.Resampling.BILINEAR
+        pixels = np.asarray(Image.fromarray(pixels).resize((width, height), kernel))
     square = np.zeros((size, size, 1), np.uint8)
-    top, left = (size - new_height) // 2, (size - new_width) // 2
-    square[top : top + new_height, left : left + new_width, 0] = pixels
+    square[rows, columns, 0] = pixels
     return square
+
+
+def picture_area(shape: tuple[int, int], size: int) -> tuple[slice, slice]:
+    """Where the letterboxed square shows the picture, the rest of it being padding.
+
+    Args:
+        shape: Height and width of the picture in pixels.
+        size: Side of the square in pixels.
+
+    Returns:
+        The rows and the columns of the square.
+    """
+    long = max(shape)
+    sides = [max(1, (2 * side * size + long) // (2 * long)) for side in shape]
+    rows, columns = (slice((size - side) // 2, (size - side) // 2 + side) for side in sides)
+    return rows, columns
 
 
 def load_image(source: Source, size: int) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 `<key>.json` is the manifest, `<key>-<random>.npy` the pixels it names. Pixels are put in place first and the manifest
 last, each with one `os.replace`, so a half-written cache is never taken for a whole one. `<key>.partial` is a build
-under way, `<key>.partial.journal` lists its finished rows. The builder holds a lock on the partial file, which the
-system frees when the builder dies; the next run then goes on from the journal.
+under way, `<key>.partial.journal` lists its finished rows. The builder holds the lock `<key>.lock`, which the system
+frees when the builder dies; the next run then goes on from the journal.
 """
 
 from __future__ import annotations
@@ -22,11 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-
-try:
-    import fcntl
-except ImportError:  # Windows: builds are not resumed there, everything else is the same
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout
 
 # Raise this when decoding or letterboxing changes any pixel: older caches are then left aside.
 FORMAT = "fracturelab images 2"
@@ -153,44 +149,40 @@ class Build:
     def __init__(self, folder: Path, key: str, *, images: int, size: int) -> None:
         self._folder, self._key, self._images, self._size = folder, key, images, size
         self._start, self._step = len(_header(images, size)), size * size
-        self._path, self._file = self._open()
-        self._journal_path = Path(f"{self._path}.journal")
+        self._path = folder / f"{key}.partial"
         self.done: dict[int, Row] = {}
+        self._open = contextlib.ExitStack()
+        lock = FileLock(folder / f"{key}.lock", blocking=False, thread_local=False)
         try:
+            self._open.enter_context(lock)
+        except (Timeout, NotImplementedError):  # another run builds the same cache
+            self._path = folder / f"{key}-{secrets.token_hex(6)}.partial"
+        self._journal_path = Path(f"{self._path}.journal")
+        try:
+            self._path.touch()
+            self._file = self._open.enter_context(self._path.open("r+b"))
             self._prepare()
+            self._journal = self._open.enter_context(self._journal_path.open("a", encoding="utf-8", newline="\n"))
+            self._journal.write("\n")  # ends a line that was cut short
         except OSError:
             self.discard()
             raise
 
-    def _open(self) -> tuple[Path, io.BufferedRandom]:
-        token = secrets.token_hex(6)
-        names = [f"{self._key}.partial", f"{self._key}-{token}.partial"]
-        for name in names if fcntl else names[1:]:
-            path = self._folder / name
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
-            if fcntl is None or _lock(descriptor, path):
-                return path, os.fdopen(descriptor, "r+b")
-            os.close(descriptor)
-        raise OSError("no file for a new cache could be locked")
-
     def _prepare(self) -> None:
         header, total = _header(self._images, self._size), self._start + self._images * self._step
         descriptor = self._file.fileno()
-        begun = os.fstat(descriptor).st_size == total and self._file.read(len(header)) == header
-        if not begun:
-            self._file.truncate(0)
-            self._journal_path.unlink(missing_ok=True)
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(descriptor, 0, total)
-            else:
-                self._file.truncate(total)
-            self._file.seek(0)
-            self._file.write(header)
-            self._file.flush()
-        else:
+        if os.fstat(descriptor).st_size == total and self._file.read(len(header)) == header:
             self.done = self._read_journal()
-        self._journal = open(self._journal_path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115
-        self._journal.write("\n")  # ends a line that was cut short
+            return
+        self._file.truncate(0)
+        self._journal_path.unlink(missing_ok=True)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, total)
+        else:
+            self._file.truncate(total)
+        self._file.seek(0)
+        self._file.write(header)
+        self._file.flush()
 
     def _read_journal(self) -> dict[int, Row]:
         rows: dict[int, Row] = {}
@@ -226,11 +218,9 @@ class Build:
         self.flush()
         os.fsync(self._file.fileno())
         data = self._folder / f"{self._key}-{secrets.token_hex(6)}.npy"
-        if fcntl is None:
-            self._file.close()
+        self._file.close()
         os.utime(self._path)  # a build that found all of its rows done has written nothing
         os.replace(self._path, data)
-        self._file.close()
         self._journal.close()
         self._journal_path.unlink(missing_ok=True)
         body = {
@@ -268,10 +258,8 @@ class Build:
 
     def close(self) -> None:
         """Stop here; the next build goes on from what was put."""
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            self._journal.close()
         with contextlib.suppress(OSError):
-            self._file.close()
+            self._open.close()
 
     def discard(self) -> None:
         """Stop here and remove what was put."""
@@ -279,12 +267,3 @@ class Build:
             with contextlib.suppress(OSError):
                 path.unlink()
         self.close()
-
-
-def _lock(descriptor: int, path: Path) -> bool:
-    """Lock the file unless somebody else holds it or has moved it meanwhile."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.fstat(descriptor).st_ino == path.stat().st_ino
-    except OSError:
-        return False

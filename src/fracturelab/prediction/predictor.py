@@ -90,7 +90,7 @@ class Predictor:
             paths: Image files, read and letterboxed as in training.
             batch_size: Images in memory at a time.
         """
-        from fracturelab.images import has_several_pictures, load_image
+        from fracturelab.images import image_facts, load_image
 
         rows: list[dict[str, Any]] = []
         for start in range(0, len(paths), batch_size):
@@ -100,7 +100,7 @@ class Predictor:
                 row: dict[str, Any] = {"path": os.fspath(path)}
                 try:
                     picture = load_image(os.fspath(path), self.input_size)
-                    several.append(SEVERAL if has_several_pictures(os.fspath(path)) else "")
+                    several.append(SEVERAL if image_facts(os.fspath(path)).animated else "")
                     pixels.append(picture)
                 except UnreadableImageError as error:
                     row["error"] = error.reason

@@ -77,7 +77,7 @@ def read_upload(name: str, data: bytes, *, size: int, limits: Limits = LIMITS) -
         size: Side of the model's input.
         limits: What is refused unread.
     """
-    from fracturelab.images import image_facts, letterbox, load_image, read_image
+    from fracturelab.images import image_facts, letterbox, load_image, picture_area, read_image
     from fracturelab.prediction.predictor import SEVERAL
 
     name, key = plain_name(name), hashlib.sha256(data).hexdigest()
@@ -96,13 +96,9 @@ def read_upload(name: str, data: bytes, *, size: int, limits: Limits = LIMITS) -
         return Upload(name, key, problem=f"{name} cannot be read: {error.reason}.")
     except MemoryError:
         return Upload(name, key, problem=f"{name} cannot be read: it needs more memory than there is.")
-    height, width = picture.shape
-    if max(height, width) > limits.shown:
+    if max(picture.shape) > limits.shown:
         square = letterbox(picture, limits.shown)[:, :, 0]
-        long = max(height, width)
-        inner = [max(1, (2 * side * limits.shown + long) // (2 * long)) for side in (height, width)]
-        top, left = ((limits.shown - side) // 2 for side in inner)
-        picture = np.ascontiguousarray(square[top : top + inner[0], left : left + inner[1]])
+        picture = np.ascontiguousarray(square[picture_area(picture.shape, limits.shown)])
     remarks = []
     if facts.animated:
         remarks.append(SEVERAL)
