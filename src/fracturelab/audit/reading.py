@@ -70,7 +70,8 @@ def read_files(paths: Sequence[str | Path], *, progress: bool = False, workers: 
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     if workers is None and joblib.effective_n_jobs(None) == 1:  # no parallel_config decides
         workers = 1 if len(names) < _FEW else os.cpu_count()
-    thumbnails, facts = np.zeros((len(names), SIDE, SIDE), np.uint8), []
+    thumbnails = np.zeros((len(names), SIDE, SIDE), np.uint8)
+    facts: list[tuple[Any, ...]] = []
     parallel = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=1)
     with tqdm(total=len(names), desc="reading", unit="file", disable=not progress) as bar:
         for some_facts, some_thumbnails in parallel(joblib.delayed(_read_chunk)(chunk) for chunk in chunks):

@@ -40,7 +40,7 @@ def letterbox(image: np.ndarray, size: int) -> np.ndarray:
     return square
 
 
-def picture_area(shape: tuple[int, int], size: int) -> tuple[slice, slice]:
+def picture_area(shape: tuple[int, ...], size: int) -> tuple[slice, slice]:
     """Where the letterboxed square shows the picture, the rest of it being padding.
 
     Args:
