@@ -1,6 +1,17 @@
 """`python -m scripts COMMAND`: pretraining, evidence and documents. `python -m scripts --help` lists the commands."""
 
-from fracturelab.cli import build_parser, main
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fracturelab import cli
 from scripts import documents, machines, research
 
-raise SystemExit(main(parser=build_parser((research, documents, machines), prog="python -m scripts")))
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code, as `fracturelab.cli.main` does."""
+    return cli.main(argv, cli.build_parser((research, documents, machines), prog="python -m scripts"))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

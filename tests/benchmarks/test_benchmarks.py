@@ -108,14 +108,14 @@ def test_results_edited_by_hand_or_damaged_are_refused(tmp_path):
 
 
 def test_a_documents_table_is_filled_from_results(tmp_path, capsys):
-    from fracturelab.cli import main
+    from scripts.__main__ import main
 
     document = tmp_path / "README.md"
     document.write_text("<!-- begin: benchmarks input_* -->\n<!-- end: benchmarks input_* -->\n")
     path = tmp_path / "benchmarks" / "results.json"
     for name in ("input_first_pass", "audit_40000"):
         results_files.merge_benchmarks({name: made_up(name)}, path)
-    assert main(["results", "--folder", str(tmp_path / "results"), "--readme", str(document)]) == 0
+    assert main(["fill", str(document), "--folder", str(tmp_path / "results")]) == 0
     text = document.read_text()
     assert "| input_first_pass | tiny | images/s | 2 | 8 | 0.25 | 1 | 200% |" in text
     assert "audit_40000" not in text

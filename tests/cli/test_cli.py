@@ -486,22 +486,25 @@ def test_phantoms_take_a_range_of_zoom_and_of_difficulty(in_empty_folder, capsys
         assert not Path("other").exists()
 
 
-def test_results_fill_the_tables_of_a_readme(trained, in_empty_folder, capsys):
+def test_results_show_the_records_and_fill_the_tables_of_a_readme(trained, in_empty_folder, capsys):
+    from scripts.__main__ import main
+
     document(capsys, "evaluate", trained["model"], trained["outside"])
     readme = Path("README.md")
     readme.write_text(
         "# Title\n\n<!-- begin: results evaluation-small-* -->\nold\n<!-- end: results evaluation-small-* -->\n"
         "\n<!-- begin: results nothing-* -->\n<!-- end: results nothing-* -->\n"
     )
-    found = document(capsys, "results", "--readme", readme)
+    found = document(capsys, "results")
     assert found["records"] == 1
-    assert found["filled"] == ["evaluation-small-*", "nothing-*"]
+    assert main(["fill", "README.md", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["filled"] == {"README.md": ["evaluation-small-*", "nothing-*"]}
     text = readme.read_text()
     auc = found["rows"][0]["metrics"]["roc_auc"]["value"]
     assert f"{auc:.3f}" in text
     assert "old" not in text
     assert "No run has been recorded yet." in text
-    document(capsys, "results", "--readme", readme)
+    assert main(["fill", "README.md"]) == 0
     assert readme.read_text() == text
 
 

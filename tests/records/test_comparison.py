@@ -24,6 +24,7 @@ from fracturelab.records import (
     write_record,
 )
 from fracturelab.records.comparison import CSV_COLUMNS, SHOWN
+from scripts.__main__ import main as scripts_main
 
 NET = {"name": "net", "sha256": "aa"}
 
@@ -227,7 +228,7 @@ def test_synthetic_elsewhere_is_no_real_world_in_the_picture(story):
     assert box.y1 < height + 0.02
 
 
-def test_the_command_writes_three_files_and_fills_a_readme(story, tmp_path, capsys):
+def test_the_command_writes_three_files_and_a_readme_is_filled(story, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.main(["compare", "--reports", str(tmp_path), "--out", str(out), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -242,7 +243,7 @@ def test_the_command_writes_three_files_and_fills_a_readme(story, tmp_path, caps
         "<!-- begin: compare evaluation-* -->\n<!-- end: compare evaluation-* -->\n"
         "<!-- begin: results 04-* -->\n<!-- end: results 04-* -->\n"
     )
-    assert cli.main(["results", "--folder", str(story), "--readme", str(readme)]) == 0
+    assert scripts_main(["fill", str(readme), "--folder", str(story)]) == 0
     text = readme.read_text()
     assert "| small |  | net | ROC AUC |" in text
     assert "| v1 flawed | none | another source (synthetic) |" in text

@@ -55,7 +55,7 @@ def test_the_summary_is_the_mean_over_draws(measured):
 
 
 def test_the_table_says_what_the_records_hold(measured, tmp_path):
-    from fracturelab.cli.results import fill_readme
+    from scripts.documents import fill_tables
     from scripts.evidence import evidence_table, write_evidence
 
     prepared, weights, curve = measured
@@ -68,7 +68,7 @@ def test_the_table_says_what_the_records_hold(measured, tmp_path):
 
     readme = tmp_path / "README.md"
     readme.write_text("<!-- begin: evidence evidence-t* -->\n<!-- end: evidence evidence-t* -->\n")
-    assert fill_readme(readme, [record]) == ["evidence-t*"]
+    assert fill_tables(readme, [record]) == ["evidence-t*"]
     assert table in readme.read_text()
 
 
@@ -124,8 +124,8 @@ def test_no_test_part_is_refused(measured):
 
 
 def test_a_name_that_no_record_can_have_is_refused_before_any_work(folder, capsys, monkeypatch):
-    from fracturelab.cli import main
     from scripts import evidence
+    from scripts.__main__ import main
 
     monkeypatch.setattr(evidence, "learning_curve", lambda *args, **keywords: pytest.fail("worked for nothing"))
     assert main(["evidence", str(folder), "--weights", "none", "--size", "32", "--name", "two words"]) == 2

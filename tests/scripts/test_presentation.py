@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fracturelab import cli
 from fracturelab.errors import FracturelabError
 from fracturelab.records import read_record, write_record
+from scripts.__main__ import main
 from scripts.presentation import Slide, write_deck
 from scripts.presentation.deck import FOOTER, SYNTHETIC
 from scripts.presentation.fitting import SMALLEST, fitting_size, needed, wrapped
@@ -99,7 +99,7 @@ def reports(tmp_path) -> Path:
 
 
 def made(reports: Path):
-    assert cli.main(["presentation", "--reports", str(reports)]) == 0
+    assert main(["presentation", "--reports", str(reports)]) == 0
     return pptx.Presentation(str(reports / "fracturelab.pptx"))
 
 

@@ -396,7 +396,7 @@ def test_exported_weights_give_the_features_of_the_run(phantoms, tmp_path):
 
 
 def test_one_stage_of_the_recipe_alone(tmp_path, monkeypatch, capsys):
-    from fracturelab.cli import main
+    from scripts.__main__ import main
     from scripts.pretraining import bundle, run
 
     asked = ["pretrain", "--work", str(tmp_path), "--only"]
