@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
+from fracturelab.records import interval_text, markdown_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,7 +202,7 @@ def evidence_table(records: Sequence[Mapping[str, Any]]) -> str:
     head = ["weights", "px", *(f"{n} images" for n in sizes), f"all ({every})", "average precision, all"]
     tuned = any(row["results"].get("fine_tuned") for row in rows)
     head += ["v2, what it kept"] * tuned
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    lines = []
     for row, part in zip(rows, parts, strict=True):
         results = row["results"]
         cells = [_spread(part[n]) if n in part else "" for n in sizes]
@@ -211,20 +212,14 @@ def evidence_table(records: Sequence[Mapping[str, Any]]) -> str:
                 row["name"].removeprefix("evidence-"),
                 str(results["input_size"]),
                 *cells,
-                _between(results["probe"]["metrics"]["roc_auc"]),
-                _between(results["probe"]["metrics"]["pr_auc"]),
-                *[f"{_between(fine['metrics']['roc_auc'])}, {fine['chosen']}" if fine else ""] * tuned,
+                interval_text(results["probe"]["metrics"]["roc_auc"]),
+                interval_text(results["probe"]["metrics"]["pr_auc"]),
+                *[f"{interval_text(fine['metrics']['roc_auc'])}, {fine['chosen']}" if fine else ""] * tuned,
             ]
         )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(head, lines, text_columns=1)
 
 
 def _spread(scores: Mapping[str, Any]) -> str:
     """Mean and standard deviation; of one draw there is none."""
     return f"{scores['mean']:.3f}" + ("" if scores["sd"] is None else f" ± {scores['sd']:.3f}")
-
-
-def _between(interval: Mapping[str, Any]) -> str:
-    if interval["value"] is None:
-        return "-"
-    return f"{interval['value']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"

@@ -177,24 +177,16 @@ def _explain(failure: Failure, path: Path, copy: Path | None) -> None:
 
 
 def _summarise(reports: Sequence[Path], notebooks: Sequence[Path], began: datetime) -> None:
-    """Say where to look, and the main numbers of the records that this run wrote."""
-    from fracturelab.cli.output import columns
+    """Name the places to look at, and show the main numbers of the records that this run wrote."""
+    from fracturelab.cli.results import evaluated, scores_text
     from fracturelab.records import read_records
 
-    rows = [["model", "tested on", "images", "ROC AUC", "95% interval"]]
-    for record in [record for place in reports for record in read_records(place / "results")]:
-        if datetime.fromisoformat(record["created"]) < began.replace(microsecond=0):
-            continue
-        results = record["results"]
-        tested = results.get("evaluations") or {(record.get("data") or {}).get("source") or "": results}
-        for part, result in tested.items():
-            auc = (result.get("metrics") or {}).get("roc_auc") or {}
-            if auc.get("value") is not None:
-                between = f"{auc['low']:.2f} to {auc['high']:.2f}" if auc.get("low") is not None else "-"
-                name = results.get("model") or record["name"]
-                rows.append([str(name), str(part), str(result.get("n", "")), f"{auc['value']:.3f}", between])
-    if len(rows) > 1:
-        print("\n" + columns(rows, align="llrrl"))
+    began = began.replace(microsecond=0)
+    records = [record for place in reports for record in read_records(place / "results")]
+    rows = evaluated(record for record in records if datetime.fromisoformat(record["created"]) >= began)
+    rows = [row for row in rows if (row["metrics"].get("roc_auc") or {}).get("value") is not None]
+    if rows:
+        print("\n" + scores_text(rows))
     print("\nWhere to look:")
     for notebook in notebooks:
         print(f"  {_short(notebook)}")

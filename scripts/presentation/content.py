@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fracturelab.records import PARTS, Row, compare_records, interval_text, main_scores
+import pandas as pd
+
+from fracturelab.records import compare_records, interval_text, main_scores, metric_name
 from fracturelab.records.comparison import GUESSING, SHOWN
-from fracturelab.records.tables import COLUMNS
 
 Record = Mapping[str, Any]
 TITLE = "Finding fractures in X-rays: is the score true?"
@@ -52,21 +53,22 @@ def slides_of(records: Sequence[Record], *, figures: Path, work: Path) -> list[S
         The slides in order.
     """
     by_name = {record["name"]: record for record in records}
-    rows = compare_records(records)
-    two = [row for row in rows if row.score == "roc_auc"]
-    types = [row for row in rows if row.score == "accuracy"]
+    scores = compare_records(records)
+    main = scores[scores["main"]]
+    two = scores[scores["run"].isin(main.loc[main["metric"] == "roc_auc", "run"])]
+    types = scores[scores["run"].isin(main.loc[main["metric"] == "accuracy", "run"])]
     return [
         _opening(records),
         _question(),
         _data(by_name.get("01-audit"), figures, work),
         _flaws(by_name.get("01-audit"), work),
-        *_models(rows),
+        *_models(scores),
         _scores(two, work),
         *_real(two),
         _falls(two, by_name.get("leak-over-seeds")),
         _differences(by_name.get("04-comparison"), work),
         _mistakes(figures),
-        *([_types(types, work)] if types else []),
+        *([_types(types, work)] if len(types) else []),
         _limits(),
         _next(),
         _sources(records),
@@ -179,19 +181,19 @@ def _flaws(audit: Record | None, work: Path) -> Slide:
     )
 
 
-def _models(rows: Sequence[Row]) -> list[Slide]:
-    if not rows:
+def _models(scores: pd.DataFrame) -> list[Slide]:
+    if scores.empty:
         return [_missing("The models", "make notebooks")]
     head = ("model", "trained on", "started from", "parameters", "ms an image")
     table = [
         (
             _short(row.model),
-            _short(row.data or ""),
-            _short(row.weights or ""),
-            "" if row.parameters is None else f"{row.parameters:,}",
-            "" if row.ms_per_image is None else f"{row.ms_per_image:.3g}",
+            _short("" if pd.isna(row.data) else row.data),
+            _short("" if pd.isna(row.weights) else row.weights),
+            "" if pd.isna(row.parameters) else f"{row.parameters:,}",
+            "" if pd.isna(row.ms_per_image) else f"{row.ms_per_image:.3g}",
         )
-        for row in rows
+        for row in scores.drop_duplicates("run").itertuples()
     ]
     points = (
         "v1 is a small CNN from scratch; v2 a pretrained backbone with a solved linear head, fine-tuned only where "
@@ -204,24 +206,19 @@ def _models(rows: Sequence[Row]) -> list[Slide]:
             "The models" + (f" ({i} of {len(pages)})" if len(pages) > 1 else ""),
             points if i == 1 else (),
             table=(head, *page),
-            synthetic=any(_is_synthetic(row) for row in rows),
-            records=_names(rows),
+            synthetic=_is_synthetic(scores),
+            records=_names(scores),
         )
         for i, page in enumerate(pages, start=1)
     ]
 
 
-def _scores(rows: Sequence[Row], work: Path) -> Slide:
-    picture = _auc_forest(work / "scores.png", rows, most=7)
+def _scores(scores: pd.DataFrame, work: Path) -> Slide:
+    picture = _main_forest(work / "scores.png", scores, most=7)
     if picture is None:
         return _missing("Scores, with their intervals", "make notebooks")
-    unsure = [
-        f"{row.model} ({one.tested_on or part})"
-        for row in rows
-        for part, found in row.scores.items()
-        for one in found[:1]
-        if (low := (one.metrics.get("roc_auc") or {}).get("low")) is not None and low <= 0.5
-    ]
+    first = scores[scores["main"]].drop_duplicates(["run", "part"])
+    unsure = [f"{row.model} ({row.tested_on or row.part})" for row in first[first["low"] <= 0.5].itertuples()]
     points = ["Each dot is a ROC AUC with its 95% interval; dashed: guessing."]
     if unsure:
         points.append(f"Cannot be told from guessing: {_listed(unsure, 6)}.")
@@ -233,24 +230,24 @@ def _scores(rows: Sequence[Row], work: Path) -> Slide:
         tuple(points),
         picture=picture,
         about="ROC AUC of every model with its interval, wherever it was tested.",
-        synthetic=any(_is_synthetic(row) for row in rows),
-        records=_names(rows),
+        synthetic=_is_synthetic(scores),
+        records=_names(scores),
     )
 
 
-def _real(rows: Sequence[Row]) -> list[Slide]:
+def _real(scores: pd.DataFrame) -> list[Slide]:
     """Scores on X-rays that are not synthetic, each in numbers."""
     names = ("roc_auc", "accuracy", "recall", "specificity", "f1")
-    head = ("model", "tested on", "images", *(COLUMNS[name] for name in names))
+    head = ("model", "tested on", "images", *map(metric_name, names))
     table, used = [], []
-    for row in rows:
-        for part in ("test", "real world"):
-            for one in row.scores[part]:
-                if "synthetic" in f"{one.tested_on} {row.data}":
-                    continue
-                cells = [interval_text(one.metrics.get(name)) for name in names]
-                table.append((_short(row.model), _short(one.tested_on), f"{one.n:,}" if one.n else "", *cells))
-                used.append(one.record)
+    for _, images in scores[scores["part"].isin(("test", "real world"))].groupby("set", sort=False):
+        one = images.iloc[0]
+        if _is_synthetic(images):
+            continue
+        texts = {row.metric: interval_text(row._asdict()) for row in images.itertuples()}
+        cells = [texts.get(name, "") for name in names]
+        table.append((_short(one.model), _short(one.tested_on), "" if pd.isna(one.n) else f"{one.n:,}", *cells))
+        used.append(one.record)
     if not table:
         return []
     points = (
@@ -260,20 +257,18 @@ def _real(rows: Sequence[Row]) -> list[Slide]:
     return [Slide("On real X-rays", points, table=(head, *table[:_MOST_ROWS]), records=tuple(dict.fromkeys(used)))]
 
 
-def _falls(rows: Sequence[Row], leak: Record | None) -> Slide:
+def _falls(scores: pd.DataFrame, leak: Record | None) -> Slide:
     """From validation to elsewhere, for every model that has both."""
     points, used = [], []
-    for row in rows:
-        if not row.scores["validation"] or not row.scores["real world"]:
+    for _, run in scores[scores["main"]].drop_duplicates(["run", "part"]).groupby("run"):
+        parts = {row.part: row for row in run.dropna(subset="value").itertuples()}
+        if "validation" not in parts or "real world" not in parts:
             continue
-        inside, outside = row.scores["validation"][0], row.scores["real world"][0]
-        a, b = (one.metrics.get("roc_auc") or {} for one in (inside, outside))
-        before, after = a.get("value"), b.get("value")
-        if before is None or after is None:
-            continue
+        inside, outside = parts["validation"], parts["real world"]
+        a, b = interval_text(inside._asdict()), interval_text(outside._asdict())
         points.append(
-            f"{row.model}: AUC {interval_text(a)} on its validation images, {interval_text(b)} on "
-            f"{outside.tested_on}: {after - before:+.2f}."
+            f"{inside.model}: AUC {a} on its validation images, {b} on "
+            f"{outside.tested_on}: {outside.value - inside.value:+.2f}."
         )
         used += [inside.record, outside.record]
     points = _some(points)
@@ -282,12 +277,12 @@ def _falls(rows: Sequence[Row], leak: Record | None) -> Slide:
         used.append(leak["name"])
     if not points:
         return _missing("What is left of it elsewhere", "make notebooks")
-    if any("flawed" in row.model for row in rows):
+    if scores["model"].str.contains("flawed").any():
         points.append("A validation score made of copies of training images is a promise that nobody can keep.")
     return Slide(
         "What is left of it elsewhere",
         tuple(points),
-        synthetic=any(_is_synthetic(row) for row in rows),
+        synthetic=_is_synthetic(scores),
         records=tuple(dict.fromkeys(used)),
     )
 
@@ -358,21 +353,20 @@ def _mistakes(figures: Path) -> Slide:
     )
 
 
-def _types(rows: Sequence[Row], work: Path) -> Slide:
+def _types(scores: pd.DataFrame, work: Path) -> Slide:
     points = ["Which kind of fracture is it? Accuracy of each model, with its 95% interval."]
-    for row in rows[:_MOST_POINTS]:
-        said = [
-            f"{part} {interval_text(row.scores[part][0].metrics.get('accuracy'))}" for part in PARTS if row.scores[part]
-        ]
-        points.append(f"{row.model}: accuracy {', '.join(said)}.")
-    picture = _auc_forest(work / "types.png", rows, most=_MOST_POINTS)
+    first = scores[scores["main"]].drop_duplicates(["run", "part"])
+    for _, run in list(first.groupby("run"))[:_MOST_POINTS]:
+        shown = [f"{row.part} {interval_text(row._asdict())}" for row in run.itertuples()]
+        points.append(f"{run['model'].iloc[0]}: accuracy {', '.join(shown)}.")
+    picture = _main_forest(work / "types.png", scores, most=_MOST_POINTS)
     return Slide(
         "Which kind of fracture?",
         tuple(points),
         picture=picture,
         about="Accuracy of each model in training, validation and test.",
-        synthetic=any(_is_synthetic(row) for row in rows),
-        records=_names(rows),
+        synthetic=_is_synthetic(scores),
+        records=_names(scores),
     )
 
 
@@ -451,21 +445,21 @@ def _forest(
     )
 
 
-def _auc_forest(path: Path, rows: Sequence[Row], *, most: int) -> Path | None:
+def _main_forest(path: Path, table: pd.DataFrame, *, most: int) -> Path | None:
     """A forest plot of the first of some models that share one score; None without any."""
-    for score, models in main_scores(rows).items():
+    for score, models in main_scores(table).items():
         label = f"{score} and 95% interval"
         return _forest(path, _first(models, most), parts=SHOWN, xlabel=label, reference=GUESSING.get(score))
     return None
 
 
-def _is_synthetic(row: Row) -> bool:
-    tested = " ".join(one.tested_on for found in row.scores.values() for one in found)
-    return "synthetic" in f"{row.data} {tested}"
+def _is_synthetic(scores: pd.DataFrame) -> bool:
+    """Whether a score is of synthetic X-rays, or of a model that was trained on them."""
+    return any("synthetic" in str(text) for text in [*scores["data"], *scores["tested_on"]])
 
 
-def _names(rows: Iterable[Row]) -> tuple[str, ...]:
-    return tuple(name for row in rows for name in row.records)
+def _names(scores: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(scores["record"]))
 
 
 def _first(models: Mapping[str, Any], most: int) -> dict[str, Any]:

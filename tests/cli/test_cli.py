@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from fracturelab import __version__, cli
-from fracturelab.cli.output import columns, number, plain, print_json
+from fracturelab.cli.output import columns, number, print_json
 from fracturelab.records import write_record
+from fracturelab.system.plain import plain
 
 METRICS = {"roc_auc", "pr_auc", "accuracy", "precision", "recall", "specificity", "f1", "kappa", "brier"}
 

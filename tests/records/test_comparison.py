@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 
 import matplotlib as mpl
+import pandas as pd
 import pytest
 
 mpl.use("Agg")
 
 from fracturelab import cli, plots
 from fracturelab.records import (
-    by_model,
     compare_records,
-    comparison_csv,
     comparison_table,
-    latest,
     main_scores,
     read_records,
     results_table,
+    score_table,
     write_record,
 )
 from fracturelab.records.comparison import CSV_COLUMNS, SHOWN
@@ -95,6 +92,11 @@ def story(write, tmp_path):
     return tmp_path / "results"
 
 
+def auc_of(folder) -> pd.DataFrame:
+    table = compare_records(read_records(folder))
+    return table[table["metric"] == "roc_auc"]
+
+
 def test_a_model_tested_twice_on_the_same_images_is_shown_once(story):
     lines = results_table(read_records(story), metrics=["roc_auc"]).splitlines()[2:]
     assert lines == [
@@ -109,31 +111,31 @@ def test_a_model_tested_twice_on_the_same_images_is_shown_once(story):
 
 def test_training_again_makes_the_older_test_give_way(story, write):
     write("02-v1", model="v1", evaluations={"another source (synthetic)": scored(0.7, 160)})
-    (group,) = (group for group in by_model(read_records(story)) if group[0]["name"] == "02-v1")
-    assert [score.metrics["roc_auc"]["value"] for score in latest(group)] == [0.7, 0.4]
+    scores = score_table(read_records(story))
+    assert scores.loc[(scores["model"] == "v1") & (scores["metric"] == "roc_auc"), "value"].tolist() == [0.7, 0.4]
 
 
 def test_two_trainings_of_one_name_are_two_models_and_a_test_belongs_to_neither(write, tmp_path):
     for name in ("06-a", "06-b"):
         write(name, model="net", evaluations={"validation": scored(0.6)})
     write("07-net", "evaluation", model="net", evaluations={"outside": scored(0.5)})
-    rows = compare_records(read_records(tmp_path / "results"))
-    assert [row.records for row in rows] == [("06-a",), ("06-b",), ("07-net",)]
-    assert [bool(row.scores["real world"]) for row in rows] == [False, False, True]
+    auc = auc_of(tmp_path / "results")
+    assert auc["record"].tolist() == ["06-a", "06-b", "07-net"]
+    assert auc["part"].tolist() == ["validation", "validation", "real world"]
+    assert auc["run"].nunique() == 3
     assert results_table(read_records(tmp_path / "results")).count("| validation |") == 2
 
 
 def test_other_weights_are_another_model(write, tmp_path):
     write("a", model="v2", weights=NET, evaluations={"validation": scored(0.6)})
     write("b", "evaluation", model="v2", evaluations={"outside": scored(0.5)})
-    assert len(by_model(read_records(tmp_path / "results"))) == 2
+    assert auc_of(tmp_path / "results")["run"].nunique() == 2
 
 
 def test_bundled_weights_are_not_mistaken_for_imagenets(write, tmp_path):
     write("a", model="v2", weights={"name": "resnet50", "kind": "bundled"}, evaluations={"validation": scored(0.6)})
-    (row,) = compare_records(records := read_records(tmp_path / "results"))
-    assert row.weights == "bundled resnet50"
-    assert "| v2 | bundled resnet50 | validation |" in results_table(records)
+    assert auc_of(tmp_path / "results")["weights"].tolist() == ["bundled resnet50"]
+    assert "| v2 | bundled resnet50 | validation |" in results_table(read_records(tmp_path / "results"))
 
 
 def test_a_model_trained_by_the_command_line_has_its_files_name(write, tmp_path):
@@ -141,43 +143,45 @@ def test_a_model_trained_by_the_command_line_has_its_files_name(write, tmp_path)
     write(
         "evaluation-mine-ward-all", "evaluation", model="mine", data={"source": "ward", "split": "all"}, **scored(0.5)
     )
-    (row,) = compare_records(read_records(tmp_path / "results"))
-    assert row.model == "mine"
-    found = {part: [one.metrics["roc_auc"]["value"] for one in scores] for part, scores in row.scores.items()}
-    assert found == {"train": [], "validation": [0.6], "test": [0.65], "real world": [0.5]}
+    auc = auc_of(tmp_path / "results")
+    assert set(auc["model"]) == {"mine"} and auc["run"].nunique() == 1
+    assert dict(zip(auc["part"], auc["value"], strict=True)) == {"validation": 0.6, "test": 0.65, "real world": 0.5}
 
 
-def test_rows_hold_what_records_say_and_nothing_else(story):
-    rows = {row.model: row for row in compare_records(read_records(story))}
+def test_rows_hold_what_records_hold_and_nothing_else(story):
+    table = compare_records(read_records(story))
+    rows = {row.model: row for row in table.drop_duplicates("run").itertuples()}
     assert list(rows) == ["v1", "v1-flawed", "small"]
     assert (rows["v1"].parameters, rows["v1"].ms_per_image) == (4000, 2.5)
     assert rows["v1"].data == "clinic (synthetic)"
     small = rows["small"]
-    assert (small.data, small.parameters, small.ms_per_image, small.weights) == (None, None, None, "net")
-    lines = comparison_table(rows.values()).splitlines()
+    assert all(pd.isna(value) for value in (small.data, small.parameters, small.ms_per_image))
+    assert small.weights == "net"
+    lines = comparison_table(table).splitlines()
     assert lines[2] == (
         "| v1 | clinic (synthetic) | none | ROC AUC | 4,000 | 2.5 |  | 0.610 (0.56–0.66) 84 images |  | "
         "0.560 (0.51–0.61) 160 images, another source (synthetic)<br>"
         "0.400 (0.35–0.45) 12 images, examples (synthetic) |"
     )
     assert lines[4] == "| small |  | net | ROC AUC |  |  |  |  | 0.900 (0.85–0.95) 856 images, fracatlas |  |"
-    assert comparison_table([]) == ""
+    assert comparison_table(compare_records([])) == ""
 
 
 def test_a_validation_score_on_the_card_fills_in_for_a_training_without_record(write, tmp_path):
     tested = {"real images": scored(0.5)}
     write("04-v1", "evaluation", model="v1", evaluations=tested, validation_roc_auc=interval(0.7))
-    (row,) = compare_records(read_records(tmp_path / "results"))
-    assert row.scores["validation"][0].metrics["roc_auc"]["value"] == 0.7
-    assert row.scores["validation"][0].n is None
+    auc = auc_of(tmp_path / "results").set_index("part")
+    assert auc.loc["validation", "value"] == 0.7
+    assert pd.isna(auc.loc["validation", "n"])
+    assert "validation" not in results_table(read_records(tmp_path / "results"))
 
 
 def test_models_of_many_classes_show_their_accuracy(write, tmp_path):
     one = {"n": 90, "metrics": {"accuracy": interval(0.4), "macro_f1": interval(0.35)}}
     write("05-keras", model="keras", evaluations={"train": one, "val": one, "test": one})
-    (row,) = compare_records(read_records(tmp_path / "results"))
-    assert row.score == "accuracy"
-    assert comparison_table([row]).count("0.400 (0.35–0.45) 90 images") == 3
+    table = compare_records(read_records(tmp_path / "results"))
+    assert set(table.loc[table["main"], "metric"]) == {"accuracy"}
+    assert comparison_table(table).count("0.400 (0.35–0.45) 90 images") == 3
     head = results_table(read_records(tmp_path / "results")).splitlines()[0]
     assert head == "| model | weights | tested on | images | accuracy | macro F1 |"
 
@@ -193,25 +197,15 @@ def test_records_of_another_shape_are_no_scores(write, tmp_path):
     write("01-audit", "audit", metrics=[1, 2])
     write("07-folds", "cross-validation", evaluations=[{"metrics": {}}])
     write("08-maps", "explanation", evaluations={"a": 0.5, "b": {"metrics": {"roc_auc": interval(0.6), "share": 0.3}}})
-    (row,) = compare_records(read_records(tmp_path / "results"))
-    assert list(row.scores["real world"][0].metrics) == ["roc_auc"]
+    assert compare_records(read_records(tmp_path / "results"))["metric"].tolist() == ["roc_auc"]
 
 
-def test_csv_has_every_metric_of_every_set(story):
-    rows = compare_records(read_records(story))
-    lines = list(csv.DictReader(io.StringIO(comparison_csv(rows))))
-    assert tuple(lines[0]) == CSV_COLUMNS
-    assert len(lines) == 2 * 6
-    last = lines[-2]
-    assert (last["model"], last["data"], last["parameters"], last["part"], last["n"], last["metric"]) == (
-        "small",
-        "",
-        "",
-        "test",
-        "856",
-        "roc_auc",
-    )
-    assert float(last["value"]) == 0.9
+def test_the_table_has_every_metric_of_every_set(story):
+    table = compare_records(read_records(story))
+    assert len(table) == 2 * 6
+    last = table.iloc[-2]
+    assert last[["model", "part", "n", "metric", "value"]].tolist() == ["small", "test", 856, "roc_auc", 0.9]
+    assert last[["data", "parameters"]].isna().all()
 
 
 def test_synthetic_elsewhere_is_no_real_world_in_the_picture(story):
@@ -236,7 +230,9 @@ def test_the_command_writes_three_files_and_a_readme_is_filled(story, tmp_path, 
     assert found["models"][0]["tested"][0]["metrics"]["roc_auc"]["value"] == 0.61
     table = (out / "comparison.md").read_text()
     assert table == comparison_table(compare_records(read_records(story)))
-    assert (out / "comparison.csv").read_text().startswith(",".join(CSV_COLUMNS))
+    csv = (out / "comparison.csv").read_text().splitlines()
+    assert csv[0] == ",".join(CSV_COLUMNS)
+    assert csv[-2].startswith("small,,net,,,test,fracatlas,856,roc_auc,0.9,")
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
     readme = tmp_path / "README.md"
     readme.write_text(

@@ -64,7 +64,7 @@ def test_the_table_says_what_the_records_hold(measured, tmp_path):
     table = evidence_table([record, {"kind": "training", "name": "other"}])
     assert "toy" in table and "all (40)" in table and "other" not in table
     assert f"{curve.summary()[0]['roc_auc']['mean']:.3f}" in table
-    assert f"{record['results']['probe']['metrics']['roc_auc']['low']:.3f}" in table
+    assert f"{record['results']['probe']['metrics']['roc_auc']['low']:.2f}" in table
 
     readme = tmp_path / "README.md"
     readme.write_text("<!-- begin: evidence evidence-t* -->\n<!-- end: evidence evidence-t* -->\n")
@@ -104,14 +104,14 @@ def test_records_of_other_numbers_of_images_share_a_table():
 
     table = evidence_table([record("a", (50, 0.1), (420, None)), record("b", (50, None), (400, None))])
     assert "| 50 images | all (400 or 420) |" in table
-    assert "| a | 32 | 0.700 ± 0.100 | 0.700 (0.600 to 0.800) |" in table
-    assert "| b | 32 | 0.700 | 0.700 (0.600 to 0.800) |" in table and "v2" not in table
+    assert "| a | 32 | 0.700 ± 0.100 | 0.700 (0.60–0.80) |" in table
+    assert "| b | 32 | 0.700 | 0.700 (0.60–0.80) |" in table and "v2" not in table
 
     with_v2 = record("a", (50, 0.1), (420, None))
     with_v2["results"]["fine_tuned"] = {"metrics": {"roc_auc": interval}, "chosen": "fine-tuned"}
     lines = evidence_table([with_v2, record("b", (50, 0.1), (420, None))]).splitlines()
     assert lines[0].endswith("| v2, what it kept |")
-    assert lines[2].endswith("| 0.700 (0.600 to 0.800), fine-tuned |") and lines[3].endswith("|  |")
+    assert lines[2].endswith("| 0.700 (0.60–0.80), fine-tuned |") and lines[3].endswith("|  |")
 
 
 def test_no_test_part_is_refused(measured):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fracturelab.cli.data import read_folder, reading_options
 from fracturelab.cli.models import backbone_arguments, check_writable, chosen_weights, epochs_option, plain_name
-from fracturelab.cli.output import METRIC_NAMES, NOT_CLINICAL, columns, common, count, metrics_table, number, say
+from fracturelab.cli.output import NOT_CLINICAL, columns, common, count, metrics_table, number, say
 from fracturelab.errors import FracturelabError
 
 if TYPE_CHECKING:
@@ -111,11 +111,13 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
 
 
 def _lines(found: CrossValidation) -> list[str]:
+    from fracturelab.records import metric_name
+
     lines = [f"{found.settings['recipe']}, {count(len(found.folds), 'fold')}, {found.seconds:.0f} s of fitting."]
     for level in found.levels:
         table, spread = found.scores(level), found.spread(level)
         names = list(spread)
-        rows = [["", "n", *(METRIC_NAMES.get(name, name) for name in names)]]
+        rows = [["", "n", *map(metric_name, names)]]
         rows += [[fold, f"{int(row['n'])}", *(number(row[name]) for name in names)] for fold, row in table.iterrows()]
         rows += [["mean", "", *(number(spread[name].mean) for name in names)]]
         rows += [["sd", "", *(number(spread[name].sd) for name in names)]]

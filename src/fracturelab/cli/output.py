@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-NOT_CLINICAL = "Not for clinical use."
+from fracturelab.system.plain import plain
 
-METRIC_NAMES = {
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "recall": "sensitivity",
-    "specificity": "specificity",
-    "f1": "F1",
-    "weighted_f1": "weighted F1",
-    "kappa": "Cohen's kappa",
-    "brier": "Brier score",
-}
+NOT_CLINICAL = "Not for clinical use."
 
 
 def common(*, seed: bool = True) -> argparse.ArgumentParser:
@@ -45,29 +32,10 @@ def print_json(document: object) -> None:
     print(json.dumps(plain(document), indent=2, allow_nan=False))
 
 
-def plain(value: Any) -> Any:
-    """Return a value made of what JSON knows: dict, list, str, int, float, bool and None."""
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, Sequence | set | frozenset):
-        return [plain(item) for item in value]
-    return None if str(value) in {"<NA>", "NaT", "nan"} else str(value)
-
-
-def number(value: Any, digits: int = 3) -> str:
+def number(value: Any) -> str:
     """Return a number for people, or a dash where it is undefined."""
     known = plain(value)
-    return "-" if known is None else f"{known:.{digits}f}"
+    return "-" if known is None else f"{known:.3f}"
 
 
 def columns(rows: Sequence[Sequence[str]], *, align: str = "") -> str:
@@ -97,11 +65,13 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     Args:
         metrics: Name to value, low and high, as a mapping with these keys.
     """
+    from fracturelab.records.names import metric_name
+
     rows = [["", "value", "95% interval"]]
     for key, interval in metrics.items():
         low, high = number(interval["low"]), number(interval["high"])
         between = f"{low} to {high}" if "-" not in (low, high) else "-"
-        rows.append([METRIC_NAMES.get(key, key), number(interval["value"]), between])
+        rows.append([metric_name(key), number(interval["value"]), between])
     return columns(rows, align="lrl")
 
 

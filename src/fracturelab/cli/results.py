@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fracturelab.cli.output import NOT_CLINICAL, columns, common, number
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NO_RECORDS = "No run records in {} yet; make notebooks, fracturelab train and evaluate write them."
 
@@ -40,24 +44,29 @@ def run_results(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
     folder = arguments.folder or default_folder()
     records = read_records(folder)
+    rows = evaluated(records)
+    document: dict[str, Any] = {"folder": str(folder), "records": len(records), "rows": rows}
+    return document, scores_text(rows) if records else NO_RECORDS.format(folder), 0
+
+
+def evaluated(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The sets of images that were tested on, as `record`, `part`, `n` and `metrics`."""
     rows = []
     for record in records:
-        tested = record["results"].get("evaluations") or {"": record["results"]}
-        for part, result in tested.items():
-            metrics = result.get("metrics") or {}
-            if metrics:
+        for part, result in (record["results"].get("evaluations") or {"": record["results"]}).items():
+            if metrics := result.get("metrics"):
                 rows.append({"record": record["name"], "part": part, "n": result.get("n"), "metrics": metrics})
-    document: dict[str, Any] = {"folder": str(folder), "records": len(records), "rows": rows}
-    if not records:
-        text = NO_RECORDS.format(folder)
-    else:
-        table = [["record", "tested on", "images", "ROC AUC", "95% interval"]]
-        for row in rows:
-            auc = row["metrics"].get("roc_auc") or {}
-            between = "-" if auc.get("low") is None else f"{number(auc['low'])} to {number(auc['high'])}"
-            table.append([row["record"], row["part"], str(row["n"] or ""), number(auc.get("value")), between])
-        text = columns(table, align="llrrl")
-    return document, text, 0
+    return rows
+
+
+def scores_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The ROC AUC of each row of `evaluated`, as a table for people."""
+    table = [["record", "tested on", "images", "ROC AUC", "95% interval"]]
+    for row in rows:
+        auc = row["metrics"].get("roc_auc") or {}
+        between = "-" if auc.get("low") is None else f"{number(auc['low'])} to {number(auc['high'])}"
+        table.append([row["record"], row["part"], str(row["n"] or ""), number(auc.get("value")), between])
+    return columns(table, align="llrrl")
 
 
 def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
@@ -65,32 +74,39 @@ def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
     import matplotlib.pyplot as plt
 
     from fracturelab import plots, records
-    from fracturelab.records.comparison import GUESSING, SHOWN
+    from fracturelab.records.comparison import CSV_COLUMNS, GUESSING, SHOWN, comparison_rows
     from fracturelab.system.folders import reports_folder
 
     reports = arguments.reports or reports_folder()
     out = arguments.out or reports
-    rows = records.compare_records(records.read_records(reports / "results"))
-    document: dict[str, Any] = {"reports": str(reports), "models": [row.to_dict() for row in rows], "files": []}
-    if not rows:
+    table = records.compare_records(records.read_records(reports / "results"))
+    document: dict[str, Any] = {"reports": str(reports), "models": _models(table), "files": []}
+    if table.empty:
         return document, NO_RECORDS.format(reports / "results"), 0
     files = [out / f"comparison.{suffix}" for suffix in ("md", "csv", "png")]
-    records.write_text(files[0], records.comparison_table(rows))
-    records.write_text(files[1], records.comparison_csv(rows))
+    records.write_text(files[0], records.comparison_table(table))
+    records.write_text(files[1], table[list(CSV_COLUMNS)].to_csv(index=False, lineterminator="\n"))
     plt.switch_backend("Agg")
-    figure = plots.score_forests(records.main_scores(rows), parts=SHOWN, references=GUESSING)
+    figure = plots.score_forests(records.main_scores(table), parts=SHOWN, references=GUESSING)
     plots.save_figure(figure, files[2])
     plt.close(figure)
     document["files"] = [str(file) for file in files]
-    table = [["model", "trained on", "parameters", "ms", "score", *records.PARTS]]
-    for row in rows:
-        shown = [
-            records.interval_text(found[0].metrics.get(row.score)) if found and row.score else ""
-            for found in row.scores.values()
-        ]
-        parameters = "" if row.parameters is None else f"{row.parameters:,}"
-        speed = "" if row.ms_per_image is None else f"{row.ms_per_image:.3g}"
-        score = records.COLUMNS.get(row.score, row.score) if row.score else ""
-        table.append([row.model, row.data or "", parameters, speed, score, *shown])
-    text = columns(table, align="llrr")
+    rows = [["model", "trained on", "parameters", "ms", "score", *records.PARTS]]
+    for model, data, _, score, parameters, speed, *parts in comparison_rows(table, between=None):
+        rows.append([model, data, parameters, speed, score, *parts])
+    text = columns(rows, align="llrr")
     return document, f"{text}\n\n{', '.join(map(str, files))} written. {NOT_CLINICAL}", 0
+
+
+def _models(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The comparison as nested mappings: a mapping for each model, in it one for each set of images."""
+    models = []
+    for _, run in table.groupby("run"):
+        tested = []
+        for _, images in run.groupby("set", sort=False):
+            metrics = images.set_index("metric")[["value", "low", "high"]].to_dict("index")
+            tested.append({**images.iloc[0][["part", "tested_on", "n", "record"]].to_dict(), "metrics": metrics})
+        about = run.iloc[0][["model", "data", "weights", "parameters", "ms_per_image"]].to_dict()
+        score = next(iter(run.loc[run["main"], "metric"]), None)
+        models.append({**about, "score": score, "tested": tested, "records": list(dict.fromkeys(run["record"]))})
+    return models

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-CONFIDENCE = 0.95
+from fracturelab.records.names import interval_text
+
 Z = 1.959963984540054  # the 97.5% point of the normal distribution
 FEW_GROUPS = 30
 
@@ -42,9 +43,7 @@ class Interval(NamedTuple):
         return self._asdict()
 
     def __str__(self) -> str:
-        if self.value is None:
-            return "undefined"
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return interval_text(self._asdict()) or "undefined"
 
 
 UNDEFINED = Interval(None, None, None)

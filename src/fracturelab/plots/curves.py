@@ -21,13 +21,6 @@ _DASHES = ("-", "--", "-.", ":")
 _MARKERS = "osD^vPX*"
 
 
-def _area(curve: Curve) -> str:
-    value, low, high = curve.area
-    if value is None or low is None or high is None:
-        return "undefined"
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
-
-
 @styled
 def roc(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> Axes:
     """ROC curves with their bands; the legend holds the area and its interval.
@@ -42,7 +35,7 @@ def roc(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> Axes:
     ax = own_axes(ax, width=5.2, height=5.2)
     for i, (name, curve) in enumerate(curves.items()):
         colour = COLOURS[i % len(COLOURS)]
-        label = f"{name}: AUC {_area(curve)}"
+        label = f"{name}: AUC {curve.area}"
         ax.plot(curve.x, curve.y, color=colour, linestyle=_DASHES[i % 4], label=label)
         ax.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (1, 2)), label="guessing: 0.50")
@@ -66,7 +59,7 @@ def precision_recall(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> 
     ax = own_axes(ax, width=5.2, height=5.2)
     for i, (name, curve) in enumerate(curves.items()):
         colour = COLOURS[i % len(COLOURS)]
-        label = f"{name}: AP {_area(curve)}"
+        label = f"{name}: AP {curve.area}"
         ax.plot(curve.x, curve.y, color=colour, linestyle=_DASHES[i % 4], label=label, drawstyle="steps-pre")
         ax.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0, step="pre")
     for share in sorted({round(float(curve.share), 6) for curve in curves.values()}):

@@ -10,17 +10,9 @@ from numpy.typing import ArrayLike
 
 from fracturelab.plots.images import shortened
 from fracturelab.plots.style import COLOURS, FRACTURED, GREY, NORMAL, RIGHT, WIDTH, own_axes, styled
+from fracturelab.records.names import metric_name
 
 _MARKERS = "osD^vPX*"
-_METRICS = {
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "recall": "sensitivity",
-    "f1": "F1",
-    "weighted_f1": "weighted F1",
-    "macro_f1": "macro F1",
-    "brier": "Brier",
-}
 
 
 @styled
@@ -80,9 +72,7 @@ def intervals(
     if reference is not None:
         ax.axvline(reference, color=GREY, linewidth=1, linestyle="--")
     middle = (len(models) - 1) / 2
-    ax.set_yticks(
-        [j * gap + middle for j in range(len(metrics))], [_METRICS.get(m, m.replace("_", " ")) for m in metrics]
-    )
+    ax.set_yticks([j * gap + middle for j in range(len(metrics))], [metric_name(metric) for metric in metrics])
     for j in range(1, len(metrics)):
         ax.axhline(j * gap - 0.9, color="#E4E4E4", linewidth=0.8)
     ax.set(ylim=((len(metrics) - 1) * gap + len(models) - 0.3, -0.8), xlabel=xlabel)

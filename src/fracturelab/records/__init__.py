@@ -4,7 +4,7 @@ Every number that a document shows comes from such a record. A record carries a 
 one edited by hand is noticed and refused. It names no person, no host and no place on a disk.
 """
 
-from fracturelab.records.comparison import Row, compare_records, comparison_csv, comparison_table, main_scores
+from fracturelab.records.comparison import compare_records, comparison_table, main_scores
 from fracturelab.records.context import code_version, machine, package_versions
 from fracturelab.records.files import (
     EditedRecordError,
@@ -16,33 +16,31 @@ from fracturelab.records.files import (
     write_record,
     write_text,
 )
-from fracturelab.records.scores import PARTS, Score, by_model, latest, scores_of
-from fracturelab.records.tables import COLUMNS, fill_markdown, interval_text, results_table
+from fracturelab.records.names import METRIC_NAMES, interval_text, metric_name
+from fracturelab.records.scores import PARTS, score_table
+from fracturelab.records.tables import fill_markdown, markdown_table, results_table
 
 __all__ = [
-    "COLUMNS",
+    "METRIC_NAMES",
     "PARTS",
     "EditedRecordError",
-    "Row",
-    "Score",
-    "by_model",
     "check_name",
     "code_version",
     "compare_records",
-    "comparison_csv",
     "comparison_table",
     "default_folder",
     "fill_markdown",
     "interval_text",
-    "latest",
     "machine",
     "main_scores",
+    "markdown_table",
+    "metric_name",
     "package_versions",
     "plain",
     "read_record",
     "read_records",
     "results_table",
-    "scores_of",
+    "score_table",
     "write_record",
     "write_text",
 ]

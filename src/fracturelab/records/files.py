@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import warnings
@@ -13,12 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fracturelab.errors import FracturelabError
 from fracturelab.records.context import code_version, machine, package_versions
 from fracturelab.system.files import whole_file
 from fracturelab.system.folders import reports_folder
+from fracturelab.system.plain import plain as system_plain
 
 _FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -31,41 +29,12 @@ def default_folder() -> Path:
 
 
 def plain(value: Any) -> Any:
-    """Turns a value into plain JSON types.
-
-    Arrays become lists, numbers that are not finite become None, and absolute paths lose their folders.
-
-    Args:
-        value: Numbers, strings, paths, arrays, and mappings, lists or tuples of them; objects with `to_dict`.
-
-    Returns:
-        The same as dicts, lists, str, int, float, bool and None.
-
-    Raises:
-        TypeError: Something else is in it.
-    """
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, np.generic | np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Path):
-        return value.name if value.is_absolute() else value.as_posix()
-    if isinstance(value, str):
-        return _without_folders(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "to_dict"):
-        return plain(value.to_dict())
-    raise TypeError(f"expected numbers, text, lists and dicts in a record. Received: {type(value).__name__}")
+    """Turn a value into plain JSON types; absolute paths lose their folders. See `fracturelab.system.plain`."""
+    return system_plain(value, text=_without_folders)
 
 
 def _without_folders(text: str) -> str:
+    """Take absolute folders out of a text, which may be a path."""
     if "\n" not in text and Path(text).is_absolute():
         return Path(text).name
     return _PATH.sub(lambda match: match.group(1), text.replace(str(Path.home()) + os.sep, ""))

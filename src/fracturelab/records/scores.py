@@ -1,53 +1,29 @@
-"""What records say about models: one score for each set of images that a model was tested on."""
+"""What records hold about models, as one DataFrame: a row for each metric of each set of images."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 PARTS = ("train", "validation", "test", "real world")
 """Where a score was taken: seen in training, used to choose, held out of the same data, from elsewhere."""
 
+Record = Mapping[str, Any]
 _TRAINED = "training-"  # what `fracturelab train` puts before the name of a model
 _PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "validation"), "validation"),
     **dict.fromkeys(("test", "held-out test part", "unseen", "holdout", "holdout, studies"), "test"),
 }
+_SYNTHETIC = ("clinic", "field")  # sources of `fracturelab.phantoms`
+_TEXT = ("model", "data", "weights", "part", "tested_on", "metric", "record", "created", "content", "split")
+_NUMBERS = {"parameters": "Int64", "n": "Int64", "ms_per_image": float, "value": float, "low": float, "high": float}
 
 
-@dataclass(frozen=True)
-class Score:
-    """The scores of one model on one set of images.
-
-    Attributes:
-        record: Name of the record.
-        created: When it was written, ISO 8601.
-        model: Name of the model.
-        weights: Name of the weights it began with; None without any.
-        part: One of `PARTS`.
-        tested_on: The images, as the record calls them.
-        n: How many; None where the record does not say.
-        metrics: Name to `value`, `low` and `high`.
-        content: What is known of the files themselves; empty where the record describes others.
-        split: Which part of the data set they are, as the record says it ("test", "train", "all" ...); else empty.
-    """
-
-    record: str
-    created: str
-    model: str
-    weights: str | None
-    part: str
-    tested_on: str
-    n: int | None
-    metrics: Mapping[str, Mapping[str, float | None]]
-    content: str = ""
-    split: str = ""
-
-
-def model_name(record: Mapping[str, Any]) -> str:
+def model_name(record: Record) -> str:
     """Name of a record's model: of its file where `fracturelab train` made it, else as the record calls it."""
     name = record["name"]
     if name.startswith(_TRAINED):
@@ -55,94 +31,118 @@ def model_name(record: Mapping[str, Any]) -> str:
     return str(record["results"].get("model") or name)
 
 
-def weights_name(record: Mapping[str, Any]) -> str | None:
-    """What a record's model began with, as tables say it: bundled weights are not ImageNet's of the same backbone."""
-    weights = record.get("weights") or {}
-    return f"bundled {weights.get('name')}" if weights.get("kind") == "bundled" else weights.get("name")
-
-
-def model_key(record: Mapping[str, Any]) -> tuple[str, str]:
-    """What tells models apart: their name, whatever its hyphens and capitals, and the weights they began with."""
+def _model_key(record: Record) -> tuple[str, str]:
+    """What distinguishes models: their name, whatever its hyphens and capitals, and the weights they began with."""
     weights = record.get("weights") or {}
     name = re.sub(r"[\s_-]+", " ", model_name(record)).strip().casefold()
     return name, str(weights.get("sha256") or weights.get("name") or "")
 
 
-def scores_of(record: Mapping[str, Any]) -> list[Score]:
-    """All scores of a record; none for one that tested no model."""
-    results, data = record["results"], record.get("data") or {}
-    several = results.get("evaluations")
-    if isinstance(several, Mapping):
-        found = [(part, "", result) for part, result in several.items() if _has_metrics(result)]
-    elif _has_metrics(results):
-        # The record is about these images alone: its data are what was tested on.
-        found = [(data.get("source") or "", str(data.get("sha256") or data.get("fingerprint") or ""), results)]
-    else:
-        found = []
-    return [
-        Score(
-            record=record["name"],
-            created=str(record.get("created") or ""),
-            model=model_name(record),
-            weights=weights_name(record),
-            part=_part(tested_on, {} if isinstance(several, Mapping) else data),
-            tested_on=tested_on,
-            n=result.get("n"),
-            metrics={name: one for name, one in result["metrics"].items() if isinstance(one, Mapping)},
-            content=content,
-            split="" if isinstance(several, Mapping) else str(data.get("split") or ""),
-        )
-        for tested_on, content, result in found
-    ]
+def runs_of(records: Iterable[Record]) -> list[list[Record]]:
+    """Collect the records of each model; records without a score are left out.
 
-
-def _has_metrics(result: Any) -> bool:
-    return isinstance(result, Mapping) and isinstance(result.get("metrics"), Mapping)
-
-
-def _part(tested_on: str, data: Mapping[str, Any]) -> str:
-    """The part a set of images is; what has none of the usual names comes from elsewhere."""
-    return _PARTS.get(str(data.get("split") or tested_on), "real world")
-
-
-def by_model(records: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Put records of one model together.
-
-    Each training is a model of its own. A record that tests a model joins its training where just one has its name and
-    weights; otherwise nobody can say which of them was tested, and such records stand together, apart from trainings.
-
-    Args:
-        records: As `read_records` gives them; those that tested no model are left out.
+    Each training is a model of its own. A record that tests a model belongs to the training of its name and weights
+    if there is exactly one. Otherwise the records of that name and weights form a model without a training.
 
     Returns:
         The records of each model, its training first; models in the order of their first record.
     """
-    tested = [record for record in records if scores_of(record)]
-    groups = [[record] for record in tested if record["kind"] == "training"]
-    apart: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for record in tested:
-        if record["kind"] != "training":
-            homes = [group for group in groups if model_key(group[0]) == model_key(record)]
-            (homes[0] if len(homes) == 1 else apart.setdefault(model_key(record), [])).append(record)
-    place = {id(record): position for position, record in enumerate(tested)}
-    return sorted([*groups, *apart.values()], key=lambda group: min(place[id(record)] for record in group))
+    tested = [record for record in records if _results_of(record)]
+    trainings: dict[tuple[str, str], list[int]] = {}
+    for place, record in enumerate(tested):
+        if record["kind"] == "training":
+            trainings.setdefault(_model_key(record), []).append(place)
+    runs: dict[Any, list[int]] = {}
+    for place, record in enumerate(tested):
+        homes = trainings.get(key := _model_key(record), [])
+        run = place if record["kind"] == "training" else homes[0] if len(homes) == 1 else key
+        runs.setdefault(run, []).append(place)
+    training_first = (sorted(run, key=lambda i: (tested[i]["kind"] != "training", i)) for run in runs.values())
+    return [[tested[i] for i in run] for run in training_first]
 
 
-def latest(records: Iterable[Mapping[str, Any]]) -> list[Score]:
-    """The scores of one model without repetition: tested twice on the same images, its newest scores stand.
+def _results_of(record: Record) -> list[tuple[str, Record]]:
+    """The sets of images that a record has scores of: their name, and their results."""
+    several = record["results"].get("evaluations")
+    if isinstance(several, Mapping):
+        found = list(several.items())
+    else:
+        found = [((record.get("data") or {}).get("source") or "", record["results"])]
+    return [(name, one) for name, one in found if isinstance(one, Mapping) and isinstance(one.get("metrics"), Mapping)]
 
-    A notebook that trains a model records how it does, and one that compares it with others records that again.
+
+def score_table(records: Iterable[Record]) -> pd.DataFrame:
+    """Collect the scores of all records, each model's newest ones on each set of images.
+
+    A notebook that trains a model records how it does, and one that compares it with others records that again. The
+    newest record of a model on a set of images counts.
 
     Args:
-        records: Of one model, from `by_model`.
+        records: As `read_records` gives them.
 
     Returns:
-        One score for each set of images, in the order in which they first occur.
+        A row for each metric of each set of images of each model. Columns: `run` (number of the model), `model`, `data`
+        (what it was trained on), `weights` (what it began with), `parameters`, `ms_per_image`, `part` (one of `PARTS`),
+        `tested_on`, `n` (images), `metric`, `value`, `low`, `high`, `record`, `created`, `content` (fingerprint of the
+        images), `split`, and `set` (number of the set of images). What no record holds is missing.
     """
-    newest: dict[tuple[str, str], Score] = {}
-    for record in records:
-        for score in scores_of(record):
-            key = (score.tested_on, score.content or score.split)
-            if key not in newest or score.created > newest[key].created:
-                newest[key] = score
-    return list(newest.values())
+    rows = [row for run, group in enumerate(runs_of(records)) for row in _rows_of(run, group)]
+    table = pd.DataFrame(rows, columns=["run", *_TEXT, *_NUMBERS])
+    table = table.astype({**dict.fromkeys(_TEXT, object), **_NUMBERS})
+    images = table["content"].mask(table["content"] == "", table["split"])
+    table["set"] = table.assign(images=images).groupby(["run", "tested_on", "images"], sort=False).ngroup()
+    by_age = table.sort_values("created", ascending=False, kind="stable")
+    newest = by_age.groupby("set")["record"].transform("first").sort_index()
+    return table[table["record"] == newest].sort_values("set", kind="stable", ignore_index=True)
+
+
+def _rows_of(run: int, group: list[Record]) -> list[dict[str, Any]]:
+    """The rows of one model; `group` holds its records, the training first."""
+    first, training = group[0], group[0]["kind"] == "training"
+    weights, source = first.get("weights") or {}, (first.get("data") or {}).get("source")
+    bundled = "bundled " if weights.get("kind") == "bundled" else ""  # not ImageNet's of the same backbone
+    about = {
+        "run": run,
+        "model": model_name(first),
+        "data": _with_synthetic(source) if training and source else None,
+        "weights": f"{bundled}{weights['name']}" if weights.get("name") else "none" if training else None,
+    }
+    newest = sorted(group, key=lambda record: str(record.get("created") or ""), reverse=True)
+    for name in ("parameters", "ms_per_image"):
+        about[name] = next((r["results"][name] for r in newest if r["results"].get(name) is not None), None)
+    rows = []
+    for record in group:
+        data = record.get("data") or {}
+        alone = not isinstance(record["results"].get("evaluations"), Mapping)  # its data are what was tested on
+        for tested_on, results in _results_of(record):
+            split = str(data.get("split") or "") if alone else ""
+            images = {
+                **about,
+                "part": _PARTS.get(split or tested_on, "real world"),
+                "tested_on": tested_on,
+                "n": results.get("n"),
+                "record": record["name"],
+                "created": str(record.get("created") or ""),
+                "content": str(data.get("sha256") or data.get("fingerprint") or "") if alone else "",
+                "split": split,
+            }
+            rows += [{**images, "metric": name, **one} for name, one in _intervals(results["metrics"])]
+    if not any(row["part"] == "validation" for row in rows):
+        for record in newest:  # a test of a saved model may hold the validation AUC of the model's card
+            for _, one in _intervals({"": record["results"].get("validation_roc_auc")}):
+                if one["value"] is not None:
+                    images = dict.fromkeys(("part", "tested_on"), "validation") | {"content": "card", "split": ""}
+                    images |= {"record": record["name"], "created": str(record.get("created") or "")}
+                    return [*rows, {**about, **images, "metric": "roc_auc", **one}]
+    return rows
+
+
+def _intervals(metrics: Record) -> list[tuple[str, dict[str, Any]]]:
+    """The metrics that are intervals: name, and `value`, `low` and `high`."""
+    keys = ("value", "low", "high")
+    return [(name, {key: one.get(key) for key in keys}) for name, one in metrics.items() if isinstance(one, Mapping)]
+
+
+def _with_synthetic(source: str) -> str:
+    made = all(name.strip() in _SYNTHETIC or name.strip().startswith("phantoms-") for name in source.split(","))
+    return f"{source} (synthetic)" if made else source

@@ -9,36 +9,20 @@ from typing import Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.records.files import write_text
-from fracturelab.records.scores import Score, by_model, latest, model_name
+from fracturelab.records.names import interval_text, metric_name
+from fracturelab.records.scores import score_table
 
-COLUMNS = {
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "recall": "sensitivity",
-    "specificity": "specificity",
-    "f1": "F1",
-    "weighted_f1": "weighted F1",
-    "kappa": "kappa",
-    "brier": "Brier",
-    "macro_f1": "macro F1",
-}
-"""Names of metrics in tables."""
 _SEED = re.compile(r"[- ]seed ?\d+$")
+_SHOWN = ("roc_auc", "accuracy", "recall", "specificity", "f1", "macro_f1")
 
 
-def results_table(
-    records: Iterable[Mapping[str, Any]],
-    *,
-    metrics: Iterable[str] = ("roc_auc", "accuracy", "recall", "specificity", "f1", "macro_f1"),
-) -> str:
+def results_table(records: Iterable[Mapping[str, Any]], *, metrics: Sequence[str] = _SHOWN) -> str:
     """A Markdown table of the records that hold metrics, one row for each set of images that was tested on.
 
-    Where several records test one model on the same images, the newest one stands (see `scores.by_model`). Models whose
+    Where several records test one model on the same images, the newest one counts (see `score_table`). Models whose
     names differ in a last `-seed<number>` alone are runs of one recipe: a row of their mean and standard deviation
-    follows those that were tested on the same images. Where several parts of one data set were tested on, each row says
-    which.
+    follows those that were tested on the same images. Where several parts of one data set were tested on, each row
+    names its part.
 
     Args:
         records: As `read_records` gives them.
@@ -47,60 +31,35 @@ def results_table(
     Returns:
         The table, models in the order of their first record, ending in a newline; an empty string without any row.
     """
-    scores = [(model_name(group[0]), score) for group in by_model(records) for score in latest(group)]
-    chosen = [name for name in metrics if any(name in score.metrics for _, score in scores)]
-    head = ["model", "weights", "tested on", "images", *(COLUMNS.get(name, name) for name in chosen)]
-    tested_on = _tested_on(scores)
-    rows = [
-        [
-            model,
-            score.weights or "none",
-            tested_on[number],
-            "" if score.n is None else f"{score.n:,}",
-            *(interval_text(score.metrics.get(name)) or "–" for name in chosen),
-        ]
-        for number, (model, score) in enumerate(scores)
-    ]
-    return markdown_table(head, _with_spreads(rows, scores, chosen), text_columns=3) if rows else ""
-
-
-def _tested_on(scores: Sequence[tuple[str, Score]]) -> list[str]:
-    """What each row was tested on, with as much as is needed to tell other images of the same name apart."""
-    splits: dict[str, set[str]] = {}
-    contents: dict[tuple[str, ...], set[str]] = {}
-    for model, score in scores:
-        splits.setdefault(score.tested_on, set()).add(score.split)
-        contents.setdefault((_SEED.sub("", model), score.tested_on, score.split), set()).add(score.content)
-    found = []
-    for model, score in scores:
-        split = score.split if len(splits[score.tested_on]) > 1 else ""
-        several = len(contents[_SEED.sub("", model), score.tested_on, score.split]) > 1
-        found.append(", ".join(filter(None, (score.tested_on, split, score.content[:8] if several else ""))))
-    return found
-
-
-def _with_spreads(
-    rows: Sequence[list[str]], scores: Sequence[tuple[str, Score]], metrics: Sequence[str]
-) -> list[list[str]]:
-    """The rows, and after the last run of a recipe over seeds, on the same images, one of the spread."""
-    from fracturelab.evaluation import summary_over_seeds
-
-    families = [
-        (_SEED.sub("", model), score.tested_on, score.split, score.content) if _SEED.search(model) else None
-        for model, score in scores
-    ]
-    result = []
-    for number, (row, family) in enumerate(zip(rows, families, strict=True)):
-        result.append(list(row))
-        if family is None:
-            continue
-        members = [i for i, other in enumerate(families) if other == family]
+    scores = score_table(records)
+    scores = scores[(scores["content"] != "card") & scores["metric"].notna()]
+    chosen = [name for name in metrics if (scores["metric"] == name).any()]
+    sets = scores.drop_duplicates("set").set_index("set")
+    family = sets["model"].str.replace(_SEED, "", regex=True)
+    several_splits = sets.groupby("tested_on")["split"].transform("nunique") > 1
+    several_contents = sets.groupby([family, "tested_on", "split"])["content"].transform("nunique") > 1
+    sets["split"], sets["short"] = sets["split"].where(several_splits, ""), sets["content"].str[:8]
+    sets["short"] = sets["short"].where(several_contents, "")
+    keys = [sets[name] for name in ("tested_on", "split", "content")]
+    last = sets.groupby([family, *keys]).ngroup()
+    values = scores.pivot(index="set", columns="metric", values="value").reindex(columns=chosen)
+    texts = {(row.set, row.metric): interval_text(row._asdict()) for row in scores.itertuples()}
+    rows = []
+    for number, one in sets.iterrows():
+        about = [", ".join(filter(None, (one["tested_on"], one["split"], one["short"])))]
+        about = [one["weights"] if isinstance(one["weights"], str) else "none", *about]
+        about.append("" if one["n"] is None or one["n"] != one["n"] else f"{one['n']:,}")
+        rows.append([one["model"], *about, *(texts.get((number, name)) or "–" for name in chosen)])
+        members = last.index[(last == last[number]) & (family != sets["model"])]
         if len(members) > 1 and number == members[-1]:
-            found = ([(scores[i][1].metrics.get(name) or {}).get("value") for i in members] for name in metrics)
-            spreads = [summary_over_seeds(values) for values in found]
-            cells = [f"**{one.mean:.3f}** ± {one.sd:.3f}" if one.sd is not None else "–" for one in spreads]
-            result.append([f"**{family[0]}, {len(members)} seeds**", *row[1:4], *cells])
-    return result
+            found = values.loc[members]
+            cells = [
+                f"**{mean:.3f}** ± {spread:.3f}" if spread == spread else "–"
+                for mean, spread in zip(found.mean(), found.std(), strict=True)
+            ]
+            rows.append([f"**{family[number]}, {len(members)} seeds**", *about, *cells])
+    head = ["model", "weights", "tested on", "images", *map(metric_name, chosen)]
+    return markdown_table(head, rows, text_columns=3) if rows else ""
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int) -> str:
@@ -117,14 +76,6 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_c
     rule = ["---"] * text_columns + ["---:"] * (len(head) - text_columns)
     lines = [list(head), rule, *([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def interval_text(interval: Mapping[str, float | None] | None) -> str:
-    """A value with its interval for people, such as "0.900 (0.87–0.93)"; empty where it is undefined."""
-    if not interval or interval.get("value") is None:
-        return ""
-    low, high = interval.get("low"), interval.get("high")
-    return f"{interval['value']:.3f}" + ("" if low is None or high is None else f" ({low:.2f}–{high:.2f})")
 
 
 def fill_markdown(path: str | Path, marker: str, text: str) -> bool:
