@@ -240,7 +240,7 @@ def test_curves_carry_their_areas_and_bands(scored):
     roc = evaluation.roc_curve(labels, p, n_bootstrap=30)
     ax = plots.roc({"v1": roc})
     value, low, high = roc.area
-    assert ax.get_legend().get_texts()[0].get_text() == f"v1: AUC {value:.2f} ({low:.2f} to {high:.2f})"
+    assert ax.get_legend().get_texts()[0].get_text() == f"v1: AUC {value:.3f} ({low:.2f}–{high:.2f})"
     assert np.array_equal(ax.lines[0].get_xdata(), roc.x)
     assert len(ax.collections) == 1
     pr = evaluation.precision_recall_curve(labels, p, n_bootstrap=30)
