@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fracturelab.errors import FracturelabError
+from fracturelab.system.plain import plain
 
 
 def sha256_of(path: str | Path) -> str:
@@ -28,20 +29,10 @@ def write_json(path: str | Path, values: Mapping[str, Any]) -> Path:
         FracturelabError: The folder cannot be written.
     """
     path = Path(path)
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=plain) + "\n"
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
     return path
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"expected values that JSON can hold. Received: {type(value).__name__}")
 
 
 @contextmanager
