@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -196,6 +197,19 @@ def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, fracturelab; print(sorted({'numpy', 'pandas', 'tensorflow', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_kernels_are_the_same_in_every_process():
+    """The command line once turned oneDNN on for the processes it started alone: their last digits were others."""
+    code = "import os, fracturelab{}; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    clean = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    for module in ("", ".cli", ".training", ".experiments"):
+        for given, expected in ((clean, "1"), ({**clean, "TF_ENABLE_ONEDNN_OPTS": "0"}, "0")):
+            command = [sys.executable, "-c", code.format(module)]
+            done = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
+            assert done.stdout.split()[-1] == expected
+    changed = [path for path in PACKAGE.rglob("*.py") if "TF_ENABLE_ONEDNN_OPTS" in path.read_text(encoding="utf-8")]
+    assert changed == [PACKAGE / "__init__.py"]
 
 
 def imports(path: Path) -> set[str]:

@@ -112,6 +112,5 @@ def _remedy(package: str) -> str:
 def _quiet_tensorflow() -> None:
     """Keep TensorFlow's own messages out of a person's sight, unless asked for in the environment."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
