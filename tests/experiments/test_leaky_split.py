@@ -81,6 +81,10 @@ def test_copies_of_one_patient_come_to_lie_on_both_sides_but_the_test_part_stays
     assert shared_with_training(flawed, groups=np.arange(200)) == 0
     assert np.bincount(flawed.labels).tolist() == [100, 100]
     assert flawed.table["path"].tolist() == [f"{name.split()[1]}.png" for name in flawed.hashes]
+    kept = augment_then_split(honest, copies=200, augmentation=FAR, keep_split=True)
+    assert np.array_equal(kept.images, flawed.images)
+    assert shared_with_training(kept) == 0
+    assert set(kept.table["path"].iloc[kept.rows("val")]) == {f"{row}.png" for row in honest.rows("val")}
     # What the honest set is made of has not changed.
     assert honest.rows("val").tolist() == [6, 7, 8, 9]
 

@@ -10,10 +10,10 @@ from fracturelab.phantoms.sources import GENERATOR_VERSION
 from fracturelab.phantoms.writer import Recipe, write_set
 
 LONG_BONES = ("forearm", "humerus", "femur", "leg")
-EDITION = 3
+EDITION = 4
 """Part of the name of every default set; raise it when a recipe below changes."""
 
-_LEARNABLE = Recipe(n=1200, size=256, regions=LONG_BONES, zoom=(2.0, 4.0), difficulty=(0.0, 0.4))
+_LEARNABLE = Recipe(n=1200, size=256, regions=LONG_BONES, zoom=(3.0, 5.0), difficulty=(0.0, 0.2))
 _DISPLACED = ("comminuted", "oblique", "spiral", "fracture dislocation")
 RECIPES = {
     "clinic": replace(_LEARNABLE, nuisances=False),
