@@ -35,7 +35,7 @@ def facts(table: pd.DataFrame, root: Path, *columns: str) -> dict[str, tuple[obj
 def check_table(table: pd.DataFrame) -> None:
     assert tuple(table.columns) == COLUMNS
     assert str(table["label"].dtype) == "Int64"
-    assert all(str(table[name].dtype) == "string" for name in COLUMNS[2:])
+    assert all(str(table[name].dtype) == ("boolean" if name == "hardware" else "string") for name in COLUMNS[2:])
     assert isinstance(table.index, pd.RangeIndex)
     assert list(table["path"]) == sorted(table["path"])
     assert all(type(path) is str and os.path.isabs(path) for path in table["path"])
@@ -111,50 +111,6 @@ def test_types_below_fractured_beside_normal(tmp_path: Path) -> None:
         "fractured/b.png": (1, None),
         "normal/c.png": (0, None),
     }
-
-
-def fracatlas(root: Path, wrapper: str = "FracAtlas/") -> Path:
-    base = root / wrapper
-    write(base, ["images/Fractured/IMG1.jpg", "images/Non_fractured/IMG2.jpg", "images/Non_fractured/IMG3.jpg"])
-    header = "image_id,hand,leg,hip,shoulder,mixed,hardware,multiscan,fractured,fracture_count,frontal,lateral,oblique"
-    rows = ["IMG1.jpg,1,0,0,0,0,0,0,1,2,1,0,0", "IMG2.jpg,0,1,0,0,0,0,0,0,0,1,0,0", "IMG3.jpg,0,1,0,0,0,0,0,0,0,1,0,0"]
-    (base / "dataset.csv").write_text("\n".join([header, *rows]) + "\n")
-    (base / "Annotations").mkdir()
-    (base / "Annotations" / "a.json").write_text("{}")
-    return root
-
-
-@pytest.mark.parametrize("wrapper", ["", "FracAtlas/", "FracAtlas/FracAtlas/"])
-def test_fracatlas_as_published(tmp_path: Path, wrapper: str) -> None:
-    root = fracatlas(tmp_path, wrapper)
-    table = read_dataset(root)
-    check_table(table)
-    assert list(table["label"]) == [1, 0, 0]
-    assert set(table["source"]) == {"FracAtlas"}
-
-
-def test_fracatlas_flat_and_as_class_folders(tmp_path: Path) -> None:
-    root = fracatlas(tmp_path / "flat", "")
-    for path in (root / "images").rglob("*.jpg"):
-        path.rename(root / "images" / path.name)
-    assert list(read_dataset(root)["label"]) == [1, 0, 0]
-    folders = write(tmp_path / "folders", ["images/Fractured/a.jpg", "images/Non_fractured/b.jpg"])
-    assert list(read_dataset(folders)["label"]) == [1, 0]
-
-
-def test_fracatlas_that_contradicts_itself(tmp_path: Path) -> None:
-    root = fracatlas(tmp_path)
-    image = root / "FracAtlas/images/Fractured/IMG1.jpg"
-    moved = root / "FracAtlas/images/Non_fractured/IMG1.jpg"
-    image.rename(moved)
-    with pytest.raises(FracturelabError, match=r"line 2.*fractured=1"):
-        read_dataset(root)
-    moved.unlink()
-    with pytest.raises(FracturelabError, match=r"1 files that are not there.*IMG1\.jpg"):
-        read_dataset(root)
-    write(root, ["FracAtlas/images/Fractured/IMG1.jpg", "FracAtlas/images/Fractured/extra.jpg"])
-    with pytest.raises(FracturelabError, match=r"does not name 1 images.*extra\.jpg"):
-        read_dataset(root)
 
 
 @pytest.mark.parametrize("wrapper", ["MURA-v1.1/train/", "train/", ""])

@@ -112,12 +112,14 @@ def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Audit a data set."""
     from fracturelab.audit import audit
     from fracturelab.datasets import list_other_files
+    from fracturelab.datasets.fracatlas import is_part_of_fracatlas
     from fracturelab.system.workers import on_cluster
 
     if arguments.workers is not None and arguments.workers < 1:
         raise FracturelabError(f"expected --workers of at least 1. Received: {arguments.workers}")
     table = read_folder(arguments)
     others = [name for name in list_other_files(arguments.folder) if Path(name).name.lower() not in _TABLES]
+    others = [name for name in others if not is_part_of_fracatlas(name)]
     others = [os.path.join(os.path.abspath(arguments.folder), name) for name in others]
     with on_cluster(arguments.dask):
         report = audit(

@@ -1,4 +1,4 @@
-"""Tables that say what images are: `labels.csv`, and FracAtlas's `dataset.csv`."""
+"""Tables that say what images are: `labels.csv`."""
 
 from __future__ import annotations
 
@@ -112,66 +112,6 @@ def _inside(root: Path, text: str, where: str) -> str:
     if not path.startswith(os.path.join(root, "")):
         raise FracturelabError(f"{where}: expected a path inside {root}. Received: {text!r}")
     return path
-
-
-def fracatlas_csv(root: Path, found: Found) -> Path | None:
-    """FracAtlas's `dataset.csv`, in the folder or in the one that the archive wraps around it, or None."""
-    for name in found.others:
-        path = root / name
-        if path.name.lower() == "dataset.csv" and len(Path(name).parts) <= 3 and path.is_file():
-            header, _ = read_csv(path, rows=False)
-            if {"image id", "fractured"} <= {normalise(cell) for cell in header}:
-                return path
-    return None
-
-
-def fracatlas_rows(root: Path, found: Found) -> list[dict[str, Any]]:
-    """Rows of FracAtlas as published: `dataset.csv` labels the files below `images/` by name.
-
-    Source: Abedeen et al., FracAtlas, Scientific Data 10:521 (2023), figshare 22363012.
-
-    Raises:
-        FracturelabError: The table and the files do not belong together.
-    """
-    table = fracatlas_csv(root, found)
-    if table is None:
-        raise FracturelabError(
-            f"expected FracAtlas's dataset.csv with the columns image_id and fractured in {root}. Received: none"
-        )
-    header, lines = read_csv(table)
-    at = {name: _column(header, (name,)) for name in ("image id", "fractured")}
-    below = table.parent.relative_to(root).parts
-    files: dict[str, str] = {}
-    for parts, names in found.images.items():
-        if parts[: len(below)] == below:
-            for name in names:
-                if name in files:
-                    raise FracturelabError(f"{table}: two files are called {name}: {files[name]} and {parts}")
-                files[name] = os.path.join(root, *parts, name)
-    rows, missing = [], []
-    for number, line in lines:
-        name, value = (
-            line[column].strip() if column is not None and column < len(line) else "" for column in at.values()
-        )
-        meaning, path = label_of(value), files.pop(name, None)
-        if meaning is None:
-            raise FracturelabError(f"{table}, line {number}: expected fractured to be 0 or 1. Received: {value!r}")
-        if path is None:
-            missing.append(name)
-            continue
-        folder = meaning_of(os.path.basename(os.path.dirname(path)))
-        if folder is not None and folder.label != meaning.label:
-            raise FracturelabError(f"{table}, line {number}: says fractured={value}, but the file is {path}")
-        rows.append({"path": path, "label": meaning.label})
-    if missing:
-        raise FracturelabError(
-            f"{table} names {len(missing)} files that are not there, or twice: {_some(missing)}; unpack the set again"
-        )
-    if files:
-        raise FracturelabError(
-            f"{table} does not name {len(files)} images beside it: {_some(list(files))}; move them out"
-        )
-    return rows
 
 
 def read_csv(path: Path, *, rows: bool = True) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fracturelab.datasets.csv_tables import fracatlas_csv, fracatlas_rows, labels_csv, labels_rows
+from fracturelab.datasets.csv_tables import labels_csv, labels_rows
+from fracturelab.datasets.fracatlas import add_facts, fracatlas_csv, fracatlas_rows
 from fracturelab.datasets.names import FRACTURED, NORMAL, Meaning, meaning_of, normalise, split_of
 from fracturelab.datasets.table import make_table
 from fracturelab.datasets.walking import Found, check_folder, walk
@@ -81,7 +82,7 @@ def read_dataset(
     elif layout == "mura":
         rows = _mura_rows(root, found)
     elif layout == "folders":
-        rows = _folder_rows(root, found, meanings, allow_unlabelled=allow_unlabelled)
+        rows = add_facts(_folder_rows(root, found, meanings, allow_unlabelled=allow_unlabelled))
     else:
         rows = [{"path": path} for path, _ in _paths(root, found)]
     fallback = source or {"fracatlas": "FracAtlas", "mura": "MURA"}.get(layout, root.name)

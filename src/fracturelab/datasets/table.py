@@ -14,7 +14,7 @@ from fracturelab.images.opening import open_regular
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("path", "label", "group", "split", "source", "kind", "study")
+COLUMNS = ("path", "label", "group", "split", "source", "kind", "study", "region", "hardware", "view")
 """The columns of every table, in order."""
 
 
@@ -28,13 +28,16 @@ def make_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
         One row an image, with a RangeIndex: `path` (str, absolute), `label` (Int64: 0 normal, 1 fractured, <NA>
         unknown), and as strings or <NA>: `group` (what must not be split apart, such as a patient; the study where no
         patient is known), `split` ("train", "val" or "test" where published), `source` (the data set), `kind` (fracture
-        type), `study`.
+        type), `study`, `region` and `view` (several with a plus sign between them); `hardware` (boolean: metal).
     """
     import pandas as pd
 
     ordered = sorted(rows, key=lambda row: row["path"])
     # Plain Python strings: a file name need not be valid Unicode, which Arrow's strings would refuse.
-    types = {name: pd.StringDtype("python") for name in COLUMNS} | {"label": pd.Int64Dtype()}
+    types = {name: pd.StringDtype("python") for name in COLUMNS} | {
+        "label": pd.Int64Dtype(),
+        "hardware": pd.BooleanDtype(),
+    }
     values = {name: [row.get(name) for row in ordered] for name in COLUMNS}
     values["group"] = _groups(values["group"], values["study"])
     columns = {name: pd.Series(values[name], dtype=types[name]) for name in COLUMNS}

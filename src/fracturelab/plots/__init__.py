@@ -6,6 +6,7 @@ Every function takes `ax=None` where one panel is enough, and looks the same: se
 from fracturelab.plots.comparison import score_forest, score_forests
 from fracturelab.plots.curves import calibration, hiding_curves, precision_recall, roc
 from fracturelab.plots.data import class_balance, shortcuts, size_scatter
+from fracturelab.plots.fractures import fracture_page
 from fracturelab.plots.images import (
     duplicate_pairs,
     heat_overlay,
@@ -31,6 +32,7 @@ __all__ = [
     "confusion_matrices",
     "confusion_matrix",
     "duplicate_pairs",
+    "fracture_page",
     "heat_overlay",
     "heat_page",
     "hiding_curves",

@@ -1,0 +1,226 @@
+"""FracAtlas: its table, and the outlines of fractures in its four formats of annotations.
+
+Abedeen et al., *FracAtlas: A Dataset for Fracture Classification, Localization and Segmentation of Musculoskeletal
+Radiographs*, Scientific Data 10:521 (2023), CC BY 4.0. The paper counts 4,083 radiographs, the record of the seventh
+release 4,073; what lies in a folder is what is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+from fracturelab.datasets.csv_tables import read_csv
+from fracturelab.datasets.names import label_of, meaning_of, normalise
+from fracturelab.datasets.walking import Found
+from fracturelab.errors import FracturelabError
+
+REGIONS = ("hand", "leg", "hip", "shoulder")
+VIEWS = ("frontal", "lateral", "oblique")
+_NOT_IMAGES = frozenset({"annotations", "utilities"})
+_Names = dict[str, dict[str, str]]
+
+
+class Outline(NamedTuple):
+    """Where the fractures of one X-ray are.
+
+    Attributes:
+        polygons: float (k, 2) each: x and y of the corners in pixels of a picture of this size.
+        width: Of the picture, in pixels; 1 where the corners are shares of its sides, 0 where the size is not given.
+        height: Likewise.
+    """
+
+    polygons: list[np.ndarray]
+    width: int
+    height: int
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """Left, top, right and bottom of each polygon: float (n, 4)."""
+        corners = [[*polygon.min(axis=0), *polygon.max(axis=0)] for polygon in self.polygons]
+        return np.array(corners, float).reshape(-1, 4)
+
+
+def fracatlas_csv(root: Path, found: Found) -> Path | None:
+    """FracAtlas' `dataset.csv`, in the folder or in the one that the archive wraps around it, or None."""
+    for name in found.others:
+        path = root / name
+        if path.name.lower() == "dataset.csv" and len(Path(name).parts) <= 3 and path.is_file():
+            header, _ = read_csv(path, rows=False)
+            if {"image id", "fractured"} <= {normalise(cell) for cell in header}:
+                return path
+    return None
+
+
+def is_part_of_fracatlas(name: str) -> bool:
+    """Whether a file that is no image, named relative to its data set, is one of FracAtlas' annotations or tools."""
+    return any(part.lower() in _NOT_IMAGES for part in Path(name).parts[:-1])
+
+
+def fracatlas_rows(root: Path, found: Found) -> list[dict[str, Any]]:
+    """Rows of FracAtlas as published: `dataset.csv` labels the files below `images/` by name.
+
+    Where a name lies in both class folders, as two do in one release, the table decides which file counts. Files that
+    the table names and that are not there are left out with a warning.
+
+    Raises:
+        FracturelabError: The table and the files do not belong together.
+    """
+    table = fracatlas_csv(root, found)
+    if table is None:
+        raise FracturelabError(
+            f"expected FracAtlas's dataset.csv with the columns image_id and fractured in {root}. Received: none"
+        )
+    below = table.parent.relative_to(root).parts
+    files: dict[str, list[str]] = {}
+    for parts, names in found.images.items():
+        if parts[: len(below)] == below:
+            for name in names:
+                files.setdefault(name, []).append(os.path.join(root, *parts, name))
+    rows, missing = [], []
+    for name, cells in _named_lines(table).items():
+        meaning = label_of(cells["fractured"])
+        if meaning is None:
+            raise FracturelabError(
+                f"{table}, {name}: expected fractured to be 0 or 1. Received: {cells['fractured']!r}"
+            )
+        paths = files.pop(name, [])
+        folders = [meaning_of(os.path.basename(os.path.dirname(path))) for path in paths]
+        agreeing = [
+            path for path, folder in zip(paths, folders, strict=True) if folder is None or folder.label == meaning.label
+        ]
+        if not paths:
+            missing.append(name)
+        elif len(agreeing) == 1:
+            rows.append({"path": agreeing[0], "label": meaning.label, **_facts(cells)})
+        else:
+            raise FracturelabError(f"{table} says fractured={cells['fractured']} of {name}, but the files are {paths}")
+        if len(paths) > 1:
+            warnings.warn(f"{name} lies in several folders: {agreeing[0]} agrees with {table.name}", stacklevel=3)
+    if missing:
+        warnings.warn(
+            f"{table} names {len(missing)} files that are not there, and they are left out: {_some(missing)}; "
+            "unpack the set again if you did not remove them",
+            stacklevel=3,
+        )
+    if files:
+        raise FracturelabError(
+            f"{table} does not name {len(files)} images beside it: {_some(list(files))}; move them out"
+        )
+    if not rows:
+        raise FracturelabError(f"expected the images that {table} names beside it. Received: none")
+    return rows
+
+
+def add_facts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add region, hardware and view to rows of copies of FracAtlas that have its annotations beside them."""
+    folder = annotations_folder(row["path"] for row in rows)
+    if folder is None or not (folder.parent / "dataset.csv").is_file():
+        return rows
+    lines = _named_lines(folder.parent / "dataset.csv")
+    return [{**row, **_facts(lines.get(os.path.basename(row["path"]), {}))} for row in rows]
+
+
+def _named_lines(table: Path) -> _Names:
+    """The lines of a `dataset.csv` by image name: each a mapping from column to cell."""
+    header, lines = read_csv(table)
+    columns = [normalise(cell) for cell in header]
+    cells = [dict(zip(columns, (cell.strip() for cell in line), strict=False)) for _, line in lines]
+    return {line.get("image id", ""): {"fractured": "", **line} for line in cells}
+
+
+def _facts(cells: dict[str, str]) -> dict[str, Any]:
+    """Region, hardware and view; several regions or views stand with a plus sign between them."""
+    region, view = ("+".join(name for name in names if cells.get(name) == "1") or None for names in (REGIONS, VIEWS))
+    return {"region": region, "view": view, "hardware": {"1": True, "0": False}.get(cells.get("hardware", ""))}
+
+
+def annotations_folder(paths: Iterable[str]) -> Path | None:
+    """FracAtlas' folder `Annotations`: above the images as published, or in `<folder>-annotations` beside a copy."""
+    for folder in {os.path.dirname(path) for path in paths}:
+        for parent in [Path(folder), *Path(folder).parents][:4]:
+            for place in (parent / "Annotations", parent.with_name(f"{parent.name}-annotations") / "Annotations"):
+                if os.path.isdir(place):  # False too where looking is not allowed
+                    return place
+    return None
+
+
+@cache
+def read_outlines(folder: Path, kind: str | None = None) -> dict[str, Outline]:
+    """The outlines in a folder of annotations, by image name.
+
+    Args:
+        folder: `Annotations` of FracAtlas.
+        kind: "coco" and "vgg" are polygons, "voc" and "yolo" boxes. None takes the first of them that is there.
+
+    Returns:
+        The outlines. COCO and VGG list fractured X-rays alone, VOC and YOLO normal ones too.
+
+    Raises:
+        FracturelabError: There are no annotations of that kind, or they cannot be read.
+    """
+    for name, (place, reader) in _FORMATS.items():
+        if kind in (None, name) and (paths := sorted(folder.glob(place))):
+            try:
+                return {image: outline for path in paths for image, outline in reader(path).items()}
+            except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+                raise FracturelabError(f"the annotations {folder / place} cannot be read: {error!r}") from error
+    raise FracturelabError(f"expected annotations of FracAtlas ({', '.join(_FORMATS)}) in {folder}. Received: none")
+
+
+def _coco(path: Path) -> dict[str, Outline]:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    outlines = {row["id"]: Outline([], row["width"], row["height"]) for row in document["images"]}
+    for row in document["annotations"]:
+        flat = row["segmentation"]
+        polygons = flat if isinstance(flat[0], list) else [flat]
+        outlines[row["image_id"]].polygons.extend(np.reshape(polygon, (-1, 2)) for polygon in polygons)
+    return {row["file_name"]: outlines[row["id"]] for row in document["images"]}
+
+
+def _vgg(path: Path) -> dict[str, Outline]:
+    outlines = {}
+    for entry in json.loads(path.read_text(encoding="utf-8")).values():
+        regions = entry["regions"]
+        shapes = [region["shape_attributes"] for region in (regions.values() if isinstance(regions, dict) else regions)]
+        polygons = [np.stack([shape["all_points_x"], shape["all_points_y"]], axis=1) for shape in shapes]
+        outlines[entry["filename"]] = Outline(polygons, 0, 0)
+    return outlines
+
+
+def _voc(path: Path) -> dict[str, Outline]:
+    tree = ElementTree.parse(path).getroot()
+    width, height = (int(float(tree.findtext(f"size/{name}", "0"))) for name in ("width", "height"))
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    boxes = [[float(item.findtext(f"bndbox/{side}", "")) for side in sides] for item in tree.findall("object")]
+    return {f"{path.stem}.jpg": Outline([_corners(*box) for box in boxes], width, height)}
+
+
+def _yolo(path: Path) -> dict[str, Outline]:
+    lines = [[float(cell) for cell in line.split()[1:5]] for line in path.read_text(encoding="utf-8").splitlines()]
+    boxes = [(x - w / 2, y - h / 2, x + w / 2, y + h / 2) for x, y, w, h in filter(None, lines)]
+    return {f"{path.stem}.jpg": Outline([_corners(*box) for box in boxes], 1, 1)}
+
+
+def _corners(left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+
+
+_FORMATS: dict[str, tuple[str, Callable[[Path], dict[str, Outline]]]] = {
+    "coco": ("COCO JSON/*.json", _coco),
+    "vgg": ("VGG JSON/*.json", _vgg),
+    "voc": ("PASCAL VOC/*.xml", _voc),
+    "yolo": ("YOLO/IMG*.txt", _yolo),
+}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,40 @@
+"""Where the fractures are: boxes and outlines over radiographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from fracturelab.plots.images import montage
+
+
+def fracture_page(
+    images: Sequence[ArrayLike],
+    boxes: Sequence[ArrayLike],
+    masks: Sequence[ArrayLike],
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int = 4,
+) -> Figure:
+    """A page of radiographs with the box and the outline of each fracture.
+
+    Args:
+        images: Grey images.
+        boxes: For each image (k, 4): left, top, right and bottom of each fracture, in pixels of the image.
+        masks: For each image (h, w), 1 inside a fracture's outline.
+        titles: One for each image.
+        columns: Images in a row.
+
+    Returns:
+        The figure.
+    """
+    figure = montage(images, titles, columns=columns)
+    for ax, mask, found in zip(figure.axes, masks, boxes, strict=False):
+        ax.contour(mask, levels=[0.5], colors="#8FD3FF", linewidths=0.8)
+        for left, top, right, bottom in found:  # a pixel's centre is drawn at its number: its edge lies half before
+            corner = (left - 0.5, top - 0.5)
+            ax.add_patch(plt.Rectangle(corner, right - left, bottom - top, fill=False, edgecolor="orange"))
+    return figure
