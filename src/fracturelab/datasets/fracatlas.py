@@ -147,7 +147,7 @@ def annotations_folder(paths: Iterable[str]) -> Path | None:
     """FracAtlas' folder `Annotations`: above the images as published, or in `<folder>-annotations` beside a copy."""
     for folder in {os.path.dirname(path) for path in paths}:
         for parent in [Path(folder), *Path(folder).parents][:4]:
-            for place in (parent / "Annotations", parent.with_name(f"{parent.name}-annotations") / "Annotations"):
+            for place in (parent / "Annotations", Path(f"{parent}-annotations", "Annotations")):
                 if os.path.isdir(place):  # False too where looking is not allowed
                     return place
     return None

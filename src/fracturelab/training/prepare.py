@@ -152,20 +152,14 @@ def prepare_arrays(
 
     import pandas as pd
 
+    from fracturelab.datasets.table import COLUMNS, make_table
     from fracturelab.splits import holdout_split
 
     n = len(images)
-    table = pd.DataFrame(
-        {
-            "path": [f"{source} {number}" for number in range(n)],
-            "label": pd.array(np.asarray(labels, np.int64), dtype="Int64"),
-            "group": pd.array(np.asarray(groups).astype(str), dtype="string[python]"),
-            "split": pd.array([None] * n, dtype="string[python]"),
-            "source": pd.array([source] * n, dtype="string[python]"),
-            "kind": pd.array([None] * n, dtype="string[python]"),
-            "study": pd.array([None] * n, dtype="string[python]"),
-        }
-    )
+    known = {"path": [f"{source} {number}" for number in range(n)], "label": np.asarray(labels, np.int64)}
+    known |= {"group": np.asarray(groups).astype(str), "source": source}
+    # `make_table` would sort the rows by path.
+    table = pd.DataFrame(known).reindex(columns=COLUMNS).astype(make_table([]).dtypes)
     hashes = np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in images], dtype=np.str_)
     return Prepared(holdout_split(table, val=val, test=test, seed=seed), images, hashes, _listed(table, {}))
 
