@@ -84,6 +84,13 @@ def holdout_split(table: pd.DataFrame, *, val: float = 0.15, test: float = 0.15,
     Raises:
         FracturelabError: No labels, rows without a group, or a side would lack a class.
         ValueError: Shares that are negative or leave nothing to train on.
+
+    Examples:
+        >>> rows = [{"path": f"{i}.png", "label": i % 2, "group": str(i // 2)} for i in range(20)]
+        >>> from fracturelab.datasets import make_table
+        >>> split = holdout_split(make_table(rows), val=0.2, test=0.2)["split"]
+        >>> split.value_counts().to_dict()
+        {'train': 12, 'val': 4, 'test': 4}
     """
     if val < 0 or test < 0 or val + test >= 1:
         raise ValueError(f"expected val and test of at least 0 and together below 1. Received: val={val}, test={test}")

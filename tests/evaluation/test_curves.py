@@ -5,13 +5,7 @@ from sklearn import calibration as sk_calibration
 from sklearn import metrics as sk
 
 from fracturelab.errors import FracturelabError
-from fracturelab.evaluation import (
-    binary_metrics,
-    calibration_curve,
-    expected_calibration_error,
-    precision_recall_curve,
-    roc_curve,
-)
+from fracturelab.evaluation import binary_metrics, calibration_curve, precision_recall_curve, roc_curve
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +74,8 @@ def test_calibration_is_scikit_learns_with_wilson_intervals(scored, strategy):
 
 def test_calibration_error_by_hand():
     # Bins [0, 0.1): 0.05 against 0, two images; [0.9, 1]: 0.95 and 1.0 against one half, two images.
-    assert expected_calibration_error([0, 0, 1, 0], [0.05, 0.05, 0.95, 1.0]) == pytest.approx((0.05 + 0.475) / 2)
-    assert expected_calibration_error([1, 1], [1.0, 1.0]) == 0
+    assert calibration_curve([0, 0, 1, 0], [0.05, 0.05, 0.95, 1.0]).ece == pytest.approx((0.05 + 0.475) / 2)
+    assert calibration_curve([1, 1], [1.0, 1.0]).ece == 0
 
 
 def test_few_images_show_a_calibration_error_by_chance():

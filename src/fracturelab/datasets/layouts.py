@@ -65,6 +65,12 @@ def read_dataset(
     Raises:
         FracturelabError: The folder is missing or has no images, or names are unknown or ambiguous; the message lists
             what was found and how to say which is which.
+
+    Examples:
+        >>> from fracturelab.phantoms import write_set
+        >>> folder = write_set("made", n=4, size=64, progress=False)
+        >>> read_dataset(folder)["label"].value_counts().sort_index().tolist()
+        [2, 2]
     """
     if layout not in LAYOUTS:
         raise FracturelabError(f"expected a layout among {', '.join(LAYOUTS)}. Received: {layout!r}")

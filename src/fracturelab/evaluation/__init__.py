@@ -4,14 +4,7 @@ Scores with 95% intervals, thresholds from validation data, paired tests of two 
 """
 
 from fracturelab.evaluation.checks import check_predictions
-from fracturelab.evaluation.curves import (
-    Calibration,
-    Curve,
-    calibration_curve,
-    expected_calibration_error,
-    precision_recall_curve,
-    roc_curve,
-)
+from fracturelab.evaluation.curves import Calibration, Curve, calibration_curve, precision_recall_curve, roc_curve
 from fracturelab.evaluation.ensembles import average, best_member
 from fracturelab.evaluation.intervals import Interval, auc_score_interval, wilson
 from fracturelab.evaluation.metrics import METRICS, Evaluation, binary_metrics, evaluate
@@ -44,7 +37,6 @@ __all__ = [
     "compare_seeds",
     "conclusion",
     "evaluate",
-    "expected_calibration_error",
     "mcnemar",
     "multiclass_metrics",
     "p_value",

@@ -77,7 +77,7 @@ def _both_classes(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[
     return truth, finite_probabilities(probabilities, n=len(truth))
 
 
-def _rates(positives: Array, negatives: Array) -> tuple[Array, Array]:
+def _counts(positives: Array, negatives: Array) -> tuple[Array, Array]:
     """Called and right, called and wrong, at descending thresholds, from (0, 0) on: two (resamples, points) arrays."""
     zero = np.zeros((len(positives), 1))
     hits = np.hstack([zero, np.cumsum(positives[:, ::-1], axis=1)])
@@ -118,29 +118,14 @@ def roc_curve(
     Raises:
         FracturelabError: One class only, or as in `binary_metrics`.
     """
-    truth, scores = _both_classes(labels, probabilities)
-    codes = group_codes(groups, n=len(truth))
-    ranked = RankedScores(truth, scores)
 
-    def on_grid(hits: Array, false: Array) -> Array:
-        return np.interp(GRID, false / false[-1], hits / hits[-1])
+    def points(hits: Array, false: Array) -> tuple[Array, Array]:
+        return false / false[-1], hits / hits[-1]
 
-    hits, false = (r[0] for r in _rates(*ranked.tallies(np.ones((1, len(truth))))))
-    rows = _resampled(ranked, codes, on_grid, seed=seed, n_bootstrap=n_bootstrap)
-    n_positive = len(np.unique(codes[truth == 1]))
-    centre = on_grid(hits, false)
-    low, high = _band(rows, centre, n_positive)
-    return Curve(
-        x=false / false[-1],
-        y=hits / hits[-1],
-        thresholds=np.r_[np.inf, ranked.scores[::-1]],
-        grid=GRID,
-        low=low,
-        high=high,
-        area=_area("roc_auc", truth, scores, codes, seed),
-        share=float(truth.mean()),
-        n=len(truth),
-    )
+    def on_grid(rate: Array, sensitivity: Array) -> Array:
+        return np.interp(GRID, rate, sensitivity)
+
+    return _curve("roc_auc", labels, probabilities, groups, points, on_grid, seed=seed, n_bootstrap=n_bootstrap)
 
 
 def precision_recall_curve(
@@ -166,44 +151,44 @@ def precision_recall_curve(
     Raises:
         FracturelabError: One class only, or as in `binary_metrics`.
     """
-    truth, scores = _both_classes(labels, probabilities)
-    codes = group_codes(groups, n=len(truth))
-    ranked = RankedScores(truth, scores)
 
-    def on_grid(hits: Array, false: Array) -> Array:
-        recall, precision = hits / hits[-1], _precision(hits, false)
+    def points(hits: Array, false: Array) -> tuple[Array, Array]:
+        return hits / hits[-1], _precision(hits, false)
+
+    def on_grid(recall: Array, precision: Array) -> Array:
         return precision[np.searchsorted(recall, GRID - 1e-12)]
 
-    hits, false = (r[0] for r in _rates(*ranked.tallies(np.ones((1, len(truth))))))
-    rows = _resampled(ranked, codes, on_grid, seed=seed, n_bootstrap=n_bootstrap)
-    n_positive = len(np.unique(codes[truth == 1]))
-    low, high = _band(rows, on_grid(hits, false), n_positive)
-    return Curve(
-        x=hits / hits[-1],
-        y=_precision(hits, false),
-        thresholds=np.r_[np.inf, ranked.scores[::-1]],
-        grid=GRID,
-        low=low,
-        high=high,
-        area=_area("pr_auc", truth, scores, codes, seed),
-        share=float(truth.mean()),
-        n=len(truth),
-    )
+    return _curve("pr_auc", labels, probabilities, groups, points, on_grid, seed=seed, n_bootstrap=n_bootstrap)
 
 
-def _resampled(
-    ranked: RankedScores,
-    codes: NDArray[np.intp],
+Points = Callable[[Array, Array], tuple[Array, Array]]
+
+
+def _curve(
+    area: str,
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    groups: ArrayLike | None,
+    points: Points,
     on_grid: Callable[[Array, Array], Array],
     *,
     seed: int,
     n_bootstrap: int,
-) -> Array:
+) -> Curve:
+    """The curve through `points` of the counts, and its band `on_grid`."""
+    truth, scores = _both_classes(labels, probabilities)
+    codes = group_codes(groups, n=len(truth))
+    ranked = RankedScores(truth, scores)
+    x, y = points(*(counts[0] for counts in _counts(*ranked.tallies(np.ones((1, len(truth)))))))
     rows = []
-    for counts in draw_counts(codes, n_resamples=n_bootstrap, seed=seed):
-        hits, false = _rates(*ranked.tallies(counts))
-        rows += [on_grid(h, f) for h, f in zip(hits, false, strict=True) if h[-1] > 0 and f[-1] > 0]
-    return np.array(rows)
+    for drawn in draw_counts(codes, n_resamples=n_bootstrap, seed=seed):
+        for hits, false in zip(*_counts(*ranked.tallies(drawn)), strict=True):
+            if hits[-1] > 0 and false[-1] > 0:
+                rows.append(on_grid(*points(hits, false)))
+    low, high = _band(np.array(rows), on_grid(x, y), len(np.unique(codes[truth == 1])))
+    thresholds = np.r_[np.inf, ranked.scores[::-1]]
+    whole = binary_metrics(truth, scores, threshold=0.5, groups=codes, seed=seed)[area]
+    return Curve(x, y, thresholds, GRID, low, high, area=whole, share=float(truth.mean()), n=len(truth))
 
 
 def _band(rows: Array, centre: Array, n: int) -> tuple[Array, Array]:
@@ -212,10 +197,6 @@ def _band(rows: Array, centre: Array, n: int) -> tuple[Array, Array]:
         spread = np.quantile(rows, [0.025, 0.975], axis=0)
         low, high = np.minimum(low, spread[0]), np.maximum(high, spread[1])
     return np.minimum(low, centre), np.maximum(high, centre)
-
-
-def _area(name: str, truth: NDArray[np.int64], scores: Array, codes: NDArray[np.intp], seed: int) -> Interval:
-    return binary_metrics(truth, scores, threshold=0.5, groups=codes, seed=seed)[name]
 
 
 def calibration_curve(
@@ -257,20 +238,3 @@ def calibration_curve(
     lots = (np.random.default_rng(0).random((_LOTS, len(scores))) < scores).astype(np.float32)
     chance = float(np.mean(np.abs(lots @ member / counts[used] - predicted) @ shares))
     return Calibration(predicted, observed, low, high, counts[used].astype(np.int64), ece, chance)
-
-
-def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, *, n_bins: int = 10) -> float:
-    """The mean gap between predicted and observed share of fractures, over bins of equal width.
-
-    Args:
-        labels: (n,) 0 normal, 1 fractured.
-        probabilities: (n,) P(fractured).
-        n_bins: Bins of equal width.
-
-    Returns:
-        The error, 0 (calibrated) to 1. With few images it is biased upwards.
-
-    Raises:
-        FracturelabError: As in `binary_metrics`.
-    """
-    return calibration_curve(labels, probabilities, n_bins=n_bins).ece

@@ -24,6 +24,10 @@ def average(probabilities: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
     Returns:
         (n,) P(fractured) of the ensemble.
 
+    Examples:
+        >>> average({"v1": [0.2, 0.6], "v2": [0.4, 1.0]}).round(2).tolist()
+        [0.3, 0.8]
+
     Raises:
         FracturelabError: Fewer than two members, other numbers of images, or no probabilities.
     """

@@ -42,6 +42,9 @@ class Interval(NamedTuple):
         """The interval as `{"value", "low", "high"}`, ready for JSON."""
         return self._asdict()
 
+    def __repr__(self) -> str:
+        return f"Interval({self})"
+
     def __str__(self) -> str:
         return interval_text(self._asdict()) or "undefined"
 
@@ -58,6 +61,10 @@ def wilson(successes: float, n: float) -> Interval:
 
     Returns:
         The proportion with its interval, within [0, 1].
+
+    Examples:
+        >>> wilson(4, 4)
+        Interval(1.000 (0.51–1.00))
     """
     if not 0 <= successes <= n:
         raise ValueError(f"expected 0 <= successes <= n. Received: successes={successes}, n={n}")

@@ -23,12 +23,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from fracturelab.evaluation.checks import binary_labels, finite_probabilities, group_codes, usable_threshold
 from fracturelab.evaluation.intervals import UNDEFINED, Interval, auc_score_interval, effective_size, widest, wilson
 from fracturelab.evaluation.resampling import Array, RankedScores, bootstrap, bounded_mean_interval, percentile_interval
-from fracturelab.evaluation.sentences import evaluation_warnings
+from fracturelab.evaluation.sentences import count, evaluation_warnings
+from fracturelab.records.names import metric_name
 
 METRICS = ("roc_auc", "pr_auc", "accuracy", "precision", "recall", "specificity", "f1", "kappa", "brier")
 """The metrics of `Evaluation.to_dict()`, in order; `binary_metrics` adds `weighted_f1`."""
@@ -89,7 +91,7 @@ def _groups_in(codes: NDArray[np.intp], members: NDArray[np.bool_]) -> int:
     return len(np.unique(codes[members]))
 
 
-def _proportion(right: NDArray[np.bool_], among: NDArray[np.bool_], codes: NDArray[np.intp]) -> Interval:
+def proportion(right: NDArray[np.bool_], among: NDArray[np.bool_], codes: NDArray[np.intp]) -> Interval:
     """Wilson's interval of `right` among `among`, at the effective number of independent images."""
     n = int(among.sum())
     if n == 0:
@@ -187,15 +189,15 @@ def _closed_forms(
     """The closed-form interval beside each bootstrap; see the head of this module."""
     right = truth == called
     fractured, said = truth == 1, called == 1
-    accuracy = _proportion(right, np.ones_like(right), codes)
+    accuracy = proportion(right, np.ones_like(right), codes)
     forms = {
         "roc_auc": auc_interval(truth, scores, codes),
         "accuracy": accuracy,
-        "precision": _proportion(fractured, said, codes),
-        "recall": _proportion(said, fractured, codes),
-        "specificity": _proportion(~said, ~fractured, codes),
+        "precision": proportion(fractured, said, codes),
+        "recall": proportion(said, fractured, codes),
+        "specificity": proportion(~said, ~fractured, codes),
     }
-    overlap = _proportion(fractured & said, fractured | said, codes)
+    overlap = proportion(fractured & said, fractured | said, codes)
     f1_limits = [None if j is None else 2 * j / (1 + j) for j in overlap]
     forms["f1"] = Interval(*f1_limits)
     forms["pr_auc"] = UNDEFINED
@@ -210,9 +212,9 @@ def _closed_forms(
     return forms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
-    """The scores of one model on one set of images.
+    """The scores of one model on one set of images. A notebook shows it as a table.
 
     Attributes:
         n: Images.
@@ -230,14 +232,28 @@ class Evaluation:
     confusion_matrix: list[list[int]]
     warnings: tuple[str, ...] = ()
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """The metrics as rows, by their names for people; columns value, low and high. NaN where undefined."""
+        rows = {metric_name(name): interval for name, interval in self.metrics.items()}
+        return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"], dtype=float)
+
+    def __repr__(self) -> str:
+        metrics = "\n".join(f"{metric_name(name):<14}{interval}" for name, interval in self.metrics.items())
+        return f"{self._heading()}\n{metrics}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self._heading()}</p>" + self.table.to_html(float_format="{:.3f}".format, na_rep="undefined")
+
+    def _heading(self) -> str:
+        groups = f" in {count(self.n_groups, 'group')}" if self.n_groups < self.n else ""
+        return f"{count(self.n, 'image')}{groups}, threshold {self.threshold:.3f}"
+
     def to_dict(self) -> dict[str, object]:
         """`n`, `threshold`, `metrics` (the nine of `METRICS`) and `confusion_matrix`, ready for JSON."""
-        return {
-            "n": self.n,
-            "threshold": self.threshold,
-            "metrics": {name: self.metrics[name].to_dict() for name in METRICS},
-            "confusion_matrix": self.confusion_matrix,
-        }
+        metrics = {name: self.metrics[name].to_dict() for name in METRICS}
+        table = self.confusion_matrix
+        return {"n": self.n, "threshold": self.threshold, "metrics": metrics, "confusion_matrix": table}
 
     def to_record(self) -> dict[str, object]:
         """As `to_dict`, with the weighted F1, the number of groups and the warnings beside them."""
@@ -270,6 +286,15 @@ def evaluate(
 
     Raises:
         FracturelabError: As in `binary_metrics`.
+
+    Examples:
+        >>> found = evaluate([0, 0, 1, 1], [0.2, 0.6, 0.4, 0.9], threshold=0.5)
+        >>> found.metrics["roc_auc"].value
+        0.75
+        >>> found.confusion_matrix
+        [[1, 1], [1, 1]]
+        >>> found.table.loc["accuracy"].round(3).to_dict()
+        {'value': 0.5, 'low': 0.15, 'high': 0.85}
     """
     metrics = binary_metrics(
         labels, probabilities, threshold=threshold, groups=groups, seed=seed, n_bootstrap=n_bootstrap
@@ -279,11 +304,4 @@ def evaluate(
     table = np.bincount(2 * truth + (scores >= threshold), minlength=4).reshape(2, 2)
     n_groups = int(group_codes(groups, n=len(truth)).max()) + 1
     warnings = evaluation_warnings(truth, scores, threshold=threshold, metrics=metrics)
-    return Evaluation(
-        n=len(truth),
-        n_groups=n_groups,
-        threshold=float(threshold),
-        metrics=metrics,
-        confusion_matrix=[[int(v) for v in row] for row in table],
-        warnings=tuple(warnings),
-    )
+    return Evaluation(len(truth), n_groups, float(threshold), metrics, table.tolist(), tuple(warnings))

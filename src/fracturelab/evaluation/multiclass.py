@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from fracturelab.errors import FracturelabError
 from fracturelab.evaluation.checks import group_codes
-from fracturelab.evaluation.intervals import UNDEFINED, Interval, effective_size, widest, wilson
+from fracturelab.evaluation.intervals import UNDEFINED, Interval, widest
+from fracturelab.evaluation.metrics import proportion
 from fracturelab.evaluation.resampling import Array, bootstrap, percentile_interval
 
 
@@ -109,15 +110,6 @@ def multiclass_metrics(
     cells = k * truth + said
     table = np.bincount(cells, minlength=k * k).reshape(k, k)
 
-    def share(among: np.ndarray) -> Interval:
-        n = int(among.sum())
-        if n == 0:
-            return UNDEFINED
-        value = float(right[among].mean())
-        influence = np.where(among, right - value, 0.0) / n
-        size = effective_size(n, len(np.unique(codes[among])), influence, codes)
-        return wilson(value * size, size)._replace(value=value)
-
     def score(counts: Array) -> Array:
         tables = np.zeros((len(counts), k * k))
         for cell in np.unique(cells):
@@ -126,7 +118,7 @@ def multiclass_metrics(
 
     _, macro, kappa = _table_scores(table.astype(float))
     resampled = bootstrap(score, codes, n_resamples=n_bootstrap, seed=seed)
-    accuracy = share(np.ones(len(truth), bool))
+    accuracy = proportion(right, np.ones(len(truth), bool), codes)
     warnings: tuple[str, ...] = ()
     if len(truth) > 1 and len(np.unique(said)) == 1:
         warnings = (f"All {len(truth)} answers are {names[said[0]]}.",)
@@ -136,7 +128,7 @@ def multiclass_metrics(
         accuracy=accuracy,
         macro_f1=_around(accuracy, macro, resampled[:, 1]),
         kappa=_around(accuracy, kappa, resampled[:, 2]),
-        recall={name: share(truth == i) for i, name in enumerate(names)},
+        recall={name: proportion(right, truth == i, codes) for i, name in enumerate(names)},
         confusion_matrix=[[int(v) for v in row] for row in table],
         warnings=warnings,
     )

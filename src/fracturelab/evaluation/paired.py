@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from fracturelab.evaluation.checks import binary_labels, finite_probabilities, g
 from fracturelab.evaluation.intervals import FEW_GROUPS, UNDEFINED, Interval, Z, mover_difference, widest
 from fracturelab.evaluation.metrics import auc_influence, auc_interval
 from fracturelab.evaluation.resampling import Array, RankedScores, bootstrap, percentile_interval
+from fracturelab.system.plain import plain
 
 
 class McNemar(NamedTuple):
@@ -53,17 +54,9 @@ class Comparison:
     mcnemar: McNemar
     identical: bool
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it as plain numbers, ready for JSON."""
-        return {
-            "n": self.n,
-            "n_groups": self.n_groups,
-            "auc_a": self.auc_a.to_dict(),
-            "auc_b": self.auc_b.to_dict(),
-            "difference": self.difference.to_dict(),
-            "mcnemar": self.mcnemar._asdict(),
-            "identical": self.identical,
-        }
+        return plain(vars(self))
 
 
 def mcnemar(
@@ -86,6 +79,10 @@ def mcnemar(
 
     Raises:
         FracturelabError: The lengths differ.
+
+    Examples:
+        >>> mcnemar([1, 1, 0, 0], predicted_a=[1, 0, 0, 1], predicted_b=[1, 1, 0, 0])
+        McNemar(only_a=0, only_b=2, p=0.5)
     """
     truth, a, b = (np.asarray(values).ravel() for values in (labels, predicted_a, predicted_b))
     if not len(truth) == len(a) == len(b) or len(truth) == 0:
@@ -142,15 +139,7 @@ def compare(
     intervals, difference = (UNDEFINED, UNDEFINED), UNDEFINED
     if truth.min() != truth.max():
         _, intervals, difference = mean_differences(truth, [first], [second], codes, seed=seed, n_bootstrap=n_bootstrap)
-    return Comparison(
-        n=len(truth),
-        n_groups=int(codes.max()) + 1,
-        auc_a=intervals[0],
-        auc_b=intervals[1],
-        difference=difference,
-        mcnemar=test,
-        identical=identical,
-    )
+    return Comparison(len(truth), int(codes.max()) + 1, *intervals, difference, mcnemar=test, identical=identical)
 
 
 def mean_differences(

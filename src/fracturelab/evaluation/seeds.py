@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -11,6 +12,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.evaluation.checks import binary_labels, finite_probabilities, group_codes
 from fracturelab.evaluation.intervals import UNDEFINED, Interval
 from fracturelab.evaluation.paired import mean_differences
+from fracturelab.system.plain import plain
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,9 @@ class SeedsComparison:
         """AUC of b minus AUC of a, seed by seed."""
         return tuple(b - a for a, b in zip(self.aucs_a, self.aucs_b, strict=True))
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it as plain numbers, ready for JSON."""
-        return {
-            "n": self.n,
-            "n_groups": self.n_groups,
-            "aucs_a": list(self.aucs_a),
-            "aucs_b": list(self.aucs_b),
-            "mean_a": self.mean_a.to_dict(),
-            "mean_b": self.mean_b.to_dict(),
-            "difference": self.difference.to_dict(),
-        }
+        return plain(vars(self))
 
 
 def compare_seeds(
@@ -92,12 +86,5 @@ def compare_seeds(
     if truth.min() == truth.max():
         return SeedsComparison(len(truth), n_groups, (), (), UNDEFINED, UNDEFINED, UNDEFINED)
     aucs, means, difference = mean_differences(truth, first, second, codes, seed=seed, n_bootstrap=n_bootstrap)
-    return SeedsComparison(
-        n=len(truth),
-        n_groups=n_groups,
-        aucs_a=tuple(aucs[0].tolist()),
-        aucs_b=tuple(aucs[1].tolist()),
-        mean_a=means[0],
-        mean_b=means[1],
-        difference=difference,
-    )
+    aucs_a, aucs_b = (tuple(row) for row in aucs.tolist())
+    return SeedsComparison(len(truth), n_groups, aucs_a, aucs_b, *means, difference)

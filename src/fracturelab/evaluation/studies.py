@@ -69,6 +69,10 @@ def summary_over_seeds(values: Iterable[float | None]) -> Spread:
 
     Returns:
         The `Spread`.
+
+    Examples:
+        >>> print(summary_over_seeds([0.81, 0.84, 0.78]))
+        0.810 ± 0.030 (0.780 to 0.840, 3 runs)
     """
     known = np.array([v for v in values if v is not None and np.isfinite(v)], dtype=float)
     if known.size == 0:

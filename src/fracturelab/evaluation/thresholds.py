@@ -24,6 +24,10 @@ def choose_threshold(labels: ArrayLike, probabilities: ArrayLike) -> float:
         The threshold: at or above it an image is called fractured. 0.5 where the data cannot choose one: one class
         only, all probabilities equal, or no threshold better than calling everything the same.
 
+    Examples:
+        >>> choose_threshold([0, 0, 1, 1], [0.1, 0.3, 0.5, 0.9])
+        0.4
+
     Raises:
         FracturelabError: Labels other than 0 and 1, numbers that are no probabilities, or lengths that differ.
     """

@@ -24,6 +24,10 @@ def letterbox(image: np.ndarray, size: int) -> np.ndarray:
 
     Raises:
         ValueError: The image is not uint8 of that shape, or the size is not positive.
+
+    Examples:
+        >>> letterbox(np.full((100, 50, 1), 255, np.uint8), 4)[..., 0].tolist()
+        [[0, 255, 255, 0], [0, 255, 255, 0], [0, 255, 255, 0], [0, 255, 255, 0]]
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 1):
         raise ValueError(f"expected uint8 of shape (height, width, 1). Received: {image.dtype} {image.shape}")

@@ -39,6 +39,11 @@ def build_cnn(
 
     Raises:
         FracturelabError: A size or filters that cannot be built.
+
+    Examples:
+        >>> model = build_cnn(input_size=64, filters=(8, 16))
+        >>> model.output_shape
+        (None, 1)
     """
     import keras
     from keras import layers

@@ -168,6 +168,11 @@ def render(
 
     Raises:
         FracturelabError: An argument is out of range or unknown.
+
+    Examples:
+        >>> phantom = render(0, size=64, fractured=True)
+        >>> phantom.image.shape, phantom.label
+        ((64, 64), 1)
     """
     s = settings(source)
     if isinstance(seed, bool) or int(seed) != seed or seed < 0:

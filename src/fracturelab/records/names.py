@@ -31,6 +31,10 @@ def interval_text(interval: Mapping[str, Any] | None) -> str:
 
     Args:
         interval: `value`, `low` and `high`; None and NaN are undefined.
+
+    Examples:
+        >>> interval_text({"value": 0.9, "low": 0.87, "high": 0.93})
+        '0.900 (0.87–0.93)'
     """
     value, low, high = ((interval or {}).get(key) for key in ("value", "low", "high"))
     if value is None or value != value:

@@ -72,6 +72,13 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_c
 
     Returns:
         The table, ending in a newline.
+
+    Examples:
+        >>> print(markdown_table(["model", "AUC"], [["v1", "0.71"]], text_columns=1))
+        | model | AUC |
+        | --- | ---: |
+        | v1 | 0.71 |
+        <BLANKLINE>
     """
     rule = ["---"] * text_columns + ["---:"] * (len(head) - text_columns)
     lines = [list(head), rule, *([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)]
