@@ -68,7 +68,7 @@ def add_commands(commands: Any) -> None:
         "fetch",
         parents=[common(seed=False)],
         help="download a public data set, version pinned",
-        description="Download a public data set from Kaggle, version pinned, and say where it lies.",
+        description="Download a public data set, version pinned, and say where it lies.",
     )
     fetch.add_argument("name", help="fracatlas, multi-region or fracture-types; mura says how to get it")
     fetch.set_defaults(command=run_fetch)
@@ -222,7 +222,7 @@ def run_fetch(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Download a public data set."""
     from fracturelab.datasets import PUBLISHED, fetch
 
-    folder = fetch(arguments.name)
+    folder = fetch(arguments.name, progress=not arguments.json)
     terms = PUBLISHED[arguments.name].terms
     say(f"Terms of {arguments.name}: {terms}. {NOT_CLINICAL}")
     return {"name": arguments.name, "folder": str(folder), "terms": terms}, str(folder), 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from fracturelab.datasets.figshare import FRACATLAS, fetch_fracatlas
 from fracturelab.errors import FracturelabError
 
 
@@ -14,7 +15,8 @@ class Published(NamedTuple):
     Attributes:
         title: What it is called.
         page: Where it can be read about and downloaded by hand.
-        handle: Kaggle's owner, name and version, or None where its terms forbid fetching it for you.
+        handle: Kaggle's owner, name and version, or a DOI and a file's name, or None where its terms forbid fetching it
+            for you.
         terms: Licence or terms, as the page states them.
     """
 
@@ -28,9 +30,9 @@ class Published(NamedTuple):
 PUBLISHED = {
     "fracatlas": Published(
         "FracAtlas: 4,083 X-rays of hand, leg, hip and shoulder (Abedeen et al., 2023)",
-        "https://www.kaggle.com/datasets/mahmudulhasantasin/fracatlas-original-dataset",
-        "mahmudulhasantasin/fracatlas-original-dataset/versions/1",
-        "CC BY 4.0",
+        "https://doi.org/10.6084/m9.figshare.22363012.v7",
+        FRACATLAS.url,
+        "CC BY 4.0, Abedeen et al., Scientific Data 2023",
     ),
     "multi-region": Published(
         "Bone fracture multi-region X-ray data: 10,580 images, fractured and not, with published splits",
@@ -53,14 +55,15 @@ PUBLISHED = {
 }
 
 
-def fetch(name: str) -> Path:
-    """Download a published data set once, through kagglehub, and return its folder.
+def fetch(name: str, *, progress: bool = True) -> Path:
+    """Download a published data set once, and return its folder.
 
-    kagglehub keeps downloads in its own cache and needs no account for these sets. Read the set's terms first: they
-    bind whoever uses it.
+    FracAtlas comes from figshare into `data/fracatlas`. The others come through kagglehub, which keeps downloads in its
+    own cache and needs no account for these sets. Read a set's terms first: they bind whoever uses it.
 
     Args:
         name: One of `PUBLISHED`: "fracatlas", "multi-region", "fracture-types"; "mura" only says how to get it.
+        progress: Show a progress bar.
 
     Returns:
         A folder for `read_dataset`.
@@ -74,6 +77,8 @@ def fetch(name: str) -> Path:
         raise FracturelabError(f"expected one of {', '.join(PUBLISHED)}. Received: {name!r}")
     if published.handle is None:
         raise FracturelabError(f"{name} is not fetched for you: its terms are {published.terms}; {by_hand(name)}")
+    if published.handle == FRACATLAS.url:
+        return fetch_fracatlas(progress=progress)
     try:
         import kagglehub
     except ImportError:

@@ -252,6 +252,4 @@ def _origin(table: pd.DataFrame, source: str | None, licence: str | None) -> tup
         name, key = "FracAtlas", "fracatlas"
     if licence is None and key in PUBLISHED:
         licence = PUBLISHED[key].terms
-        if key == "fracatlas":
-            licence += ", Abedeen et al., Scientific Data 2023"
     return name, licence or "not known: ask whoever published the images before passing them on"
