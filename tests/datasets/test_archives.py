@@ -121,18 +121,13 @@ def test_a_member_longer_than_it_says_is_refused(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["x.zip"]
 
 
-@pytest.mark.parametrize("names", [("a.png", "a.png"), ("a.png", "A.PNG"), ("a", "a/b.png")])
+@pytest.mark.parametrize("names", [("a.png", "a.png"), ("a.png", "A.PNG"), ("a", "a/b.png"), ("a/b.png", "a")])
 def test_names_that_meet_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w") as archive:
         for name in names:
             archive.addfile(tarfile.TarInfo(name))
-    if names[1] == "a/b.png":
-        with pytest.raises(FracturelabError, match="cannot be unpacked"):
-            extract_archive(path, tmp_path / "out")
-        assert sorted(os.listdir(tmp_path)) == ["x.tar"]
-    else:
-        refused(path, tmp_path, "occurs twice")
+    refused(path, tmp_path, "occurs twice|lies in a file")
 
 
 def test_a_locked_zip_is_refused(tmp_path: Path) -> None:

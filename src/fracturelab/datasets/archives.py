@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import stat
 import tarfile
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from fracturelab.errors import FracturelabError
+from fracturelab.system.files import whole_folder
 
 MAX_BYTES = 50_000_000_000
 MAX_MEMBERS = 1_000_000
@@ -94,9 +94,11 @@ def _checked(opened: zipfile.ZipFile | tarfile.TarFile, source: Path, max_bytes:
         elif total > most or count > MAX_MEMBERS:
             refuse = f"brings the total over the limit of {most / 1e6:.0f} MB and {MAX_MEMBERS} files, as a bomb does"
         else:
-            key = str(path).casefold()
-            if key in kinds and not (kinds[key] and member.is_folder):
+            key, *above = (str(part).casefold() for part in (path, *path.parents))
+            if not (kinds.get(key, True) and (member.is_folder or key not in kinds)):
                 refuse = "occurs twice"
+            if not all(kinds.setdefault(folder, True) for folder in above):
+                refuse = "lies in a file"
             kinds[key] = member.is_folder
         if refuse:
             raise FracturelabError(f"the archive {source} is refused, nothing was unpacked: {member.name!r} {refuse}")
@@ -131,9 +133,7 @@ def _unpack(opened: zipfile.ZipFile | tarfile.TarFile, members: list[_Member], t
     free = shutil.disk_usage(target.parent).free
     if need > free:
         raise FracturelabError(f"unpacking needs {need / 1e6:.0f} MB in {target.parent}, {free / 1e6:.0f} MB are free")
-    partial = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
-    partial.mkdir()
-    try:
+    with whole_folder(target) as partial:
         for member in members:
             path = partial.joinpath(*PurePosixPath(member.name.replace("\\", "/")).parts)
             if member.is_folder:
@@ -142,12 +142,6 @@ def _unpack(opened: zipfile.ZipFile | tarfile.TarFile, members: list[_Member], t
             path.parent.mkdir(parents=True, exist_ok=True)
             with _stream(opened, member) as content, path.open("xb") as file:
                 _copy(content, file, member)
-        if target.exists():
-            target.rmdir()
-        os.replace(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def _stream(opened: zipfile.ZipFile | tarfile.TarFile, member: _Member) -> IO[bytes]:
