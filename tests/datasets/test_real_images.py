@@ -66,16 +66,19 @@ def test_class_folders_a_table_and_loose_images_stand_side_by_side(real):
     save(real / "fractured" / "a.png", 3)
     save(real / "normal" / "b.png", 4)
     save(real / "loose.png", 5)
-    save(real / "fractured" / "wrongly filed.png", 6)
-    (real / "labels.csv").write_text("path,label,group\nfractured/wrongly filed.png,normal,p7\n")
+    save(real / "listed.png", 6)
+    (real / "labels.csv").write_text("path,label,group\nlisted.png,normal,p7\n")
     table, _ = read_real_images(real)
     found = {Path(row.path).name: (row.label, row.group) for row in table.itertuples()}
     assert found["a.png"][0] == 1
     assert found["b.png"][0] == 0
     assert str(found["loose.png"][0]) == "<NA>"
-    assert found["wrongly filed.png"] == (0, "p7")
+    assert found["listed.png"] == (0, "p7")
     assert len(table) == 4
     assert table["path"].tolist() == sorted(table["path"])
+    (real / "labels.csv").write_text("path,label\nfractured/a.png,normal\n")
+    with pytest.raises(FracturelabError, match="line 2: the label is normal, but the image lies in 'fractured'"):
+        read_real_images(real)
 
 
 def test_a_folder_without_images_and_examples_says_what_to_do(tmp_path):

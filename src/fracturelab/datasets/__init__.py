@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fracturelab.datasets.archives import extract_archive
+from fracturelab.datasets.choices import reading_lines
 from fracturelab.datasets.combining import combine
 from fracturelab.datasets.kaggle import PUBLISHED, fetch
 from fracturelab.datasets.layouts import LAYOUTS, read_dataset
@@ -27,6 +28,7 @@ __all__ = [
     "list_other_files",
     "make_table",
     "read_dataset",
+    "reading_lines",
 ]
 
 

@@ -1,148 +1,190 @@
-"""Tables that say what images are: `labels.csv`."""
+"""Tables that say what images are (`labels.csv`, `_classes.csv` and others): their columns, and each line's image."""
 
 from __future__ import annotations
 
-import csv
 import os
 import warnings
-from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fracturelab.datasets.names import label_of, meaning_of, normalise, split_of
-from fracturelab.datasets.walking import Found
+from fracturelab.datasets.choices import SKIP, Choices, ask, some
+from fracturelab.datasets.csv_files import read_cells, with_header, without_header
+from fracturelab.datasets.csv_labels import flag_of, line_meanings, merged
+from fracturelab.datasets.matching import ImageIndex
+from fracturelab.datasets.names import column_of, label_of, meaning_of, normalise, split_of
+from fracturelab.datasets.walking import Files, Parts, is_image_name
 from fracturelab.errors import FracturelabError
 
-MAX_TABLE_BYTES = 200_000_000
+if TYPE_CHECKING:
+    import pandas as pd
 
-_ALIASES = {
-    "path": ("path", "file", "filename", "file name", "filepath", "file path", "image", "image path", "image id"),
-    "label": ("label", "labels", "class", "target", "fractured", "fracture", "diagnosis", "y"),
-    "group": ("group", "patient", "patient id", "patientid", "subject", "subject id"),
-    "split": ("split", "set", "subset", "partition"),
-    "kind": ("kind", "type", "fracture type"),
-    "source": ("source", "dataset", "data set", "origin"),
-    "study": ("study", "study id"),
-}
+_MOST_TABLES, _FIRST_LINES, _LAST = 50, 50, 1_000
+_Row = dict[str, Any]
 
 
-def labels_csv(root: Path) -> Path | None:
-    """The folder's `labels.csv`, in any spelling of capitals, or None."""
-    return next((path for path in sorted(root.iterdir()) if path.name.lower() == "labels.csv"), None)
+@dataclass(frozen=True)
+class Table:
+    """A table that names images.
+
+    Attributes:
+        path: The file.
+        below: The folders it is in, below the root.
+        cells: All cells as text; the index is the number of the line.
+        columns: What columns are used as: "path", "group" ... to the column's name.
+        labels: The columns that may hold the label, the surest first.
+    """
+
+    path: Path
+    below: Parts
+    cells: pd.DataFrame
+    columns: dict[str, str]
+    labels: list[str]
 
 
-def labels_rows(root: Path, found: Found, *, allow_unlabelled: bool) -> list[dict[str, Any]]:
-    """Rows from a `labels.csv`.
+def find_tables(files: Files, index: ImageIndex) -> list[Table]:
+    """The tables that label images: the folder's `labels.csv`, or else all that name images and have a label column."""
+    names = [name for name in files.others if os.path.splitext(name)[1].lower() in (".csv", ".tsv")]
+    ours = [name for name in names if name.lower() == "labels.csv"]
+    if ours:
+        return [open_table(files, ours[0], index)]
+    tables = []
+    for name in sorted(names, key=lambda name: (name.count(os.sep), name))[:_MOST_TABLES]:
+        with suppress(FracturelabError):
+            table = open_table(files, name, index)
+            if table.labels and any(
+                index.find(text, table.below) for text in table.cells[table.columns["path"]][:_FIRST_LINES]
+            ):
+                tables.append(table)
+    return tables
 
-    Columns may be called by their usual other names (file, class, patient ...), the separator may be a comma, a
-    semicolon or a tab. Paths are relative to the folder and stay inside it. Labels are 0 or 1, or any name that a class
-    folder may have; a fracture type is a label too.
+
+def open_table(files: Files, name: str, index: ImageIndex) -> Table:
+    """Read a table and decide which column is what; without a header, what stands in the columns decides.
+
+    Args:
+        files: The folder's files.
+        name: The table, relative to the folder.
+        index: The folder's images.
 
     Raises:
-        FracturelabError: A column, file or label is missing or unknown, a path leaves the folder, or a file is named
-            twice. The message names the line.
+        FracturelabError: It cannot be read, or no column names images.
     """
-    table = labels_csv(root)
-    if table is None:
-        raise FracturelabError(f"expected a labels.csv with the columns path and label in {root}. Received: none")
-    header, lines = read_csv(table)
-    columns = {name: _column(header, aliases) for name, aliases in _ALIASES.items()}
-    if columns["path"] is None or (columns["label"] is None and not allow_unlabelled):
-        raise FracturelabError(f"expected the columns path and label in {table}. Received: {', '.join(header)}")
-    rows, missing, seen = [], [], dict[str, int]()
-    for number, line in lines:
-        cells = {name: line[at].strip() if at is not None and at < len(line) else "" for name, at in columns.items()}
-        where = f"{table}, line {number}"
-        path = _inside(root, cells["path"], where)
-        if path in seen:
-            raise FracturelabError(f"{where}: names the same file as line {seen[path]}; keep one of them")
-        seen[path] = number
-        if not os.path.lexists(path):
-            missing.append(cells["path"])
+    path, below = files.root / name, Path(name).parent.parts
+    cells = read_cells(path)
+    first = list(cells.iloc[0])
+    header = any(column_of(text, "path") is not None for text in first) or not any(
+        is_image_name(text) or index.find(text, below) for text in first
+    )
+    cells = with_header(cells) if header else without_header(cells)
+    known = _places(cells, "path")
+    hits = {text: sum(bool(index.find(cell, below)) for cell in cells[text][:_FIRST_LINES]) for text in cells}
+    likely = [text for text in cells if hits[text] * 2 > max(hits.values())] or list(known)
+    if not likely:
+        raise FracturelabError(f"expected the columns path and label in {path}. Received: {', '.join(cells)}")
+    columns = {"path": min(likely, key=lambda text: (known.get(text, _LAST), -hits[text]))}
+    rest = cells.drop(columns=columns["path"])
+    if header:
+        places = {**{text: _LAST for text in rest if flag_of(text)}, **_places(rest, "label")}
+        labels = sorted(places, key=lambda text: places[text])
+    else:
+        labels = [text for text in rest if all(label_of(cell) for cell in rest[text])]
+    rest = rest.drop(columns=labels)
+    for role in ("group", "split", "kind", "source", "study", "box"):
+        places = _places(rest, role)
+        if role == "split":
+            places = {text: place for text, place in places.items() if not place or any(map(split_of, rest[text]))}
+        if places:
+            columns[role] = min(places, key=lambda text: places[text])
+            rest = rest.drop(columns=columns[role])
+    return Table(path, below, cells, columns, labels)
+
+
+def _places(cells: pd.DataFrame, role: str) -> dict[str, int]:
+    """The columns whose names are known for a role, with their places in the list of such names."""
+    return {name: place for name in cells if (place := column_of(name, role)) is not None}
+
+
+def table_rows(
+    files: Files, index: ImageIndex, tables: list[Table], choices: Choices, *, unlabelled: bool
+) -> list[_Row]:
+    """Rows of the images that tables name.
+
+    Args:
+        files: The folder's files.
+        index: The folder's images.
+        tables: As `find_tables` gives them.
+        choices: What the user says of names; what was read is noted there.
+        unlabelled: Empty labels are kept, without a label, instead of being an error.
+
+    Raises:
+        FracturelabError: A column, file or label is missing or unknown, or lines or columns contradict each other. The
+            message names the line.
+    """
+    rows: dict[str, _Row] = {}
+    for table in tables:
+        if not (table.labels or unlabelled):
+            raise FracturelabError(
+                f"expected the columns path and label in {table.path}. Received: {', '.join(table.cells)}"
+            )
+        if table.cells.empty:
+            raise FracturelabError(f"expected lines below the header of {table.path}. Received: none")
+        _note(table, files, choices)
+        for row in _rows_of(table, files, index, choices, unlabelled=unlabelled):
+            before = rows.setdefault(row["path"], row)
+            before["meaning"] = merged(before, row, boxes="box" in table.columns)
+    unnamed = [os.path.relpath(path, files.root) for path in index.parts if path not in rows]
+    if unnamed:
+        choices.reading.left_out[f"not named in {tables[0].path.name}"] += len(unnamed)
+        warnings.warn(
+            f"{tables[0].path} does not name {len(unnamed)} images, which are left out: {some(unnamed)}", stacklevel=4
+        )
+    choices.reading.left_out["skipped by their label"] += sum(row["meaning"] == SKIP for row in rows.values())
+    return [row for row in rows.values() if row["meaning"] != SKIP]
+
+
+def _note(table: Table, files: Files, choices: Choices) -> None:
+    reading = choices.reading
+    reading.tables.append(os.path.relpath(table.path, files.root))
+    reading.columns |= {name: role for role, name in table.columns.items()} | dict.fromkeys(table.labels, "label")
+    reading.without_meaning.update(f"column {name}" for name in table.cells if name not in reading.columns)
+
+
+def _rows_of(table: Table, files: Files, index: ImageIndex, choices: Choices, *, unlabelled: bool) -> list[_Row]:
+    """One row for each line: where it stands, the image, what its label means, and the rest."""
+    missing, rows = [], []
+    boxes = "box" in table.columns
+    meaning_at = line_meanings(table.path, table.cells, table.labels, choices, boxes=boxes, unlabelled=unlabelled)
+    for number, cells in table.cells.to_dict("index").items():
+        where = f"{table.path}, line {number}"
+        text = cells[table.columns["path"]]
+        paths = index.find(text, table.below)
+        if not text:
+            raise FracturelabError(f"{where}: expected a path. Received: {text!r}; write it there or take the line out")
+        if len(paths) > 1:
+            names = some(os.path.relpath(path, files.root) for path in paths)
+            raise FracturelabError(f"{where}: {text!r} may be {names}; write the path below the folder")
+        if not paths:
+            missing.append(text)
             continue
-        rows.append({"path": path, **_values(cells, where, allow_unlabelled=allow_unlabelled)})
+        row = {"path": paths[0], "where": where, "meaning": meaning_at(number), "split": split_of(table.path.stem)}
+        texts = {role: cells[column] for role, column in table.columns.items() if role != "path" and cells[column]}
+        row |= {role: texts[role] for role in ("group", "source", "study") if role in texts}
+        if "split" in texts:
+            row["split"] = choices.split(texts["split"])
+            if row["split"] is None:
+                line = ask("--split-names", [texts["split"]], "train|val|test|skip")
+                raise FracturelabError(
+                    f"{where}: expected a split of train, val or test. Received: {texts['split']!r}; {line}"
+                )
+        if "kind" in texts:
+            known = meaning_of(texts["kind"]) or meaning_of(f"{texts['kind']} fracture")
+            row["kind"] = known.kind if known else normalise(texts["kind"])
+        rows.append(row)
     if missing:
         raise FracturelabError(
-            f"{table} names {len(missing)} files that are not there: {_some(missing)}; "
+            f"{table.path} names {len(missing)} files that are not there: {some(missing)}; "
             "restore them or take their lines out"
         )
-    if not rows:
-        raise FracturelabError(f"expected lines below the header of {table}. Received: none")
-    unnamed = [path for path in _files(root, found) if path not in seen]
-    if unnamed:
-        names = [os.path.relpath(path, root) for path in unnamed]
-        warnings.warn(f"{table} does not name {len(names)} images, which are left out: {_some(names)}", stacklevel=3)
     return rows
-
-
-def _files(root: Path, found: Found) -> Iterator[str]:
-    for parts, names in found.images.items():
-        for name in names:
-            yield os.path.join(root, *parts, name)
-
-
-def _values(cells: dict[str, str], where: str, *, allow_unlabelled: bool) -> dict[str, Any]:
-    meaning = label_of(cells["label"]) if cells["label"] else None
-    if meaning is None and (cells["label"] or not allow_unlabelled):
-        raise FracturelabError(
-            f"{where}: expected a label of 0, 1, normal or fractured. Received: {cells['label']!r}; "
-            "write there which one it is, or take the line out"
-        )
-    split = split_of(cells["split"]) if cells["split"] else None
-    if cells["split"] and split is None:
-        raise FracturelabError(f"{where}: expected a split of train, val or test. Received: {cells['split']!r}")
-    kind = cells["kind"] or None
-    if kind is not None:
-        known = meaning_of(kind) or meaning_of(f"{kind} fracture")
-        kind = known.kind if known and known.kind else (normalise(kind) if known is None else None)
-    return {
-        "label": meaning.label if meaning else None,
-        "kind": kind or (meaning.kind if meaning else None),
-        "split": split,
-        **{name: cells[name] or None for name in ("group", "source", "study")},
-    }
-
-
-def _inside(root: Path, text: str, where: str) -> str:
-    if not text or "\0" in text:
-        raise FracturelabError(f"{where}: expected a path. Received: {text!r}")
-    path = os.path.normpath(os.path.join(root, text))
-    if os.sep == "/" and "\\" in text and not os.path.lexists(path):  # written on Windows
-        path = os.path.normpath(os.path.join(root, text.replace("\\", "/")))
-    if not path.startswith(os.path.join(root, "")):
-        raise FracturelabError(f"{where}: expected a path inside {root}. Received: {text!r}")
-    return path
-
-
-def read_csv(path: Path, *, rows: bool = True) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Read a CSV file whose separator is a comma, a semicolon or a tab.
-
-    Returns:
-        The header, and each non-empty line with its number in the file.
-
-    Raises:
-        FracturelabError: The file is not a table, or cannot be read.
-    """
-    try:
-        if path.stat().st_size > MAX_TABLE_BYTES or not path.is_file():
-            raise FracturelabError(f"expected a table of at most {MAX_TABLE_BYTES // 1_000_000} MB: {path}")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(",;\t", key=first.count))
-            header = next(reader, [])
-            lines = [(reader.line_num, line) for line in reader if any(line)] if rows else []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FracturelabError(f"the table {path} cannot be read: {error}") from error
-    if not header or any("\0" in cell for cell in header):
-        raise FracturelabError(f"expected a header line in {path}. Received: none")
-    return header, lines
-
-
-def _column(header: list[str], aliases: tuple[str, ...]) -> int | None:
-    names = [normalise(cell) for cell in header]
-    return next((names.index(alias) for alias in aliases if alias in names), None)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -18,9 +18,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from fracturelab.datasets.csv_tables import read_csv
+from fracturelab.datasets.choices import some
+from fracturelab.datasets.csv_files import read_cells, with_header
 from fracturelab.datasets.names import label_of, meaning_of, normalise
-from fracturelab.datasets.walking import Found
+from fracturelab.datasets.walking import Files
 from fracturelab.errors import FracturelabError
 
 REGIONS = ("hand", "leg", "hip", "shoulder")
@@ -49,14 +50,13 @@ class Outline(NamedTuple):
         return np.array(corners, float).reshape(-1, 4)
 
 
-def fracatlas_csv(root: Path, found: Found) -> Path | None:
+def fracatlas_csv(files: Files) -> Path | None:
     """FracAtlas' `dataset.csv`, in the folder or in the one that the archive wraps around it, or None."""
-    for name in found.others:
-        path = root / name
-        if path.name.lower() == "dataset.csv" and len(Path(name).parts) <= 3 and path.is_file():
-            header, _ = read_csv(path, rows=False)
-            if {"image id", "fractured"} <= {normalise(cell) for cell in header}:
-                return path
+    for name in files.others:
+        path = files.root / name
+        near = path.name.lower() == "dataset.csv" and len(Path(name).parts) <= 3 and path.is_file()
+        if near and {"image id", "fractured"} <= {normalise(cell) for cell in read_cells(path).iloc[0]}:
+            return path
     return None
 
 
@@ -65,7 +65,7 @@ def is_part_of_fracatlas(name: str) -> bool:
     return any(part.lower() in _NOT_IMAGES for part in Path(name).parts[:-1])
 
 
-def fracatlas_rows(root: Path, found: Found) -> list[dict[str, Any]]:
+def fracatlas_rows(files: Files) -> list[dict[str, Any]]:
     """Rows of FracAtlas as published: `dataset.csv` labels the files below `images/` by name.
 
     Where a name lies in both class folders, as two do in one release, the table decides which file counts. Files that
@@ -74,17 +74,16 @@ def fracatlas_rows(root: Path, found: Found) -> list[dict[str, Any]]:
     Raises:
         FracturelabError: The table and the files do not belong together.
     """
-    table = fracatlas_csv(root, found)
+    table = fracatlas_csv(files)
     if table is None:
         raise FracturelabError(
-            f"expected FracAtlas's dataset.csv with the columns image_id and fractured in {root}. Received: none"
+            f"expected FracAtlas's dataset.csv with the columns image_id and fractured in {files.root}. Received: none"
         )
-    below = table.parent.relative_to(root).parts
-    files: dict[str, list[str]] = {}
-    for parts, names in found.images.items():
+    below = table.parent.relative_to(files.root).parts
+    images: dict[str, list[str]] = {}
+    for path, parts in files.paths():
         if parts[: len(below)] == below:
-            for name in names:
-                files.setdefault(name, []).append(os.path.join(root, *parts, name))
+            images.setdefault(os.path.basename(path), []).append(path)
     rows, missing = [], []
     for name, cells in _named_lines(table).items():
         meaning = label_of(cells["fractured"])
@@ -92,7 +91,7 @@ def fracatlas_rows(root: Path, found: Found) -> list[dict[str, Any]]:
             raise FracturelabError(
                 f"{table}, {name}: expected fractured to be 0 or 1. Received: {cells['fractured']!r}"
             )
-        paths = files.pop(name, [])
+        paths = images.pop(name, [])
         folders = [meaning_of(os.path.basename(os.path.dirname(path))) for path in paths]
         agreeing = [
             path for path, folder in zip(paths, folders, strict=True) if folder is None or folder.label == meaning.label
@@ -100,21 +99,19 @@ def fracatlas_rows(root: Path, found: Found) -> list[dict[str, Any]]:
         if not paths:
             missing.append(name)
         elif len(agreeing) == 1:
-            rows.append({"path": agreeing[0], "label": meaning.label, **_facts(cells)})
+            rows.append({"path": agreeing[0], "meaning": meaning, **_facts(cells)})
         else:
             raise FracturelabError(f"{table} says fractured={cells['fractured']} of {name}, but the files are {paths}")
         if len(paths) > 1:
             warnings.warn(f"{name} lies in several folders: {agreeing[0]} agrees with {table.name}", stacklevel=3)
     if missing:
         warnings.warn(
-            f"{table} names {len(missing)} files that are not there, and they are left out: {_some(missing)}; "
+            f"{table} names {len(missing)} files that are not there, and they are left out: {some(missing)}; "
             "unpack the set again if you did not remove them",
             stacklevel=3,
         )
-    if files:
-        raise FracturelabError(
-            f"{table} does not name {len(files)} images beside it: {_some(list(files))}; move them out"
-        )
+    if images:
+        raise FracturelabError(f"{table} does not name {len(images)} images beside it: {some(images)}; move them out")
     if not rows:
         raise FracturelabError(f"expected the images that {table} names beside it. Received: none")
     return rows
@@ -131,10 +128,8 @@ def add_facts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _named_lines(table: Path) -> _Names:
     """The lines of a `dataset.csv` by image name: each a mapping from column to cell."""
-    header, lines = read_csv(table)
-    columns = [normalise(cell) for cell in header]
-    cells = [dict(zip(columns, (cell.strip() for cell in line), strict=False)) for _, line in lines]
-    return {line.get("image id", ""): {"fractured": "", **line} for line in cells}
+    lines = with_header(read_cells(table)).rename(columns=normalise).to_dict("records")
+    return {line.get("image id", ""): {"fractured": "", **line} for line in lines}
 
 
 def _facts(cells: dict[str, str]) -> dict[str, Any]:
@@ -220,7 +215,3 @@ _FORMATS: dict[str, tuple[str, Callable[[Path], dict[str, Outline]]]] = {
     "voc": ("PASCAL VOC/*.xml", _voc),
     "yolo": ("YOLO/IMG*.txt", _yolo),
 }
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fracturelab.datasets.csv_tables import labels_csv, labels_rows
-from fracturelab.datasets.fracatlas import add_facts, fracatlas_csv, fracatlas_rows
-from fracturelab.datasets.names import FRACTURED, NORMAL, Meaning, meaning_of, normalise, split_of
+from fracturelab.datasets.boxes import box_rows, find_boxes
+from fracturelab.datasets.choices import Choices, ask, ask_labels, some, word_for
+from fracturelab.datasets.csv_tables import find_tables, table_rows
+from fracturelab.datasets.folder_names import Folder, ask_classes, ask_parts, read_folders
+from fracturelab.datasets.fracatlas import add_facts, fracatlas_csv, fracatlas_rows, is_part_of_fracatlas
+from fracturelab.datasets.matching import ImageIndex
+from fracturelab.datasets.names import FRACTURED, NORMAL, UNSURE, Meaning
 from fracturelab.datasets.table import make_table
-from fracturelab.datasets.walking import Found, check_folder, walk
+from fracturelab.datasets.walking import Files, Parts, check_folder, count_others, walk
 from fracturelab.errors import FracturelabError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LAYOUTS = ("auto", "labels_csv", "fracatlas", "mura", "folders", "unlabelled")
-_Parts = tuple[str, ...]
-_LABEL_WORDS = {"fractured": Meaning(FRACTURED), "normal": Meaning(NORMAL)}
+BOX_LAYOUTS = ("yolo", "coco", "voc")
+LAYOUTS = ("auto", "labels_csv", "fracatlas", "mura", *BOX_LAYOUTS, "folders", "unlabelled")
 _STUDY = re.compile(r"(study\d+)_(positive|negative)", re.IGNORECASE)
 _PATIENT = re.compile(r"patient\d+", re.IGNORECASE)
+_Row = dict[str, Any]
 
 
 def read_dataset(
@@ -31,40 +33,48 @@ def read_dataset(
     *,
     layout: str = "auto",
     label_names: Mapping[str, str] | None = None,
+    split_names: Mapping[str, str] | None = None,
     source: str | None = None,
     allow_unlabelled: bool = False,
 ) -> pd.DataFrame:
-    """List the X-rays of a folder with what their names and tables say about them. No image is opened.
+    """List the X-rays of a folder with what their names and tables say about them. No image is decoded.
 
     Layouts, in the order in which they are looked for:
 
-    - "labels_csv": a `labels.csv` with path and label, and where known group, split, kind, source, study.
+    - "labels_csv": a `labels.csv` with path and label, and where known group, split, kind, source, study. Where
+      there is none and folders have no class names, any other table that names the images and has a label column.
     - "fracatlas": FracAtlas as published, `images/` beside `dataset.csv` (Abedeen et al., Scientific Data 2023).
     - "mura": `XR_WRIST/patient00011/study1_positive/image1.png` (Rajpurkar et al., 2018), below `train/` and `valid/`
       or not. The label comes from the study and means abnormal, which is more than fractured; the group is the patient,
       who may have studies of several regions. `valid` becomes "val", as it is called: the authors' own test part was
       never published, and patients set apart from `train` are the honest replacement.
     - "folders": class folders under any usual names, fracture types among them, with train, val and test folders above
-      or below. Folder names that say nothing stand for nothing.
+      or below, and folders of patients ("patient12"). Folder names without a known meaning mean nothing.
+    - "yolo", "coco", "voc": sets made for detection. A box of a fracture means fractured, a picture without one normal.
     - "unlabelled": every image, label unknown. Only when asked for, here or with `allow_unlabelled`.
 
-    Files that are no images by name are left out (`list_other_files` names them), as are hidden files and other junk.
+    In every layout folder names give the published part and the patient where nothing else does, and a label that
+    contradicts the class folder it lies in is an error. Files that are no images are left out (`list_other_files` names
+    them), as are hidden files and other junk.
 
     Args:
         folder: The folder.
         layout: One of the above, or "auto".
-        label_names: What folder names mean that are not known or mean something else here, such as
-            `{"grade 2": "fractured", "controls": "normal"}`. "ignore" makes a name say nothing, "skip" leaves its
-            images out. Case, spaces, hyphens and underscores do not matter.
+        label_names: What names of folders, labels in tables and boxes mean that are not known or mean something else
+            here, such as `{"grade 2": "fractured", "controls": "normal"}`. "ignore" makes a name mean nothing, "skip"
+            leaves its images out; the name "empty" stands for empty cells. Case, spaces, hyphens and underscores do not
+            matter.
+        split_names: The same for parts: "train", "val", "test", "ignore" or "skip".
         source: Name of the data set; the folder's name unless the layout or its table says better.
         allow_unlabelled: Images without a known label are kept, their label <NA>, instead of being an error.
 
     Returns:
-        The table of `make_table`, sorted by path: two readings of the same folder are equal.
+        The table of `make_table`, sorted by path: two readings of the same folder are equal. `attrs["reading"]`
+        has what was used as what, what was not, and what was left out (`reading_lines` puts it into words).
 
     Raises:
-        FracturelabError: The folder is missing or has no images, or names are unknown or ambiguous; the message lists
-            what was found and how to say which is which.
+        FracturelabError: The folder is missing or has no images, or names are unknown or contradict each other; the
+            message lists what is there and how to say which is which.
 
     Examples:
         >>> from fracturelab.phantoms import write_set
@@ -74,173 +84,118 @@ def read_dataset(
     """
     if layout not in LAYOUTS:
         raise FracturelabError(f"expected a layout among {', '.join(LAYOUTS)}. Received: {layout!r}")
-    root = check_folder(folder)
-    found = walk(root)
-    if not found.images:
-        raise FracturelabError(_nothing(root, found))
-    if layout == "auto":
-        layout = _recognise(root, found)
-    meanings = _user_meanings(label_names)
-    if layout == "labels_csv":
-        rows = labels_rows(root, found, allow_unlabelled=allow_unlabelled)
-    elif layout == "fracatlas":
-        rows = fracatlas_rows(root, found)
-    elif layout == "mura":
-        rows = _mura_rows(root, found)
-    elif layout == "folders":
-        rows = add_facts(_folder_rows(root, found, meanings, allow_unlabelled=allow_unlabelled))
-    else:
-        rows = [{"path": path} for path, _ in _paths(root, found)]
-    fallback = source or {"fracatlas": "FracAtlas", "mura": "MURA"}.get(layout, root.name)
-    return make_table({**row, "source": source or row.get("source") or fallback} for row in rows)
+    files = walk(check_folder(folder))
+    if not files.images:
+        raise FracturelabError(_nothing(files))
+    choices = Choices(label_names, split_names)
+    folders = read_folders(files, choices)
+    index = ImageIndex(files)
+    rows, layout = _rows(files, index, folders, choices, layout, allow_unlabelled)
+    rows = _with_folders(rows, index, folders, choices)
+    choices.check_all_met()
+    if not rows:
+        raise FracturelabError(f"expected images in {files.root} that are not skipped. Received: none")
+    ask_parts(folders, {index.parts[r["path"]] for r in rows if r["label"] is not None and r["split"] is None}, choices)
+    fallback = source or {"fracatlas": "FracAtlas", "mura": "MURA"}.get(layout, files.root.name)
+    table = make_table({**row, "source": source or row.get("source") or fallback} for row in rows)
+    choices.reading.layout = layout
+    unread = [n for n in files.others if n not in choices.reading.tables and not is_part_of_fracatlas(n)]
+    choices.reading.left_out.update(count_others(unread))
+    table.attrs["reading"] = choices.reading.to_dict()
+    return table
 
 
-def _recognise(root: Path, found: Found) -> str:
-    if labels_csv(root) is not None:
-        return "labels_csv"
-    if fracatlas_csv(root, found) is not None:
-        return "fracatlas"
-    if any(_STUDY.fullmatch(name) for parts in found.images for name in parts):
-        return "mura"
-    return "folders"
-
-
-def _paths(root: Path, found: Found) -> Iterable[tuple[str, _Parts]]:
-    for parts, names in found.images.items():
-        folder = os.path.join(root, *parts)
-        for name in names:
-            yield os.path.join(folder, name), parts
-
-
-def _nothing(root: Path, found: Found) -> str:
-    if not found.others:
-        return f"expected a folder of X-rays. Received: an empty folder, {root}"
-    suffixes = Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in found.others)
-    kinds = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
-    return f"expected a folder of X-rays. Received: {root} with {len(found.others)} files, none an image ({kinds})"
-
-
-def _user_meanings(label_names: Mapping[str, str] | None) -> dict[str, str]:
-    meanings = {}
-    for name, word in (label_names or {}).items():
-        chosen = normalise(str(word))
-        if chosen not in (*_LABEL_WORDS, "ignore", "skip"):
+def _rows(
+    files: Files, index: ImageIndex, folders: dict[Parts, Folder], choices: Choices, layout: str, unlabelled: bool
+) -> tuple[list[_Row], str]:
+    """The rows of a layout, and its name where it was to be found out."""
+    auto = layout == "auto"
+    ours = any(name.lower() == "labels.csv" for name in files.others)
+    unknown = [p for p, folder in folders.items() if not folder.skip and folder.meaning in (None, UNSURE)]
+    if layout == "fracatlas" or (auto and not ours and fracatlas_csv(files)):
+        return fracatlas_rows(files), "fracatlas"
+    if layout == "mura" or (auto and not ours and any(_STUDY.fullmatch(name) for p in folders for name in p)):
+        return _mura_rows(files), "mura"
+    tables = find_tables(files, index) if layout in ("auto", "labels_csv", "folders") else []
+    if layout == "labels_csv" or (auto and tables and (ours or unknown)):
+        if not tables:
             raise FracturelabError(
-                f"expected label_names to say fractured, normal, ignore or skip. Received: {name!r}: {word!r}"
+                f"expected a labels.csv with the columns path and label in {files.root}. Received: none"
             )
-        meanings[normalise(str(name))] = chosen
-    return meanings
+        try:
+            return table_rows(files, index, tables, choices, unlabelled=unlabelled), "labels_csv"
+        except FracturelabError as error:
+            raise FracturelabError(f"{error}{'' if unknown else '; or --layout folders'}") from error
+    for kind in BOX_LAYOUTS:
+        if layout == kind or (auto and unknown):
+            boxes, names = find_boxes(files, index, kind)
+            if layout == kind or any(boxes.values()):
+                choices.reading.tables += names
+                return box_rows(files, boxes, kind, choices), kind
+    if layout == "unlabelled":
+        return [{"path": path, "meaning": None} for path in index.parts], layout
+    if unknown and not unlabelled:
+        raise FracturelabError(ask_classes(files, folders, unknown))
+    choices.reading.without_meaning.update(f"{table.path.name} (--layout labels_csv reads it)" for table in tables)
+    return add_facts([{"path": p, "meaning": folders[parts].meaning} for p, parts in index.parts.items()]), "folders"
 
 
-def _mura_rows(root: Path, found: Found) -> list[dict[str, Any]]:
-    rows, strange = [], []
-    for path, parts in _paths(root, found):
-        study = next((match for name in parts if (match := _STUDY.fullmatch(name))), None)
-        patient = next((name for name in parts if _PATIENT.fullmatch(name)), None)
-        if study is None or patient is None:
-            strange.append(os.path.join(*parts, os.path.basename(path)))
+def _with_folders(rows: list[_Row], index: ImageIndex, folders: dict[Parts, Folder], choices: Choices) -> list[_Row]:
+    """The rows that are not skipped, with the part and the patient that folder names give.
+
+    Raises:
+        FracturelabError: A label or a part contradicts the names of the folders.
+    """
+    kept = []
+    for row in rows:
+        parts = index.parts[row["path"]]
+        folder, meaning, where = folders[parts], row["meaning"] or UNSURE, row.get("where", row["path"])
+        if folder.skip or row.get("split") == "skip":
+            choices.reading.left_out["skipped by their name"] += 1
             continue
-        position = parts.index(patient)
-        splits = {split for name in parts[:position] if (split := split_of(name))}
-        rows.append(
-            {
-                "path": path,
-                "label": FRACTURED if study[2].lower() == "positive" else NORMAL,
-                "group": patient,
-                "split": splits.pop() if len(splits) == 1 else None,
-                "study": "/".join((*parts[max(0, position - 1) : position], patient, study[1])),
-            }
-        )
-    if strange:
-        raise FracturelabError(
-            f"expected the MURA tree (XR_WRIST/patient00011/study1_positive/image1.png) in {root}. "
-            f"Received: {len(strange)} images elsewhere, such as {strange[0]!r}; move them out"
-        )
-    return rows
+        if len({meaning.label, (folder.meaning or UNSURE).label} - {None}) > 1:
+            line = ask_labels(choices.words, "fractured|normal") if choices.words else "mend one of them"
+            raise FracturelabError(
+                f"{where}: the label is {word_for(meaning)}, but the image lies in {os.path.join(*parts)!r}; which is "
+                f"right? {line}; or --layout folders, or --label-names '{parts[-1]}=ignore'"
+            )
+        split = row.get("split") if row.get("split") != "ignore" else None
+        if split and folder.split and split != folder.split:
+            raise FracturelabError(
+                f"{where}: the part is {split}, but the image lies in {os.path.join(*parts)!r}; mend it, or "
+                + ask("--split-names", [name for name in parts if choices.split(name)], f"{split}|ignore")
+            )
+        kind = row.get("kind") or (meaning.kind if meaning.label is not None else None)
+        group = row.get("group") or folder.group
+        kept.append(row | {"label": meaning.label, "kind": kind, "split": split or folder.split, "group": group})
+    return kept
 
 
-def _folder_rows(root: Path, found: Found, meanings: dict[str, str], *, allow_unlabelled: bool) -> list[dict[str, Any]]:
-    folders = list(found.images)
-    shared = next((i for i, names in enumerate(zip(*folders, strict=False)) if len(set(names)) > 1), -1)
-    if shared < 0:  # no name differs before the shortest path ends
-        shared = min(map(len, folders))
-    facts: dict[_Parts, dict[str, Any] | None] = {}
-    unknown: list[_Parts] = []
-    for parts in found.images:
-        words = [meanings.get(normalise(name)) for name in parts or (".",)]
-        if "skip" in words:
-            facts[parts] = None
-            continue
-        # A name that all images share ("bone fracture data") speaks only where nothing below it does.
-        meaning = _class_of(root, parts[shared:], meanings) or _class_of(root, parts[:shared], meanings)
-        if not parts and words[0] in _LABEL_WORDS:
-            meaning = _LABEL_WORDS[str(words[0])]
-        split = _split_of(root, parts[shared:]) or _split_of(root, parts[:shared])
-        if meaning is None:
-            unknown.append(parts)
-        facts[parts] = {
-            "label": meaning.label if meaning else None,
-            "kind": meaning.kind if meaning else None,
-            "split": split,
-        }
-    if unknown and not allow_unlabelled:
-        raise FracturelabError(_unknown(root, found, unknown, facts))
-    if not any(facts.values()):
-        raise FracturelabError(f"expected images in {root} that label_names does not skip. Received: none")
-    return [{"path": path, **fact} for path, parts in _paths(root, found) if (fact := facts[parts]) is not None]
-
-
-def _class_of(root: Path, parts: _Parts, meanings: dict[str, str]) -> Meaning | None:
-    """What a folder's names say about its images; names that contradict each other are an error."""
-    said: dict[str, Meaning] = {}
-    for name in parts:
-        word = meanings.get(normalise(name))
-        meaning = _LABEL_WORDS.get(word) if word else meaning_of(name)
-        if meaning is not None:
-            said[name] = meaning
-    if len({meaning.label for meaning in said.values()}) > 1 or len({m.kind for m in said.values() if m.kind}) > 1:
-        names = " and ".join(repr(name) for name in said)
-        raise FracturelabError(
-            f"ambiguous: {os.path.join(root, *parts)} is below {names}, which say different things; "
-            f"{_how(next(iter(said)), 'ignore')}"
-        )
-    return max(said.values(), key=lambda meaning: meaning.kind is not None, default=None)
-
-
-def _split_of(root: Path, parts: _Parts) -> str | None:
-    splits = {name: split for name in parts if (split := split_of(name))}
-    if len(set(splits.values())) > 1:
-        names = " and ".join(repr(name) for name in splits)
-        raise FracturelabError(
-            f"ambiguous: {os.path.join(root, *parts)} is below {names}, two different splits; rename one of them"
-        )
-    return next(iter(splits.values()), None)
-
-
-def _unknown(root: Path, found: Found, unknown: list[_Parts], facts: dict[_Parts, dict[str, Any] | None]) -> str:
-    """Say what was found, folder by folder, and how to name what is not known."""
-    lines: Counter[str] = Counter()
-    for parts, names in found.images.items():
-        fact = facts[parts]
-        if fact is not None:
-            what = "unknown" if parts in unknown else "fractured" if fact["label"] == FRACTURED else "normal"
-            lines[f"{_spoken(parts)!r} {what}"] += len(names)
-    listed = [f"{line} ({count} images)" for line, count in lines.most_common(12)]
-    if len(lines) > len(listed):
-        listed.append(f"and {len(lines) - len(listed)} more")
-    first = _spoken(unknown[0])
+def _nothing(files: Files) -> str:
+    if not files.others:
+        return f"expected a folder of X-rays. Received: an empty folder, {files.root}"
+    kinds = some([f"{count} {reason}" for reason, count in count_others(files.others).items()])
     return (
-        f"expected folders that say fractured or normal in {root}. Received: {', '.join(listed)}; "
-        f"{_how(first, 'fractured')}, or normal, ignore or skip; for images without labels say layout='unlabelled' "
-        f"(--layout unlabelled)"
+        f"expected a folder of X-rays. Received: {files.root} with {len(files.others)} files, none an image ({kinds})"
     )
 
 
-def _spoken(parts: _Parts) -> str:
-    """The name that should have said the class: the deepest one that is not a split's."""
-    return next((name for name in reversed(parts) if split_of(name) is None), ".")
-
-
-def _how(name: str, word: str) -> str:
-    option = f"--label-names {name}={word}" if " " not in name else f"--label-names '{name}={word}'"
-    return f"say which is which with label_names={{{name!r}: {word!r}}} ({option})"
+def _mura_rows(files: Files) -> list[_Row]:
+    rows, strange = [], []
+    for path, parts in files.paths():
+        study = next((match for name in parts if (match := _STUDY.fullmatch(name))), None)
+        patient = next((name for name in parts if _PATIENT.fullmatch(name)), None)
+        if study is None or patient is None:
+            strange.append(os.path.relpath(path, files.root))
+            continue
+        above = parts[max(0, parts.index(patient) - 1) : parts.index(patient)]
+        meaning = Meaning(FRACTURED if study[2].lower() == "positive" else NORMAL)
+        rows.append(
+            {"path": path, "meaning": meaning, "group": patient, "study": "/".join((*above, patient, study[1]))}
+        )
+    if strange:
+        raise FracturelabError(
+            f"expected the MURA tree (XR_WRIST/patient00011/study1_positive/image1.png) in {files.root}. "
+            f"Received: {len(strange)} images elsewhere, such as {strange[0]!r}; move them out"
+        )
+    return rows

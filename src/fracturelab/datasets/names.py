@@ -1,150 +1,158 @@
-"""What folder names and label words mean: fractured, normal, a fracture type, or a published split."""
+"""What names of folders, columns and labels mean. The words stand in `names.toml`."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
-from typing import NamedTuple
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
 
 NORMAL, FRACTURED = 0, 1
+_DASHES = "‐-―−"
 
 
 class Meaning(NamedTuple):
-    """What a name says about the images below it.
+    """What a name means for the images that have it.
 
     Attributes:
-        label: 0 normal, 1 fractured.
+        label: 0 normal, 1 fractured, None for no label.
         kind: The fracture type, or None.
     """
 
-    label: int
+    label: int | None
     kind: str | None = None
 
 
-# Words that change nothing: "Fractured bones", "normal_xray_images".
-_FILLERS = frozenset(
-    {
-        "bone",
-        "bones",
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "pic",
-        "pics",
-        "picture",
-        "pictures",
-        "photo",
-        "photos",
-        "xray",
-        "xrays",
-        "x",
-        "ray",
-        "rays",
-        "radiograph",
-        "radiographs",
-        "case",
-        "cases",
-        "class",
-    }
-)
-_FRACTURED = frozenset(
-    {"fractured", "fracture", "fractures", "with fracture", "has fracture", "positive", "pos", "abnormal", "broken"}
-)
-_NORMAL = frozenset(
-    {
-        *("normal", "healthy", "negative", "neg", "intact", "unbroken", "unfractured", "nonfractured", "notfractured"),
-        *("nofracture", "nonfracture", "fracture free", "fracturefree"),
-        *(f"{no} {word}" for no in ("no", "non", "not", "without", "un") for word in ("fracture", "fractured")),
-        *("no fractures", "not broken", "non broken", "not abnormal", "no finding", "no findings"),
-    }
-)
-_KINDS = {
-    "avulsion": "avulsion",
-    "comminuted": "comminuted",
-    "dislocation": "fracture dislocation",
-    "greenstick": "greenstick",
-    "green stick": "greenstick",
-    "hairline": "hairline",
-    "hair line": "hairline",
-    "impacted": "impacted",
-    "longitudinal": "longitudinal",
-    "oblique": "oblique",
-    "pathological": "pathological",
-    "pathologic": "pathological",
-    "spiral": "spiral",
-}
-# Further types count only with the word "fracture" beside them: "simple" or "open" alone may mean anything.
-_FURTHER_KINDS = frozenset(
-    {
-        "transverse",
-        "compression",
-        "segmental",
-        "stress",
-        "buckle",
-        "torus",
-        "compound",
-        "open",
-        "closed",
-        "simple",
-        "displaced",
-        "linear",
-    }
-)
-_SPLIT_FILLERS = frozenset({"set", "data", "dataset", "folder", "images", "image", "split", "part"})
-_SPLITS = {
-    **dict.fromkeys(("train", "training", "trainset", "traindata"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "valset"), "val"),
-    **dict.fromkeys(("test", "testing", "testset", "testdata"), "test"),
-}
-_YES, _NO = frozenset({"1", "1.0", "true", "yes", "y"}), frozenset({"0", "0.0", "false", "no", "n"})
-_NEGATIVE = re.compile(r"\s*[-‐-―−]\s*\d")
+UNSURE = Meaning(None)
+"""The meaning of names such as "uncertain" or "to be checked": these images have no label."""
 
 
 def normalise(name: str) -> str:
     """Lower case, spaces for hyphens and underscores, one space at a time; the minus of a number stays."""
     folded = unicodedata.normalize("NFKC", name).casefold()
-    words = " ".join(re.split(r"[\s_\-‐-―−.,()\[\]+&]+", folded)).strip()
-    return f"-{words}" if _NEGATIVE.match(folded) else words
+    words = " ".join(re.split(rf"[\s_\-{_DASHES}.,()\[\]+&]+", folded)).strip()
+    return f"-{words}" if is_negative(folded) else words
 
 
+def is_negative(text: str) -> bool:
+    """Whether a text is a number with a minus."""
+    return re.match(rf"\s*[-{_DASHES}－]\s*\d", text) is not None
+
+
+@cache
+def words_of(name: str) -> tuple[str, ...]:
+    """The words of a name without accents, case and punctuation; "Train2017Set" has three."""
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name)).replace("ı", "i").replace("İ", "I")
+    text = unicodedata.normalize("NFKD", text.casefold())
+    text = "".join(character for character in text if not unicodedata.combining(character))
+    return tuple(re.findall(r"[^\W\d_]+|\d+", text))
+
+
+@cache
+def vocabulary() -> dict[str, Any]:
+    """The tables of `names.toml`; every list of names as {joined words: name}, in the order of the file."""
+    table = tomllib.loads(files("fracturelab.datasets").joinpath("names.toml").read_text(encoding="utf-8"))
+
+    def joined(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: item if key == "files" else joined(item) for key, item in value.items()}
+        return {"".join(words_of(name)): name for name in value} if isinstance(value, list) else value
+
+    return joined(table)
+
+
+@cache
 def meaning_of(name: str) -> Meaning | None:
-    """What a folder name or label word says, or None where it says nothing known.
+    """What a folder name or a label means, or None where no word of it is known.
 
     "Not Fractured", "non-fractured", "healthy_bones" and "Negative" are normal; "Fractured", "positive" and "broken"
-    are fractured; "Avulsion fracture" and "Spiral_Fracture" are fractured, of that type.
+    are fractured; "Avulsion fracture" and "Spiral_Fracture" are fractured, of that type; "uncertain" is `UNSURE`. Names
+    of parts may stand beside: "train_normal".
     """
-    words = [word for word in normalise(name).split() if word not in _FILLERS]
-    text = " ".join(words)
-    if text in _NORMAL:
+    known, types = vocabulary()["labels"], vocabulary()["types"]
+    all_words = words_of(name)
+    if is_negative(name):
+        return None
+    if "".join(all_words) in known["unsure"]:
+        return UNSURE
+    split = split_of(name)
+    words = [word for word in all_words if word not in known["fillers"] and not (split and _is_part(word))]
+    text = "".join(words)
+    if text in known["normal"] or _without(text, known["no"], known["no_after"]) in known["fractured"]:
         return Meaning(NORMAL)
-    if text in _FRACTURED:
+    if text in known["fractured"] or _without(text, (), known["yes_after"]) in known["fractured"]:
         return Meaning(FRACTURED)
-    kind = " ".join(word for word in words if word not in ("fracture", "fractures", "fractured"))
-    fracture_said = kind != text
-    if kind == "dislocation" and not fracture_said:
-        return None  # a joint out of place, the bone may be whole
-    if kind in _KINDS:
-        return Meaning(FRACTURED, _KINDS[kind])
-    if kind in _FURTHER_KINDS and fracture_said:
-        return Meaning(FRACTURED, kind)
+    rest = "".join(word for word in words if word not in known["fractured"])
+    if rest in types["plain"] or (rest in types["beside_fracture"] and rest != text):
+        kind = types["plain"].get(rest) or types["beside_fracture"][rest]
+        return Meaning(FRACTURED, types["renamed"].get(kind, kind))
     return None
 
 
+def _without(text: str, before: Iterable[str], after: Iterable[str]) -> str | None:
+    """The text without a word at its start or end, where it has one."""
+    starts = (text.removeprefix(word) for word in before if text.startswith(word))
+    ends = (text.removesuffix(word) for word in after if text.endswith(word))
+    fractured = vocabulary()["labels"]["fractured"]
+    return next((rest for rest in (*starts, *ends) if rest in fractured), None)
+
+
+@cache
 def split_of(name: str) -> str | None:
-    """The published split a folder name or a table's word stands for: "train", "val", "test", or None."""
-    words = [word for word in normalise(name).split() if word not in _SPLIT_FILLERS]
-    return _SPLITS.get(" ".join(words))
+    """The published part that a folder name or a table's word stands for: "train", "val", "test", or None.
+
+    Numbers and fillers change nothing ("1_train", "Train (80%)", "train2017"); a class may stand beside
+    ("test_fractured").
+    """
+    parts = vocabulary()["parts"]
+    words = [word for word in words_of(name) if not word.isdigit()]
+    text = "".join(word for word in words if word not in parts["fillers"])
+    for choice in ("".join(words), text):
+        if part := next((part for part in ("train", "val", "test") if choice in parts[part]), None):
+            return part
+    named = {part for word in words for part in ("train", "val", "test") if word in parts[part]}
+    rest = " ".join(word for word in words if not _is_part(word))
+    return named.pop() if len(named) == 1 and rest and meaning_of(rest) else None
+
+
+def _is_part(word: str) -> bool:
+    parts = vocabulary()["parts"]
+    return any(word in parts[part] for part in ("train", "val", "test"))
 
 
 def label_of(value: str) -> Meaning | None:
-    """What a label in a table says: 0 and 1, true and false, yes and no, or a name as `meaning_of` reads it.
+    """What a label in a table means: 0 and 1, true and false, yes and no, or a name as `meaning_of` reads it.
 
-    Negative numbers say nothing known: -1 is "uncertain" in some tables (CheXpert) and "normal" in others.
+    Negative numbers have no known meaning: -1 is "uncertain" in some tables (CheXpert) and "normal" in others.
     """
-    word = normalise(value) if value.strip() not in ("1.0", "0.0") else value.strip()
-    if word in _YES:
-        return Meaning(FRACTURED)
-    if word in _NO:
-        return Meaning(NORMAL)
-    return meaning_of(value)
+    answer = answer_of(value)
+    return Meaning(answer) if answer is not None else meaning_of(value)
+
+
+def answer_of(value: str) -> int | None:
+    """1 for 1, true and yes, 0 for 0, false and no, None for anything else."""
+    known = vocabulary()["answers"]
+    word = "".join(words_of(value.strip().removesuffix(".0")))
+    if is_negative(value) or word not in {**known["yes"], **known["no"]}:
+        return None
+    return int(word in known["yes"])
+
+
+def column_of(name: str, role: str) -> int | None:
+    """The place of a column's name in the list of a role ("path", "label", "group" ...): 0 is the surest."""
+    key = "".join(words_of(name))
+    return next((at for at, known in enumerate(vocabulary()["columns"][role]) if known == key), None)
+
+
+def is_patient(name: str) -> bool:
+    """Whether a folder's name stands for one patient, such as "patient00011" or "Subject 7"."""
+    words = words_of(name)
+    return len(words) == 2 and words[1].isdigit() and words[0] in vocabulary()["folders"]["patient"]
+
+
+def is_finding(name: str) -> bool:
+    """Whether the name of a box marks something other than a fracture, such as "metal" or "text"."""
+    return "".join(words_of(name)) in vocabulary()["labels"]["other_findings"]

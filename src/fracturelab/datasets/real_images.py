@@ -64,9 +64,8 @@ def read_real_images(folder: str | Path | None = None) -> tuple[pd.DataFrame, bo
                 f"expected X-rays in {root}. Received: none; drop some there, or run: fracturelab realimages --from DIR"
             )
         return read_dataset(root / EXAMPLES, source="examples", allow_unlabelled=True), True
-    table = read_dataset(
-        root, layout="folders", label_names={EXAMPLES: "skip"}, source=root.name, allow_unlabelled=True
-    )
+    skipped = {EXAMPLES: "skip"} if any(EXAMPLES in parts for parts in walk(root).images) else None
+    table = read_dataset(root, layout="folders", label_names=skipped, source=root.name, allow_unlabelled=True)
     if any(name.lower() == "labels.csv" for name in list_other_files(root)):
         import pandas as pd
 

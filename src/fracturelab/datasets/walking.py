@@ -1,66 +1,56 @@
-"""Walk a folder of images: names only, no image is opened."""
+"""List the files of a folder. No picture is decoded; of files without a suffix the first bytes are read."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fracturelab.errors import FracturelabError
+from fracturelab.datasets.names import vocabulary
+from fracturelab.errors import FracturelabError, UnreadableImageError
+from fracturelab.images.opening import open_regular
+from fracturelab.images.signatures import HEAD_BYTES, IMAGE_FORMATS, recognise
 
-IMAGE_SUFFIXES = frozenset(
-    {
-        ".png",
-        ".apng",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".webp",
-        ".dcm",
-        ".dicom",
-    }
-)
-_JUNK = frozenset(
-    {
-        *("desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r", "__macosx", "@eadir", "lost+found", "$recycle.bin"),
-        "system volume information",
-    }
-)
+Parts = tuple[str, ...]
+"""The names of the folders between the root and a file."""
 
 
-class Found(NamedTuple):
+class Files(NamedTuple):
     """What a folder holds.
 
     Attributes:
+        root: The folder.
         images: For each folder below the root, as a tuple of names, the names of the images in it; both sorted.
-        others: Files that are no images by name and no junk, as paths relative to the root; sorted.
+        others: Files that are no images and no junk, as paths relative to the root; sorted.
     """
 
-    images: dict[tuple[str, ...], list[str]]
+    root: Path
+    images: dict[Parts, list[str]]
     others: list[str]
+
+    def paths(self) -> Iterator[tuple[str, Parts]]:
+        """Each image's path and the folders it is in."""
+        for parts, names in self.images.items():
+            folder = os.path.join(self.root, *parts)
+            yield from ((os.path.join(folder, name), parts) for name in names)
 
 
 def is_image_name(path: str | os.PathLike[str]) -> bool:
     """Whether a file's name ends like an image's (.png, .jpg, .tif, .dcm ...) and is not hidden."""
     name = os.path.basename(os.fspath(path))
-    return not is_junk(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    return not is_junk(name) and os.path.splitext(name)[1].lower() in vocabulary()["files"]["images"]
 
 
 def is_junk(name: str) -> bool:
     """Whether a name is one that systems leave behind: hidden files, desktop.ini, Thumbs.db, __MACOSX ..."""
-    return name.startswith(".") or name.lower() in _JUNK
+    return name.startswith(".") or name.lower() in vocabulary()["files"]["junk"]
 
 
 def list_other_files(folder: str | os.PathLike[str]) -> list[str]:
-    """The files below a folder that are neither images by name nor junk, relative to it and sorted.
+    """The files below a folder that are neither images nor junk, relative to it and sorted.
 
     `read_dataset` leaves them out; the audit lists them.
 
@@ -68,6 +58,15 @@ def list_other_files(folder: str | os.PathLike[str]) -> list[str]:
         FracturelabError: There is no such folder, or it cannot be read.
     """
     return walk(check_folder(folder)).others
+
+
+def count_others(others: list[str]) -> dict[str, int]:
+    """Why files are left out, and how many: `{".txt (no image)": 3, ".jp2 (save it as PNG)": 1}`."""
+    ways = vocabulary()["not_read"]
+    suffixes = [os.path.splitext(name)[1].lower() for name in others]
+    return dict(
+        Counter(f"{suffix or 'without suffix'} ({ways.get(suffix, 'no image')})" for suffix in suffixes).most_common()
+    )
 
 
 def check_folder(folder: str | os.PathLike[str]) -> Path:
@@ -88,21 +87,22 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
     raise FracturelabError(f"expected a folder of X-rays. Received: {what}, {path}")
 
 
-def walk(root: Path) -> Found:
+def walk(root: Path) -> Files:
     """List what is below a folder, in the same order every time.
 
     Links to files are taken as files. Links to folders are followed, wherever they lead, but every real folder is
     visited once, by its own name where it has one below the root: a loop ends, and nothing is counted twice. Whatever
-    is named like an image counts as one, broken links and named pipes too, so that reading can say what is wrong.
+    is named like an image counts as one, broken links and named pipes too, so that reading can tell what is wrong.
+    Files without a suffix, or with a number for one as DICOM files have, count by their first bytes.
 
     Raises:
         FracturelabError: A folder cannot be read.
     """
-    images: dict[tuple[str, ...], list[str]] = {}
+    images: dict[Parts, list[str]] = {}
     others: list[str] = []
     seen = {_identity(os.stat(root))}
-    folders: list[tuple[str, ...]] = [()]
-    links: list[tuple[str, ...]] = []
+    folders: list[Parts] = [()]
+    links: list[Parts] = []
     while folders or links:
         if not folders:
             links.sort(key=lambda parts: (len(parts), parts))
@@ -124,11 +124,22 @@ def walk(root: Path) -> Found:
                 elif _identity(status) not in seen:
                     seen.add(_identity(status))
                     folders.append(below)
-            elif is_image_name(entry.name):
+            elif is_image_name(entry.name) or _is_image_without_suffix(entry):
                 images.setdefault(parts, []).append(entry.name)
             else:
                 others.append(os.path.join(*below))
-    return Found({parts: sorted(images[parts]) for parts in sorted(images)}, sorted(others))
+    return Files(root, {parts: sorted(images[parts]) for parts in sorted(images)}, sorted(others))
+
+
+def _is_image_without_suffix(entry: os.DirEntry[str]) -> bool:
+    suffix = os.path.splitext(entry.name)[1][1:]
+    if suffix and not suffix.isdigit():
+        return False
+    try:
+        with open_regular(entry.path) as file:
+            return recognise(file.read(HEAD_BYTES)) in IMAGE_FORMATS
+    except (UnreadableImageError, OSError):
+        return False
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
