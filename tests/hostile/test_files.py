@@ -348,9 +348,9 @@ def test_a_table_that_points_out_of_its_folder(places, climbing, happened):
     (places / "labels.csv").write_text(f"path,label\nnormal/1.png,0\n{climbing},1\n")
     code, out, said = command("audit", places)
     assert (code, out) == (2, "")
-    assert "labels.csv, line 3: expected a path inside" in said
+    assert "labels.csv names 1 files that are not there" in said
     assert said.count("\n") == 1
-    happened("labels-climb", "one line that names the table and its line")
+    happened("labels-climb", "one line that names the table and the file")
 
 
 # --- fuzzing ----------------------------------------------------------------------------------------------------------

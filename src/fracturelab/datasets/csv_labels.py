@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +88,7 @@ def _meanings(path: Path, cells: pd.DataFrame, columns: list[str], choices: Choi
         return UNSURE if opposite or flag.kind else Meaning(1 - int(flag.label or 0))
 
     meanings = {
-        name: {
-            text: choices.label(text or EMPTY, lambda text, flag=flag: read(text, flag)) for text in set(cells[name])
-        }
+        name: {text: choices.label(text or EMPTY, partial(read, flag=flag)) for text in set(cells[name])}
         for name, flag in flags.items()
     }
     speaking = {name: known for name, known in meanings.items() if any(m not in (None, UNSURE) for m in known.values())}
