@@ -80,7 +80,7 @@ def open_table(files: Files, name: str, index: ImageIndex) -> Table:
     cells = with_header(cells) if header else without_header(cells)
     known = _places(cells, "path")
     hits = {text: sum(bool(index.find(cell, below)) for cell in cells[text][:_FIRST_LINES]) for text in cells}
-    likely = [text for text in cells if hits[text] * 2 > max(hits.values())] or list(known)
+    likely = [text for text in known if hits[text]] or [text for text in hits if hits[text]] or list(known)
     if not likely:
         raise FracturelabError(f"expected the columns path and label in {path}. Received: {', '.join(cells)}")
     columns = {"path": min(likely, key=lambda text: (known.get(text, _LAST), -hits[text]))}
