@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     results, failed = {}, []
     for one in chosen:
+        print(f"{one.name}: {one.about}", flush=True)
         began = time.perf_counter()
         outcome = one.run(**one.sizes[arguments.size])
         seconds = time.perf_counter() - began
@@ -69,11 +70,12 @@ def _picture(results: Mapping[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     from benchmarks import results as results_files
+    from benchmarks.figure import ratios
     from fracturelab import plots
 
     plt.switch_backend("Agg")
     known = [name for name in results_files.NAMES if name in results]
-    figure = plots.ratios(known, [results[name]["ratio"] for name in known]).figure
+    figure = ratios(known, [results[name]["ratio"] for name in known]).figure
     plots.save_figure(figure, path)
     plt.close(figure)
 

@@ -20,8 +20,8 @@ import os
 from importlib import import_module
 from typing import Any
 
-# TensorFlow turns oneDNN's kernels on or off by the processor. Set here, and inherited by every process that is started,
-# it is the same in a notebook, on the command line and in a fit of a fold: one seed then gives one result.
+# TensorFlow turns oneDNN's kernels on or off by the processor. Set here, and inherited by every process that is
+# started, it is the same in a notebook, on the command line and in a fit of a fold: one seed then gives one result.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 __version__ = "0.1.0"

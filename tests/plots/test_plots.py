@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from benchmarks.figure import ratios
 from fracturelab import evaluation, plots
 from fracturelab.errors import FracturelabError
 from fracturelab.plots.images import shortened
@@ -272,12 +273,12 @@ def test_bars_and_costs():
 
 
 def test_ratios_start_at_one():
-    ax = plots.ratios(["v2_head", "audit"], [9.2, 0.5])
+    ax = ratios(["v2_head", "audit"], [9.2, 0.5])
     assert _words(ax) == ["9.2×", "0.50×"]
     assert [patch.get_x() + patch.get_width() for patch in ax.patches] == pytest.approx([9.2, 0.5])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["v2 head", "audit"]
     with pytest.raises(ValueError, match="positive ratios"):
-        plots.ratios(["a"], [0])
+        ratios(["a"], [0])
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_ratios_start_at_one():
         lambda ax: plots.shortcuts(["a"], [0.6], ax=ax),
         lambda ax: plots.confusion_matrix(np.eye(2, dtype=int), ax=ax),
         lambda ax: plots.intervals({"a": {"f1": (0.5, 0.4, 0.6)}}, ax=ax),
-        lambda ax: plots.ratios(["a"], [2], ax=ax),
+        lambda ax: ratios(["a"], [2], ax=ax),
         lambda ax: plots.importances(["a"], [2], ax=ax),
         lambda ax: plots.probability_strip(["a"], {"m": [0.5]}, thresholds={"m": 0.5}, ax=ax),
         lambda ax: plots.hiding_curves({"a": {"value": [1, 0], "low": [1, 0], "high": [1, 0]}}, ax=ax),

@@ -3,7 +3,7 @@
 Every function takes `ax=None` where one panel is enough, and looks the same: see `fracturelab.plots.style`.
 """
 
-from fracturelab.plots.comparison import score_forest, score_forests
+from fracturelab.plots.comparison import intervals, score_forest, score_forests
 from fracturelab.plots.curves import calibration, hiding_curves, precision_recall, roc
 from fracturelab.plots.data import class_balance, shortcuts, size_scatter
 from fracturelab.plots.fractures import fracture_page
@@ -17,7 +17,7 @@ from fracturelab.plots.images import (
     probability_strip,
 )
 from fracturelab.plots.matrices import confusion_matrices, confusion_matrix
-from fracturelab.plots.scores import importances, intervals, ratios, score_against_cost, score_over_parts
+from fracturelab.plots.scores import importances, score_against_cost, score_over_parts
 from fracturelab.plots.style import FRACTURED, NORMAL, WIDTH, save_figure, style
 from fracturelab.plots.thresholds import threshold_choice
 from fracturelab.plots.training import learning_curve, training_curves
@@ -44,7 +44,6 @@ __all__ = [
     "precision_recall",
     "prediction_montage",
     "probability_strip",
-    "ratios",
     "roc",
     "save_figure",
     "score_against_cost",

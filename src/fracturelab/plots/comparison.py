@@ -8,9 +8,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fracturelab.plots.style import COLOURS, GREY, WIDTH, style, styled
+from fracturelab.plots.style import ABOVE, COLOURS, GREY, WIDTH, line_at, nth, style, styled, whiskers
+from fracturelab.records.names import metric_name
 
-_MARKERS = "o^sDvPX*"
 _STEP = 0.19  # between the parts of one model, in rows
 _LINE = 0.42  # inches for a model with one part; each further part adds a share of it
 
@@ -24,10 +24,10 @@ def score_forest(
     xlabel: str = "value and 95% interval",
     ax: Axes | None = None,
 ) -> Axes:
-    """A forest plot of models: for each, a dot with whiskers for every part that it was tested on, and none for others.
+    """A forest plot of models: for each, a dot with whiskers for every part that it was tested on.
 
     Args:
-        scores: Model to part to (value, low, high); parts may be missing.
+        scores: Model to part to (value, low, high); parts may be missing, and undefined ones are named so.
         parts: Names of the parts, in the order of their colours.
         reference: Where to draw a line, such as 0.5 for the AUC of guessing.
         xlabel: What the values are.
@@ -38,49 +38,56 @@ def score_forest(
     """
     if ax is None:
         ax = plt.subplots(figsize=(WIDTH, forest_height(scores)), layout="constrained")[1]
-    row, middles, used = 0.0, [], set()
+    row, middles = 0.0, []
     for found in scores.values():
-        known = [part for part in parts if part in found and None not in found[part]]
+        known = [part for part in parts if part in found]
         for number, part in enumerate(known):
-            value, low, high = (float(v) for v in found[part] if v is not None)
-            i, y = parts.index(part), row + number * _STEP
-            label = None if part in used else part
-            used.add(part)
-            ax.errorbar(
-                value,
-                y,
-                xerr=[[max(value - low, 0)], [max(high - value, 0)]],
-                fmt=_MARKERS[i % len(_MARKERS)],
-                color=COLOURS[i % len(COLOURS)],
-                markersize=5.5,
-                linewidth=1.6,
-                capsize=2.5,
-                label=label,
-            )
-            ax.annotate(
-                f"{value:.2f}",
-                (1.0, y),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 0),
-                va="center",
-                fontsize=8,
-                textcoords="offset points",
-                color=COLOURS[i % len(COLOURS)],
-            )
+            colour, y = COLOURS[parts.index(part) % len(COLOURS)], row + number * _STEP
+            value, low, high = found[part]
+            if defined := value is not None and low is not None and high is not None:
+                look = {**nth(parts.index(part)), "linestyle": "none", "markersize": 5.5, "linewidth": 1.6}
+                ax.errorbar(value, y, xerr=whiskers(value, low, high), capsize=2.5, label=part, **look)
+            words = {"va": "center", "fontsize": 8, "color": colour if defined else GREY}
+            place = {"xycoords": ("axes fraction", "data"), "xytext": (4, 0), "textcoords": "offset points"}
+            ax.annotate(f"{value:.2f}" if defined else "undefined", (1.0, y), **place, **words)
         last = row + max(len(known) - 1, 0) * _STEP
         middles.append((row + last) / 2)
         row = last + 2.6 * _STEP
         ax.axhline(row - 1.3 * _STEP, color="#E4E4E4", linewidth=0.8)
-    if reference is not None:
-        ax.axvline(reference, color=GREY, linewidth=1, linestyle="--")
+    line_at(ax, reference)
     ax.set_yticks(middles, list(scores))
     ax.set(ylim=(row - 1.3 * _STEP, -1.3 * _STEP), xlabel=xlabel)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
     handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     shown = [part for part in parts if part in handles]
-    ax.legend([handles[part] for part in shown], shown, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+    if len(parts) > 1:
+        ax.legend([handles[part] for part in shown], shown, **ABOVE)
     return ax
+
+
+def intervals(
+    scores: Mapping[str, Mapping[str, Sequence[float | None]]],
+    *,
+    reference: float | None = None,
+    xlabel: str = "value and 95% interval",
+    ax: Axes | None = None,
+) -> Axes:
+    """A forest plot: for each metric, a dot with whiskers for each model.
+
+    Args:
+        scores: Model to metric to (value, low, high), as `evaluation.Interval`; undefined ones are named so.
+        reference: Where to draw a line, such as 0.5 for the AUC of guessing.
+        xlabel: What the values are.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        The Axes.
+    """
+    metrics = list(dict.fromkeys(metric for row in scores.values() for metric in row))
+    missing = (None, None, None)
+    rows = {metric_name(name): {model: row.get(name, missing) for model, row in scores.items()} for name in metrics}
+    return score_forest(rows, parts=list(scores), reference=reference, xlabel=xlabel, ax=ax)
 
 
 def forest_height(scores: Mapping[str, Mapping[str, Sequence[float | None]]]) -> float:

@@ -6,19 +6,16 @@ They take the curve data of `fracturelab.evaluation`, or anything with the same 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.style import COLOURS, GREY, own_axes, styled
+from fracturelab.plots.style import BESIDE, COLOURS, DASHES, GREY, nth, own_axes, styled, whiskers
 
 if TYPE_CHECKING:
     from fracturelab.evaluation import Calibration, Curve
-
-_DASHES = ("-", "--", "-.", ":")
-_MARKERS = "osD^vPX*"
 
 
 @styled
@@ -34,15 +31,9 @@ def roc(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> Axes:
     """
     ax = own_axes(ax, width=5.2, height=5.2)
     for i, (name, curve) in enumerate(curves.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        label = f"{name}: AUC {curve.area}"
-        ax.plot(curve.x, curve.y, color=colour, linestyle=_DASHES[i % 4], label=label)
-        ax.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
-    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (1, 2)), label="guessing: 0.50")
-    ax.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    ax.set_aspect("equal")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.12))  # curves may run anywhere
-    return ax
+        _with_band(ax, i, curve, f"{name}: AUC {curve.area}")
+    ax.plot([0, 1], [0, 1], **_GUESSING, label="guessing: 0.50")
+    return _square(ax, xlabel="1 - specificity", ylabel="sensitivity")
 
 
 @styled
@@ -58,15 +49,27 @@ def precision_recall(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> 
     """
     ax = own_axes(ax, width=5.2, height=5.2)
     for i, (name, curve) in enumerate(curves.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        label = f"{name}: AP {curve.area}"
-        ax.plot(curve.x, curve.y, color=colour, linestyle=_DASHES[i % 4], label=label, drawstyle="steps-pre")
-        ax.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0, step="pre")
+        _with_band(ax, i, curve, f"{name}: AP {curve.area}", step="pre")
     for share in sorted({round(float(curve.share), 6) for curve in curves.values()}):
-        ax.axhline(share, color=GREY, linewidth=1, linestyle=(0, (1, 2)), label=f"guessing: {share:.2f}")
-    ax.set(xlabel="sensitivity (recall)", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        ax.axhline(share, **_GUESSING, label=f"guessing: {share:.2f}")
+    return _square(ax, xlabel="sensitivity (recall)", ylabel="precision")
+
+
+_GUESSING: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (1, 2))}
+
+
+def _with_band(ax: Axes, i: int, curve: Curve, label: str, *, step: Literal["pre"] | None = None) -> None:
+    colour = COLOURS[i % len(COLOURS)]
+    drawstyle = "default" if step is None else f"steps-{step}"
+    ax.plot(curve.x, curve.y, color=colour, linestyle=DASHES[i % 4], label=label, drawstyle=drawstyle)
+    ax.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0, step=step)
+
+
+def _square(ax: Axes, *, xlabel: str, ylabel: str) -> Axes:
+    """Axes from 0 to 1 both ways; the legend stands below, because curves may run anywhere."""
+    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_aspect("equal")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.12))  # curves may run anywhere
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.12))
     return ax
 
 
@@ -83,34 +86,14 @@ def calibration(curves: Mapping[str, Calibration], *, ax: Axes | None = None) ->
     """
     ax = own_axes(ax, width=5.2, height=5.2)
     most = max((int(curve.counts.max()) for curve in curves.values() if len(curve.counts)), default=1)
-    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (1, 2)), label="calibrated")
+    ax.plot([0, 1], [0, 1], **_GUESSING, label="calibrated")
     for i, (name, curve) in enumerate(curves.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        error = np.stack([curve.observed - curve.low, curve.high - curve.observed])
-        ax.errorbar(
-            curve.predicted,
-            curve.observed,
-            yerr=np.maximum(error, 0),
-            color=colour,
-            linestyle=_DASHES[i % 4],
-            capsize=2,
-            linewidth=1.2,
-            label=f"{name}: calibration error {curve.ece:.2f}\n(if calibrated: {curve.chance:.2f})",
-        )
-        ax.scatter(
-            curve.predicted,
-            curve.observed,
-            s=15 + 100 * curve.counts / most,
-            color=colour,
-            marker=_MARKERS[i % 8],
-            alpha=0.75,
-            linewidths=0,
-            zorder=3,
-        )
-    ax.set(xlabel="P(fractured)", ylabel="share of fractured images", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    ax.set_aspect("equal")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.12))  # curves may run anywhere
-    return ax
+        x, y, colour = curve.predicted, curve.observed, COLOURS[i % len(COLOURS)]
+        look = {"color": colour, "linestyle": DASHES[i % 4], "capsize": 2, "linewidth": 1.2}
+        label = f"{name}: calibration error {curve.ece:.2f}\n(if calibrated: {curve.chance:.2f})"
+        ax.errorbar(x, y, yerr=whiskers(y, curve.low, curve.high), label=label, **look)
+        ax.scatter(x, y, s=15 + 100 * curve.counts / most, **nth(i), alpha=0.75, linewidths=0, zorder=3)
+    return _square(ax, xlabel="P(fractured)", ylabel="share of fractured images")
 
 
 @styled
@@ -136,9 +119,8 @@ def hiding_curves(
     for i, (name, curve) in enumerate(curves.items()):
         value, low, high = (np.asarray(curve[key], float) for key in ("value", "low", "high"))
         steps = np.linspace(0, 1, len(value))
-        colour = COLOURS[i % len(COLOURS)]
-        ax.plot(steps, value, color=colour, linestyle=_DASHES[i % 4], marker=_MARKERS[i % 8], markersize=4, label=name)
-        ax.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
+        ax.plot(steps, value, **nth(i), linestyle=DASHES[i % 4], markersize=4, label=name)
+        ax.fill_between(steps, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.12, linewidth=0)
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1))
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    ax.legend(**BESIDE)
     return ax

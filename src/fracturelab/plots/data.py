@@ -9,9 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from fracturelab.plots.images import shortened
-from fracturelab.plots.style import COLOURS, FRACTURED, GREY, NORMAL, own_axes, styled
-
-_MARKERS = "o^sDvPX*"
+from fracturelab.plots.style import BESIDE, COLOURS, FRACTURED, GREY, NORMAL, nth, own_axes, styled
 
 
 def _colour(name: str, position: int) -> str:
@@ -43,9 +41,8 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, ax: Axes | None = 
         left += sizes
     for row, part in enumerate(counts.values()):
         slim = [f"{size:,} {name}" for name, size in part.items() if size <= 0.05 * longest]
-        ax.annotate(
-            ", ".join(slim), (left[row], row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
-        )
+        place = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+        ax.annotate(", ".join(slim), (left[row], row), **place, fontsize=9)
     ax.set_yticks(rows, [shortened(part, width=36) for part in counts])
     ax.set(ylim=(len(counts) - 0.5, -0.5), xlabel="images")
     ax.grid(axis="y", visible=False)
@@ -73,21 +70,13 @@ def size_scatter(
     names = np.array(["images"] * len(across) if kinds is None else [str(kind) for kind in kinds])
     for i, name in enumerate(dict.fromkeys(names.tolist())):
         here = names == name
-        ax.plot(
-            across[here],
-            down[here],
-            _MARKERS[i % len(_MARKERS)],
-            color=_colour(name, i),
-            alpha=0.45,
-            markersize=5,
-            markeredgewidth=0,
-            label=f"{name} ({int(here.sum()):,})",
-        )
+        look = {**nth(i), "linestyle": "none", "color": _colour(name, i), "alpha": 0.45, "markersize": 5}
+        ax.plot(across[here], down[here], markeredgewidth=0, label=f"{name} ({int(here.sum()):,})", **look)
     limit = 1.05 * max(across.max(initial=1), down.max(initial=1))
     ax.plot([0, limit], [0, limit], color=GREY, linestyle=":", linewidth=1, label="square")
     ax.set(xlim=(0, limit), ylim=(0, limit), xlabel="width (pixels)", ylabel="height (pixels)")
     ax.set_aspect("equal")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    ax.legend(**BESIDE)
     return ax
 
 
@@ -112,15 +101,8 @@ def shortcuts(names: Sequence[str], aucs: ArrayLike, *, strong: float = 0.7, ax:
     colours = [FRACTURED if g >= strong - 0.5 else NORMAL for g in gain]
     ax.barh(rows, gain, left=0.5, height=0.65, color=colours)
     for row, value, step in zip(rows.tolist(), values[order], gain, strict=True):
-        shown = "undefined" if np.isnan(value) else f"{value:.2f}"
-        ax.text(
-            0.5 + step + (0.008 if step >= 0 else -0.008),
-            row,
-            shown,
-            va="center",
-            ha="left" if step >= 0 else "right",
-            fontsize=9,
-        )
+        shown, side = "undefined" if np.isnan(value) else f"{value:.2f}", 1 if step >= 0 else -1
+        ax.text(0.5 + step + side * 0.008, row, shown, va="center", ha="left" if side > 0 else "right", fontsize=9)
     ax.axvline(0.5, color="black", linewidth=1)
     ax.set_yticks(rows, [names[i] for i in order])
     low = min(0.4, 0.5 + gain.min(initial=0) - 0.08)

@@ -9,13 +9,15 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
 
 from fracturelab.errors import FracturelabError
 from fracturelab.system.files import whole_file
@@ -27,6 +29,13 @@ NORMAL, FRACTURED = "#0072B2", "#D55E00"
 RIGHT, WRONG = "#009E73", "#CC3311"
 GREY = "#666666"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--", "-.", ":")
+BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+"""Place of a legend to the right of the Axes."""
+ABOVE = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 4}
+"""Place of a legend above the Axes."""
 
 _STYLE = {
     "figure.dpi": 100,
@@ -88,6 +97,23 @@ def own_axes(ax: Axes | None, *, width: float = WIDTH, height: float = 3.6) -> A
     if ax is not None:
         return ax
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def nth(i: int) -> dict[str, Any]:
+    """Colour and marker of the i-th series."""
+    return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+
+
+def whiskers(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> NDArray[np.float64]:
+    """Lengths of error bars, (2, n) and never negative, from values and their limits."""
+    middle, below, above = (np.atleast_1d(np.asarray(one, float)) for one in (value, low, high))
+    return np.maximum([middle - below, above - middle], 0)
+
+
+def line_at(ax: Axes, reference: float | None, *, across: bool = False) -> None:
+    """Draw a dashed line at a reference value; none where it is None."""
+    if reference is not None:
+        (ax.axhline if across else ax.axvline)(reference, color=GREY, linewidth=1, linestyle="--")
 
 
 def panels(count: int, *, columns: int, panel: tuple[float, float]) -> tuple[Figure, list[Axes]]:

@@ -11,10 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.style import COLOURS, GREY, WIDTH, own_axes, panels, styled
+from fracturelab.plots.style import BESIDE, COLOURS, DASHES, GREY, WIDTH, nth, own_axes, panels, styled
 
-_MARKERS = "osD^vPX*"
-_DASHES = ("-", "--", "-.", ":")
 _LEAST_SPAN = 0.05  # of an axis of scores: a hundredth must not look like a mountain
 
 
@@ -47,16 +45,9 @@ def training_curves(
     figure, axes = panels(len(drawn), columns=2, panel=(WIDTH / len(drawn), 3.2))
     for ax, group in zip(axes, drawn, strict=True):
         for i, (name, values) in enumerate(group.items()):
-            validation = name.startswith("val_")
-            ax.plot(
-                np.arange(1, len(values) + 1),
-                values,
-                color=COLOURS[i % len(COLOURS)],
-                linestyle="-" if validation else "--",
-                marker="o" if len(values) <= 30 else None,
-                markersize=3,
-                label=_in_words(name),
-            )
+            look = {"color": COLOURS[i % len(COLOURS)], "linestyle": "-" if name.startswith("val_") else "--"}
+            look |= {"marker": "o" if len(values) <= 30 else None, "markersize": 3}
+            ax.plot(np.arange(1, len(values) + 1), values, label=_in_words(name), **look)
         epochs = max(len(values) for values in group.values())
         if stages is not None:
             _mark_stages(ax, list(stages))
@@ -83,15 +74,8 @@ def _mark_stages(ax: Axes, stages: list[str]) -> None:
     for start in starts:
         if start:
             ax.axvline(start + 0.5, color=GREY, linestyle=":", linewidth=1)
-        ax.annotate(
-            stages[start],
-            (start + 0.55, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(2, 2),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=GREY,
-        )
+        place = {"xycoords": ("data", "axes fraction"), "xytext": (2, 2), "textcoords": "offset points"}
+        ax.annotate(stages[start], (start + 0.55, 1.0), **place, fontsize=8.5, color=GREY)
 
 
 @styled
@@ -115,22 +99,14 @@ def learning_curve(
     """
     ax = own_axes(ax, width=7.5, height=3.8)
     for i, (name, curve) in enumerate(curves.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        ax.plot(
-            sizes,
-            np.asarray(curve["value"], float),
-            marker=_MARKERS[i % len(_MARKERS)],
-            linestyle=_DASHES[i % len(_DASHES)],
-            color=colour,
-            markersize=5,
-            label=name,
-        )
+        value = np.asarray(curve["value"], float)
+        ax.plot(sizes, value, **nth(i), linestyle=DASHES[i % len(DASHES)], markersize=5, label=name)
         if "low" in curve and "high" in curve:
             low, high = np.asarray(curve["low"], float), np.asarray(curve["high"], float)
-            ax.fill_between(sizes, low, high, color=colour, alpha=0.13, linewidth=0)
+            ax.fill_between(sizes, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.13, linewidth=0)
     ax.set_xscale("log")
     ax.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set(xlabel="training images", ylabel=ylabel)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    ax.legend(**BESIDE)
     return ax

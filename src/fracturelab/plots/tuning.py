@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.style import FRACTURED, GREY, NORMAL, WIDTH, own_axes, panels, style, styled
+from fracturelab.plots.style import BESIDE, FRACTURED, GREY, NORMAL, WIDTH, line_at, own_axes, panels, style, styled
 
 _STATES = {"complete": ("o", NORMAL), "pruned": ("x", GREY), "failed": ("|", FRACTURED)}
 
@@ -21,7 +21,6 @@ def tuning_history(
     values: ArrayLike,
     states: Sequence[str],
     *,
-    lower_is_better: bool = True,
     reference: float | None = None,
     ylabel: str = "validation loss",
     ax: Axes | None = None,
@@ -29,9 +28,8 @@ def tuning_history(
     """The value of each trial, and the best one so far as a line.
 
     Args:
-        values: Of each trial in order; of a pruned one the last that it reached, nan where there is none.
+        values: The loss of each trial in order; of a pruned one the last that it reached, nan where there is none.
         states: "complete", "pruned" or "failed", one a trial; others are left out.
-        lower_is_better: Which way the best goes.
         reference: Where to draw a dashed line, such as the value before tuning.
         ylabel: What the values are.
         ax: Where to draw; a new figure if None.
@@ -51,27 +49,18 @@ def tuning_history(
             ax.plot(numbers[of], found[of], marker, color=colour, markersize=6, label=state)
         lost = (kinds == state) & ~np.isfinite(found)
         if lost.any():
-            ax.plot(
-                numbers[lost],
-                np.zeros(lost.sum()),
-                marker,
-                color=colour,
-                markersize=6,
-                clip_on=False,
-                transform=ax.get_xaxis_transform(),
-                label=f"{state}, without a value",
-            )
+            look = {"color": colour, "markersize": 6, "clip_on": False, "transform": ax.get_xaxis_transform()}
+            ax.plot(numbers[lost], np.zeros(lost.sum()), marker, label=f"{state}, without a value", **look)
     done = np.flatnonzero((kinds == "complete") & np.isfinite(found))
     if len(done):
-        best = (np.minimum if lower_is_better else np.maximum).accumulate(found[done])
+        best = np.minimum.accumulate(found[done])
         ends = np.append(done, max(len(found) - 1, done[-1]))
         ax.step(ends, np.append(best, best[-1]), where="post", color="black", linewidth=1.2, label="best so far")
-    if reference is not None:
-        ax.axhline(reference, color=GREY, linewidth=1, linestyle="--")
+    line_at(ax, reference, across=True)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="trial", ylabel=ylabel)
     if len(found):
-        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+        ax.legend(**BESIDE)
     return ax
 
 
