@@ -1,4 +1,4 @@
-"""Any backbone of `keras.applications` as one flat graph from raw grey pixels to feature maps.
+"""Backbones of `keras.applications` and EfficientNet-Lites as one flat graph from raw grey pixels to feature maps.
 
 A backbone here takes what `fracturelab.images` gives (grey levels 0 to 255, bone bright) and does the rest inside:
 grey is repeated to three channels, then scaled as the weights expect it. Only built-in layers are used, so that a
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
+from fracturelab.models.efficientnet_lite import BUILDERS
 from fracturelab.models.norms import fuse_norms
 from fracturelab.models.weight_files import load_into
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 INPUT_NAME = "xray"
 
-# The four ways `keras.applications` scales RGB in 0..255, each as `x * scale + offset` a channel
+# How the ImageNet weights expect RGB in 0..255, each as `x * scale + offset` a channel
 # (keras.applications.imagenet_utils). "caffe" also swaps RGB to BGR, which changes nothing for three equal channels
 # except the order of the means.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -33,6 +34,10 @@ SCALINGS: dict[str, dict[str, list[float]]] = {
         "scale": [1 / (255 * std) for std in _IMAGENET_STD],
         "offset": [-mean / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)],
     },
+    "lite": {
+        "scale": [1 / 128] * 3,
+        "offset": [-127 / 128] * 3,
+    },  # MEAN_RGB and STDDEV_RGB of efficientnet_lite_builder
     "none": {"scale": [1.0] * 3, "offset": [0.0] * 3},
 }
 
@@ -41,6 +46,7 @@ _MODES: tuple[tuple[str, str], ...] = (
     (r"ResNet\d+V2|MobileNet(V2)?$|Inception|Xception|NASNet", "tf"),
     (r"ResNet\d+$|VGG", "caffe"),
     (r"DenseNet", "torch"),
+    (r"EfficientNetLite", "lite"),
     (r"EfficientNet|MobileNetV3|ConvNeXt", "none"),
 )
 
@@ -114,10 +120,10 @@ def build_backbone(
     """
     import keras
 
-    builder = getattr(keras.applications, name, None) if name[:1].isupper() else None
+    builder = BUILDERS.get(name) or (getattr(keras.applications, name, None) if name[:1].isupper() else None)
     if builder is None:
-        names = ", ".join(name for name in dir(keras.applications) if name[0].isupper())
-        raise FracturelabError(f"expected a backbone of keras.applications. Received: {name!r}; there are {names}")
+        names = ", ".join([*(name for name in dir(keras.applications) if name[0].isupper()), *BUILDERS])
+        raise FracturelabError(f"expected the name of a backbone. Received: {name!r}; there are {names}")
     check_input_size(input_size)
     options = dict(options or {})
     reserved = {"include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "name"} & set(options)

@@ -1,13 +1,15 @@
-"""Weights files: HDF5 with plain arrays, read without links, objects or arrays kept elsewhere."""
+"""Weights files: arrays alone are read, from HDF5 without links or objects, or from a packaged PyTorch file."""
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fracturelab.errors import FracturelabError
+from fracturelab.models.efficientnet_lite import load_torch
 from fracturelab.system.files import sha256_of
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 FORMAT = "fracturelab-weights-1"
 _MAX_BYTES = 4 * 2**30
+_WRONG = (ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError)
+_UNREADABLE = (OSError, EOFError, pickle.UnpicklingError, *_WRONG)
 
 
 def load_into(model: keras.Model, path: str | Path, *, sha256: str | None = None) -> None:
@@ -23,7 +27,7 @@ def load_into(model: keras.Model, path: str | Path, *, sha256: str | None = None
 
     Args:
         model: Usually a backbone from `backbones.build_backbone`.
-        path: A bundled file, a Keras `.weights.h5` or an older Keras `.h5`. Only arrays are read, by h5py.
+        path: A bundled file, a Keras `.weights.h5`, an older Keras `.h5`, or a packaged `.pth`. Only arrays are read.
         sha256: Refuse the file unless it has this checksum.
 
     Raises:
@@ -37,6 +41,8 @@ def load_into(model: keras.Model, path: str | Path, *, sha256: str | None = None
     if sha256 is not None and sha256_of(path) != sha256:
         raise FracturelabError(f"{path}: its sha256 is not the one in its description; fetch the file again")
     try:
+        if path.suffix == ".pth":
+            return load_torch(model, path)
         with h5py.File(path, "r") as file:
             for _ in plain_arrays(file, path):
                 pass
@@ -47,7 +53,7 @@ def load_into(model: keras.Model, path: str | Path, *, sha256: str | None = None
             _load_keras(model, path)
     except FracturelabError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+    except _UNREADABLE as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise FracturelabError(f"{path}: these weights do not fit {model.name}, or are no weights: {first}") from error
 

