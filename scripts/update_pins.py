@@ -21,7 +21,10 @@ EXTRAS = {
     "requirements/explain.txt": (("explain",), "What LIME and SHAP maps need as well."),
     "requirements/slides.txt": (("slides",), "What `make presentation` adds to requirements.txt."),
     "requirements/tune.txt": (("tune",), "What the search of notebook 09 needs as well."),
-    "requirements/torch.txt": (("torch",), "What the PyTorch model of notebook 05 needs as well."),
+    "requirements/torch.txt": (
+        ("torch",),
+        "What the PyTorch model of notebook 05 and a test of EfficientNet-Lite need as well.",
+    ),
     "requirements/optional.txt": (
         ("kaggle", "export", "imagenet-small"),
         "What Kaggle downloads, int8 and EfficientNet-Lite0 need as well.",
