@@ -123,7 +123,7 @@ def build_backbone(
     builder = BUILDERS.get(name) or (getattr(keras.applications, name, None) if name[:1].isupper() else None)
     if builder is None:
         names = ", ".join([*(name for name in dir(keras.applications) if name[0].isupper()), *BUILDERS])
-        raise FracturelabError(f"expected the name of a backbone. Received: {name!r}; there are {names}")
+        raise FracturelabError(f"expected a backbone that is known. Received: {name!r}; there are {names}")
     check_input_size(input_size)
     options = dict(options or {})
     reserved = {"include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "name"} & set(options)
