@@ -287,7 +287,7 @@ _TINY = {
     "quantised": 0,
 }
 _DEFAULT = {
-    "size": 224,
+    "size": 128,
     "backbone": "ResNet50",
     "alpha": None,
     "pretrained": True,
@@ -296,7 +296,7 @@ _DEFAULT = {
     "repetitions": 3,
     "quantised": 0,
 }
-_FULL = {**_DEFAULT, "batch": 256, "singles": 30, "repetitions": 5, "quantised": 200}
+_FULL = {**_DEFAULT, "size": 224, "batch": 256, "singles": 30, "repetitions": 5, "quantised": 200}
 _SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": _FULL}
 # The less a network computes, the more of the time is what runs it.
 _SMALL = {

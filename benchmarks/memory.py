@@ -255,12 +255,13 @@ COMPARISONS = (
         "training_memory_40000",
         "MB",
         False,
-        "Most memory held (mapped files not counted) over v2's stages on a table of 40,000 images, 200 steps each and "
-        "from decoding on; theirs: 200 steps frozen and 200 of the last stage, files decoded as they come.",
+        "Most memory held (mapped files not counted) over v2's stages on a table of 40,000 images (8,000 in the "
+        "default size), as many steps each and from decoding on; theirs: as many steps frozen and of the last stage, "
+        "files decoded as they come.",
         "TensorFlow, the network and one training step on one batch.",
         {
             "tiny": {"images": 200, "few": 100, "steps": 8, "repetitions": 1, "rendered": False},
-            "default": {"images": 40_000, "few": 1_000, "steps": 200, "repetitions": 3, "rendered": False},
+            "default": {"images": 8_000, "few": 1_000, "steps": 50, "repetitions": 3, "rendered": False},
             "full": {"images": 40_000, "few": 1_000, "steps": 200, "repetitions": 3, "rendered": True},
         },
         run,

@@ -201,8 +201,8 @@ _TINY = {
     "pretrained": False,
 }
 _DEFAULT = {
-    "images": 260,
-    "size": 224,
+    "images": 120,
+    "size": 128,
     "views": 3,
     "head_epochs": 20,
     "epochs": 10,
@@ -211,7 +211,7 @@ _DEFAULT = {
     "alpha": 0.75,
     "pretrained": True,
 }
-_FULL = {**_DEFAULT, "images": 400, "backbone": "ResNet50", "alpha": None}
+_FULL = {**_DEFAULT, "images": 400, "size": 224, "backbone": "ResNet50", "alpha": None}
 _SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": _FULL}
 
 COMPARISONS = (
