@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from fracturelab import __version__
-from fracturelab.cli import data, folds, models, results
+from fracturelab.cli import data, export, folds, models, results
 from fracturelab.cli.output import print_json, say
 from fracturelab.errors import FracturelabError
 
@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(
-    groups: Sequence[Any] = (data, models, folds, results), prog: str = "fracturelab"
+    groups: Sequence[Any] = (data, models, export, folds, results), prog: str = "fracturelab"
 ) -> argparse.ArgumentParser:
     """Return the parser with the commands of every group: a module with `add_commands`."""
     parser = _Parser(prog=prog, description=DESCRIPTION)
@@ -93,20 +93,19 @@ def _refuse(message: str) -> int:
     return 2
 
 
+_REMEDIES = {
+    "tensorflow": '-e ".[cpu]" (or ".[gpu]"; see runitlocally.md)',
+    "kagglehub": "-r requirements/optional.txt",
+    "pptx": "-r requirements/slides.txt",
+    "optuna": "-r requirements/tune.txt",
+    "torch": "-r requirements/torch.txt",
+    "dask": "-r requirements/dask.txt",
+    "distributed": "-r requirements/dask.txt",
+}
+
+
 def _remedy(package: str) -> str:
-    if package.split(".")[0] == "tensorflow":
-        return 'pip install -e ".[cpu]" (or ".[gpu]"; see runitlocally.md)'
-    if package.split(".")[0] in ("kagglehub",):
-        return "pip install -r requirements/optional.txt"
-    if package.split(".")[0] == "pptx":
-        return "pip install -r requirements/slides.txt"
-    if package.split(".")[0] == "optuna":
-        return "pip install -r requirements/tune.txt"
-    if package.split(".")[0] == "torch":
-        return "pip install -r requirements/torch.txt"
-    if package.split(".")[0] in ("dask", "distributed"):
-        return "pip install -r requirements/dask.txt"
-    return "pip install -r requirements.txt"
+    return "pip install " + _REMEDIES.get(package.split(".")[0], "-r requirements.txt")
 
 
 def _quiet_tensorflow() -> None:

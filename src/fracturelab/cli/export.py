@@ -1,0 +1,76 @@
+"""The command export."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from fracturelab.cli.data import read_folder, reading_options
+from fracturelab.cli.models import choose_rows
+from fracturelab.cli.output import NOT_CLINICAL, columns, common, number, say
+from fracturelab.system.quiet import load_tensorflow
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command to the parser."""
+    export = commands.add_parser(
+        "export",
+        parents=[common(), reading_options()],
+        help="export a model to OpenVINO, so that it answers sooner and without TensorFlow",
+        description="Write the export of a model beside it. With --data, faster networks are measured on labelled "
+        "X-rays and the fastest one whose answers stay close is kept as the runtime `fast`.",
+    )
+    export.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
+    export.add_argument(
+        "--data",
+        dest="folder",
+        metavar="DIR",
+        help="labelled X-rays, at least 400: best the folder "
+        "it was trained on, whose validation images choose the threshold of `fast`",
+    )
+    export.set_defaults(command=run_export)
+
+
+def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Export a model, and measure faster networks where there are X-rays to measure them on."""
+    import numpy as np
+
+    from fracturelab.images import load_images
+    from fracturelab.models.files import check_model_file, read_card
+    from fracturelab.prediction.export import export_model, images_to_measure
+
+    check_model_file(arguments.model)
+    card = read_card(arguments.model)
+    load_tensorflow()
+    measured: dict[str, Any] = {}
+    if arguments.folder is not None:
+        rows, hashes, _, _ = choose_rows(read_folder(arguments), "all", card)
+        pixels = load_images(rows["path"].tolist(), card["input_size"], progress=not arguments.json)
+        # The fixed test part stays out of every choice.
+        fixed = (rows["fixed"].notna() & (rows["split"] == "test")).to_numpy(bool)
+        never = np.asarray(hashes)[fixed]
+        measure, validation, own = images_to_measure(hashes, card, never=never, seed=arguments.seed)
+        measured = {
+            "images": np.asarray(pixels[measure]),
+            "labels": rows["label"].to_numpy(int)[measure],
+            "validation": validation,
+            "calibration": np.asarray(pixels[own]) if len(own) else None,
+        }
+        if not validation.any():
+            say("note: the model's validation images are not all in this folder; the runtime fast keeps its threshold")
+    export = export_model(arguments.model, **measured)
+    table = [["runtime", "precision", "threshold", "furthest from float32", "times as fast"]]
+    for name, network in export.networks.items():
+        furthest = network["max_difference"] if name != "float32" else 0.0
+        table.append(
+            [
+                name,
+                network["precision"],
+                number(network["threshold"]),
+                f"{furthest:.4f}",
+                f"{network.get('times_float32', 1.0):.1f}",
+            ]
+        )
+    document = {"folder": str(export.folder), "networks": export.networks}
+    return document, f"{columns(table, align='llrrr')}\nExport: {export.folder}.\n{NOT_CLINICAL}", 0
