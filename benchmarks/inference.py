@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ def make_model(*, folder: str, place: str, size: int, backbone: str, options: di
     from importlib.util import find_spec
 
     from fracturelab import datasets, training
+    from fracturelab.models.weights import resolve
     from fracturelab.prediction import export
-    from fracturelab.training import saving
 
     work = Path(place).parent
     prepared = training.prepare(
@@ -38,16 +39,13 @@ def make_model(*, folder: str, place: str, size: int, backbone: str, options: di
     )
     fit = training.train_v2(
         prepared,
-        backbone=backbone,
-        backbone_options=options,
-        weights=weights,
+        weights=resolve(backbone, weights, options),
         views=1,
-        fine_tune_epochs=0,
-        store_dir=work / "features",
+        schedule=replace(training.FINE_TUNING, epochs=0),
+        store=training.FeatureStore(work / "features"),
         progress=False,
     )
-    card = saving.card_of(fit, prepared, name="benchmark", evaluations={})
-    saving.save_fit(fit, Path(place), card)
+    fit.save(place, name="benchmark", evaluations={})
     calibration = np.asarray(prepared.images[prepared.rows("train")[:100]]) if find_spec("nncf") else None
     pixels = np.asarray(prepared.images)
     with _quietly():

@@ -98,15 +98,15 @@ def ours(folder: Path, steps: int) -> dict[str, Any]:
 
     from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, split_at, unfreeze
     from fracturelab.pipeline import batches
-    from fracturelab.training import features, fitting
+    from fracturelab.training import epochs, features
     from fracturelab.training.head import cross_validated_strength
-    from fracturelab.training.v2 import VIEWS, activation_batches
+    from fracturelab.training.v2 import VIEW_AUGMENTATION, activation_batches
 
     with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work, Watch() as watch:
         prepared = _prepared(folder, str(data.folder() / "decoded"))
         labels, train = prepared.labels, prepared.rows("train")
         peaks, pace = {"reading": watch.peak_mb}, {}
-        fitting.set_seed(0)
+        epochs.set_seed(0)
         model = build_transfer_model("MobileNet", weights="none", input_size=SIZE, backbone_options={"alpha": 0.25})
         trunk, top = split_at(model, freeze_line(model))
         parts = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output), "line": trunk}
@@ -121,8 +121,8 @@ def ours(folder: Path, steps: int) -> dict[str, Any]:
                 prepared,
                 rows=half,
                 views=1,
-                dtypes={"line": "float16"},
-                folder=f"{work}/features",
+                half=("line",),
+                store=features.FeatureStore(f"{work}/features"),
                 progress=False,
             )
             times.append((time.perf_counter() - began) / (len(half) / BATCH))
@@ -136,14 +136,14 @@ def ours(folder: Path, steps: int) -> dict[str, Any]:
         cross_validated_strength([wide], labels, prepared.groups, rows=train, strengths=(3.0,), folds=2)
         peaks["head"] = watch.peak_mb
         unfreeze(model, after=freeze_line(model))
-        fitting.compile_model(top, learning_rate=1e-5)
+        epochs.compile_model(top, learning_rate=1e-5)
         ends: list[float] = []
         while len(ends) < steps:
             some = activation_batches(stores["line"], labels[halves[1]], batch_size=BATCH, seed=0, epoch=len(ends))
             top.fit(some.take(steps - len(ends)), verbose=0, shuffle=False, callbacks=[_clock(ends)])
         pace["last stage on stored activations"] = _pace(ends)
         peaks["last stage on stored activations"] = watch.peak_mb
-        fitting.compile_model(model, learning_rate=1e-5)
+        epochs.compile_model(model, learning_rate=1e-5)
         ends = []
         while len(ends) < steps:
             some = batches(
@@ -152,7 +152,7 @@ def ours(folder: Path, steps: int) -> dict[str, Any]:
                 rows=train,
                 batch_size=BATCH,
                 balanced=True,
-                augmentation=VIEWS,
+                augmentation=VIEW_AUGMENTATION,
                 epoch=len(ends),
             )
             model.fit(some.take(steps - len(ends)), verbose=0, shuffle=False, callbacks=[_clock(ends)])
@@ -190,11 +190,11 @@ def usual(folder: Path, steps: int) -> dict[str, Any]:
 def bare(folder: Path, steps: int) -> dict[str, Any]:
     """TensorFlow, the network and one batch: less is not possible."""
     from fracturelab.models.transfer import build_transfer_model
-    from fracturelab.training import fitting
+    from fracturelab.training import epochs
 
     with Watch() as watch:
         model = build_transfer_model("MobileNet", weights="none", input_size=SIZE, backbone_options={"alpha": 0.25})
-        fitting.compile_model(model, learning_rate=1e-5)
+        epochs.compile_model(model, learning_rate=1e-5)
         model.train_on_batch(np.zeros((BATCH, SIZE, SIZE, 1), np.float32), np.zeros(BATCH, np.float32))
         time.sleep(0.2)
     return {"peak_mb": watch.peak_mb}

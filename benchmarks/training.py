@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def train(
 ) -> dict[str, Any]:
     """Our side: from the files to the fitted model, with nothing computed before."""
     from fracturelab import datasets, training
+    from fracturelab.models.weights import resolve
 
     with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work:
         began = time.perf_counter()
@@ -30,14 +32,11 @@ def train(
         ready = time.perf_counter()
         fit = training.train_v2(
             prepared,
-            backbone=backbone,
-            backbone_options=options,
-            weights=weights,
+            weights=resolve(backbone, weights, options),
             seed=seed,
             views=views,
-            fine_tune_epochs=epochs,
-            patience=epochs + 1,
-            store_dir=Path(work) / "features",
+            schedule=replace(training.FINE_TUNING, epochs=epochs, patience=None),
+            store=training.FeatureStore(Path(work) / "features"),
             progress=False,
         )
         return {

@@ -90,8 +90,8 @@ def learning_curve(
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     from fracturelab.models.transfer import FEATURES, build_transfer_model, set_norm_moments
-    from fracturelab.training.features import compute
-    from fracturelab.training.fitting import set_seed
+    from fracturelab.training.epochs import set_seed
+    from fracturelab.training.features import FeatureStore, compute
     from fracturelab.training.head import cross_validated_strength, solve
     from fracturelab.training.v2 import SETTLING
 
@@ -108,7 +108,7 @@ def learning_curve(
     if settle and weights.kind == "none":
         set_norm_moments(model, prepared.images[rest[:SETTLING]])
     features = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output, name=FEATURES)}
-    settings: dict[str, Any] = {"folder": store_dir, "progress": progress}
+    settings: dict[str, Any] = {"store": FeatureStore(store_dir), "progress": progress}
     views = compute(features, prepared, rows=rest, views=2, **settings)[FEATURES]
     tested = np.asarray(compute(features, prepared, rows=test, views=1, **settings)[FEATURES][0])
     labels, groups, truth = prepared.labels[rest], prepared.groups[rest], prepared.labels[test]

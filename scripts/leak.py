@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fracturelab.experiments.leaky_split import augment_then_split, shared_with_training
-from fracturelab.training.external import inside_and_outside, score
+from fracturelab.training.external import prepare_with_external, score
 from fracturelab.training.prepare import Prepared
-from fracturelab.training.v1 import train_v1
+from fracturelab.training.v1 import FROM_SCRATCH, train_v1
 
 RECORD = "leak-over-seeds"
 FLAWED, HONEST = "augment, then split", "split by group"
@@ -51,15 +52,16 @@ def both_ways(
         `seed`, and for each way `leak` (share of validation images with a copy in training), `epochs`, and the ROC AUC
         with its interval as `val` and `outside`.
     """
-    prepared, outside = inside_and_outside(folder, size=size, seed=seed)
+    prepared, outside = prepare_with_external(folder, size=size, seed=seed)
     flawed = augment_then_split(prepared, copies=copies, seed=seed)
     result: dict[str, Any] = {"seed": seed}
     ways: tuple[tuple[str, Prepared, dict[str, Any]], ...] = (
-        (FLAWED, flawed, {"epochs": flawed_epochs, "augment": False}),
+        (FLAWED, flawed, {"epochs": flawed_epochs, "augmentation": None}),
         (HONEST, prepared, {"epochs": epochs}),
     )
     for name, data, settings in ways:
-        fit = train_v1(data, seed=seed, batch_size=batch_size, progress=progress, **settings)
+        schedule = replace(FROM_SCRATCH, batch_size=batch_size, epochs=settings.pop("epochs"))
+        fit = train_v1(data, seed=seed, schedule=schedule, progress=progress, **settings)
         inside = score(fit, *data.part("val"))[1]
         beyond = score(fit, outside.images, outside.labels, outside.groups)[1]
         result[name] = {
@@ -96,7 +98,7 @@ def over_seeds(
 
     started = time.perf_counter()
     runs = [both_ways(folder, seed=seed, progress=progress, **settings) for seed in seeds]
-    table = inside_and_outside(folder, size=settings["size"], seed=seeds[0])[0].table
+    table = prepare_with_external(folder, size=settings["size"], seed=seeds[0])[0].table
     return write_record(
         RECORD,
         kind="study",

@@ -192,11 +192,9 @@ def _fine_tuned(prepared: Any, weights: Any, *, seed: int) -> dict[str, Any]:
     """v2 trained on all but the test part, tested on it."""
     from fracturelab.evaluation import evaluate
     from fracturelab.training import train_v2
-    from fracturelab.training.fitting import predict
+    from fracturelab.training.epochs import predict
 
-    fit = train_v2(
-        prepared, backbone=weights.backbone, backbone_options=weights.options, weights=weights, seed=seed, progress=True
-    )
+    fit = train_v2(prepared, weights=weights, seed=seed)
     rows = prepared.rows("test")
     answers = predict(fit.model, prepared.images, rows=rows)
     found = evaluate(prepared.labels[rows], answers, threshold=fit.threshold, groups=prepared.groups[rows])

@@ -43,6 +43,9 @@ class Augmentation:
     brightness: float = 0.08
 
 
+DEFAULT_AUGMENTATION = Augmentation()
+
+
 def image_seeds(*, seed: int, epoch: int, images: ArrayLike, repeats: ArrayLike = 0) -> NDArray[np.int64]:
     """Rows of (seed, epoch, image, repeat), one a view, for `augment`.
 

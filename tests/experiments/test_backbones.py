@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
-from fracturelab.experiments.backbones import train_whole, unfreeze_whole
+from fracturelab.experiments.backbones import WHOLE, train_whole, unfreeze_whole
 from fracturelab.models.transfer import STANDARDISE, build_transfer_model
-from fracturelab.training.fitting import predict
+from fracturelab.training.epochs import predict
 from fracturelab.training.prepare import prepare_arrays
 
 SMALL = {"backbone": "MobileNet", "backbone_options": {"alpha": 0.25}}
@@ -36,8 +38,8 @@ def test_every_layer_is_trained_but_the_one_that_standardises():
 
 @pytest.mark.filterwarnings("error:RANDOM WEIGHTS")
 def test_it_learns_and_says_what_it_is(prepared):
-    settings = {**SMALL, "epochs": 4, "batch_size": 16, "learning_rate": 3e-3, "patience": 4, "dropout": 0.0}
-    fit = train_whole(prepared, **settings)
+    schedule = replace(WHOLE, epochs=4, batch_size=16, learning_rate=3e-3, patience=4, dropout=0.0)
+    fit = train_whole(prepared, schedule=schedule, **SMALL)
     assert fit.weights.kind == "none" and fit.chosen == "whole" and fit.recipe["recipe"] == "whole"
     assert fit.history["loss"].iloc[-1] < 0.8 * fit.history["loss"].iloc[0]
     assert fit.candidates["whole"]["val_loss"] == pytest.approx(fit.history["val_loss"].min(), rel=1e-3)
@@ -45,7 +47,7 @@ def test_it_learns_and_says_what_it_is(prepared):
 
 @pytest.mark.long
 def test_it_repeats_itself(prepared):
-    fit, again = (train_whole(prepared, **SMALL, epochs=2, batch_size=16) for _ in range(2))
+    fit, again = (train_whole(prepared, **SMALL, schedule=replace(WHOLE, epochs=2, batch_size=16)) for _ in range(2))
     for one, other in zip(fit.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     val = prepared.rows("val")
@@ -56,5 +58,5 @@ def test_it_repeats_itself(prepared):
 
 @pytest.mark.long
 def test_it_stops_when_validation_no_longer_gets_better(prepared):
-    fit = train_whole(prepared, **SMALL, epochs=30, patience=1, learning_rate=1e-9)
+    fit = train_whole(prepared, **SMALL, schedule=replace(WHOLE, patience=1, learning_rate=1e-9))
     assert len(fit.history) < 30

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
 from fracturelab.errors import FracturelabError
-from fracturelab.experiments.distillation import build_distiller, fit_student, lesson_batches, train_student
-from fracturelab.experiments.teacher_views import Lessons, load_lessons, prepare_lessons, save_lessons
+from fracturelab.experiments.distillation import (
+    STUDENT,
+    TransferSet,
+    build_distiller,
+    fit_student,
+    load_transfer_set,
+    make_transfer_set,
+    save_transfer_set,
+    train_student,
+    transfer_batches,
+)
 from fracturelab.models.cnn import build_cnn
 from fracturelab.training import features
-from fracturelab.training.fitting import predict, set_seed
+from fracturelab.training.epochs import predict, set_seed
+from fracturelab.training.features import FeatureStore
 from fracturelab.training.prepare import prepare_arrays
-from fracturelab.training.v2 import VIEWS
+from fracturelab.training.v2 import VIEW_AUGMENTATION
 
-TINY = {"options": {"filters": (8, 16)}, "dropout": 0.0, "batch_size": 16, "learning_rate": 3e-3}
+OPTIONS = {"filters": (8, 16)}
+
+
+def tiny(**changes):
+    """Settings of a small student."""
+    settings = {"epochs": 1, "dropout": 0.0, "batch_size": 16, "learning_rate": 3e-3}
+    return {"options": OPTIONS, "schedule": replace(STUDENT, **{**settings, **changes})}
 
 
 def pictures(n: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -34,13 +52,13 @@ def prepared():
 
 
 @pytest.fixture(scope="module")
-def lessons(prepared) -> Lessons:
+def transfer_set(prepared) -> TransferSet:
     """Lessons of a teacher who knows the labels of the training images, and says them of both views."""
     rows = prepared.rows("train")
     images = prepared.images[rows]
     logits = np.where(prepared.labels[rows] == 1, 4.0, -4.0).astype(np.float32)
     val = prepared.rows("val")
-    return Lessons(
+    return TransferSet(
         np.stack([images, images[:, :, ::-1]]),
         np.stack([logits] * 2),
         prepared.labels[rows],
@@ -53,18 +71,18 @@ def lessons(prepared) -> Lessons:
 def test_the_teacher_is_asked_once_about_the_very_views_of_the_student(prepared, tmp_path, monkeypatch):
     set_seed(0)
     teacher = build_cnn(input_size=32, filters=(8, 16))
-    made = prepare_lessons(teacher, prepared, views=3, seed=5, store_dir=tmp_path)
+    made = make_transfer_set(teacher, prepared, views=3, seed=5, store=FeatureStore(tmp_path))
     rows = prepared.rows("train")
     for view in range(3):
-        seen = features.view_of(prepared.images[rows], view=view, rows=rows, seed=5, augmentation=VIEWS)
-        np.testing.assert_allclose(made.answers[view], predict(teacher, seen), atol=1e-5)
+        seen = features.view_of(prepared.images[rows], view=view, rows=rows, seed=5, augmentation=VIEW_AUGMENTATION)
+        np.testing.assert_allclose(made.probabilities[view], predict(teacher, seen), atol=1e-5)
         np.testing.assert_allclose(made.views[view], seen, atol=0.5)
     assert made.logits.shape == (3, len(rows)) and len(made.val_labels) == len(prepared.rows("val"))
     answered = []
     monkeypatch.setattr(
         features, "view_of", lambda *a, view_of=features.view_of, **k: answered.append(0) or view_of(*a, **k)
     )
-    again = prepare_lessons(teacher, prepared, views=3, seed=5, store_dir=tmp_path)
+    again = make_transfer_set(teacher, prepared, views=3, seed=5, store=FeatureStore(tmp_path))
     assert len(answered) == 3  # the student's three views; the teacher's answers were found
     np.testing.assert_array_equal(again.logits, made.logits)
 
@@ -74,25 +92,27 @@ def test_a_teacher_may_be_larger_than_its_student(prepared, tmp_path):
     larger = prepare_arrays(images, labels, np.arange(60), source="bars", val=0.3)
     larger = type(larger)(larger.table, larger.images, prepared.hashes, larger.unreadable)
     teacher = build_cnn(input_size=48, filters=(8,))
-    made = prepare_lessons(teacher, prepared, teacher_prepared=larger, views=1, store_dir=tmp_path)
+    made = make_transfer_set(teacher, prepared, teacher_prepared=larger, views=1, store=FeatureStore(tmp_path))
     assert made.size == 32
-    np.testing.assert_allclose(made.answers[0], predict(teacher, larger.images, rows=larger.rows("train")), atol=1e-5)
+    np.testing.assert_allclose(
+        made.probabilities[0], predict(teacher, larger.images, rows=larger.rows("train")), atol=1e-5
+    )
     with pytest.raises(FracturelabError, match="expected a teacher from images of 32 pixels"):
-        prepare_lessons(teacher, prepared, store_dir=tmp_path)
+        make_transfer_set(teacher, prepared, store=FeatureStore(tmp_path))
     with pytest.raises(FracturelabError, match="same order and split"):
-        prepare_lessons(
+        make_transfer_set(
             teacher,
             prepared,
             teacher_prepared=prepare_arrays(images, labels, np.arange(60), source="x"),
-            store_dir=tmp_path,
+            store=FeatureStore(tmp_path),
         )
 
 
-def test_the_loss_is_cross_entropy_and_tempered_divergence(lessons):
+def test_the_loss_is_cross_entropy_and_tempered_divergence(transfer_set):
     """Against the closed form with a single sigmoid, where Keras's softmax over one output would say 0."""
     student = build_cnn(input_size=32, filters=(8,), dropout=0.0)
     z = np.array([-3.0, 0.5, 2.0, 5.0])
-    x = lessons.views[0][:4].astype(np.float32)
+    x = transfer_set.views[0][:4].astype(np.float32)
     y = np.array([0, 1, 0, 1])
     p = predict(student, x).astype(float)
     s, t = np.log(p / (1 - p)), 2.5
@@ -111,59 +131,61 @@ def test_the_loss_is_cross_entropy_and_tempered_divergence(lessons):
     assert soft > 0.1
 
 
-def test_a_student_learns_from_answers_alone_where_labels_are_noise(lessons):
+def test_a_student_learns_from_answers_alone_where_labels_are_noise(transfer_set):
     rng = np.random.default_rng(0)
-    noise = Lessons(
-        lessons.views, lessons.logits, rng.permutation(lessons.labels), lessons.val_images, lessons.val_labels, {}
-    )
-    _, taught = fit_student(noise, teacher_weight=1.0, epochs=12, **TINY)
-    _, alone = fit_student(noise, teacher_weight=0.0, epochs=12, **TINY)
+    noise = replace(transfer_set, labels=rng.permutation(transfer_set.labels))
+    _, taught = fit_student(noise, teacher_weight=1.0, **tiny(epochs=12))
+    _, alone = fit_student(noise, teacher_weight=0.0, **tiny(epochs=12))
     assert min(row["val_loss"] for row in taught) < 0.4
     assert min(row["val_loss"] for row in taught) < min(row["val_loss"] for row in alone) - 0.2
 
 
-def test_the_same_student_begins_and_sees_the_same_with_and_without_a_teacher(lessons):
-    with_teacher, _ = fit_student(lessons, teacher_weight=0.5, epochs=1, **{**TINY, "learning_rate": 1e-12})
-    without, _ = fit_student(lessons, teacher_weight=0.0, epochs=1, **{**TINY, "learning_rate": 1e-12})
+def test_the_same_student_begins_and_sees_the_same_with_and_without_a_teacher(transfer_set):
+    with_teacher, _ = fit_student(transfer_set, teacher_weight=0.5, **tiny(learning_rate=1e-12))
+    without, _ = fit_student(transfer_set, teacher_weight=0.0, **tiny(learning_rate=1e-12))
     for one, other in zip(with_teacher.trainable_weights, without.trainable_weights, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
-    [((images, pairs), labels), *_] = list(lesson_batches(lessons, batch_size=8, seed=3, epoch=2))
-    again = next(iter(lesson_batches(lessons, batch_size=8, seed=3, epoch=2)))
+    [((images, pairs), labels), *_] = list(transfer_batches(transfer_set, batch_size=8, seed=3, epoch=2))
+    again = next(iter(transfer_batches(transfer_set, batch_size=8, seed=3, epoch=2)))
     np.testing.assert_array_equal(images, again[0][0])
     np.testing.assert_array_equal(np.asarray(pairs)[:, 1] > 0, np.asarray(labels) == 1)  # answers go with their images
-    repeat, rows = fit_student(lessons, epochs=1, **{**TINY, "dropout": 0.3})
-    once_more, others = fit_student(lessons, epochs=1, **{**TINY, "dropout": 0.3})
+    repeat, rows = fit_student(transfer_set, **tiny(dropout=0.3))
+    once_more, others = fit_student(transfer_set, **tiny(dropout=0.3))
     assert rows == others
-    np.testing.assert_array_equal(predict(repeat, lessons.val_images), predict(once_more, lessons.val_images))
+    np.testing.assert_array_equal(predict(repeat, transfer_set.val_images), predict(once_more, transfer_set.val_images))
 
 
-def test_a_fit_says_who_taught_it(prepared, lessons):
+def test_a_fit_says_who_taught_it(prepared, transfer_set):
     taught = train_student(
-        prepared, lessons, architecture="hybrid", options={"width": 16, "heads": 2, "blocks": 1}, epochs=1, seed=2
+        prepared,
+        transfer_set,
+        architecture="hybrid",
+        options={"width": 16, "heads": 2, "blocks": 1},
+        schedule=replace(STUDENT, epochs=1),
+        seed=2,
     )
     assert taught.recipe["teacher"] == {"name": "oracle"} and taught.recipe["architecture"] == "hybrid"
     assert taught.chosen == "hybrid" and len(taught.history) == 1
     assert isinstance(taught.model, keras.Model) and taught.model.name == "hybrid"
     assert taught.model.input_shape == (None, 32, 32, 1)  # the student alone, not the distiller
-    alone = train_student(prepared, lessons, teacher_weight=0.0, epochs=1, **TINY)
+    alone = train_student(prepared, transfer_set, teacher_weight=0.0, **tiny())
     assert alone.recipe["teacher"] is None
 
 
-def test_lessons_are_kept_and_found_again(lessons, tmp_path):
-    found = load_lessons(save_lessons(lessons, tmp_path / "kept"))
+def test_transfer_set_are_kept_and_found_again(transfer_set, tmp_path):
+    save_transfer_set(transfer_set, tmp_path / "kept")
+    found = load_transfer_set(tmp_path / "kept")
     for name in ("views", "logits", "labels", "val_images", "val_labels"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(lessons, name))
+        np.testing.assert_array_equal(getattr(found, name), getattr(transfer_set, name))
     assert found.teacher == {"name": "oracle"}
-    with pytest.raises(FracturelabError, match="holds no lessons"):
-        load_lessons(tmp_path)
+    with pytest.raises(FracturelabError, match="holds no transfer set"):
+        load_transfer_set(tmp_path)
 
 
-def test_what_cannot_be_is_refused(lessons, prepared):
+def test_what_cannot_be_is_refused(transfer_set, prepared):
     for wrong in ({"teacher_weight": 1.5}, {"temperature": 0.0}, {"architecture": "giant"}):
         with pytest.raises(FracturelabError, match="expected"):
-            fit_student(lessons, epochs=1, **wrong)
-    short = Lessons(
-        lessons.views[:, 1:], lessons.logits[:, 1:], lessons.labels[1:], lessons.val_images, lessons.val_labels
-    )
-    with pytest.raises(FracturelabError, match="that the lessons were made of"):
-        train_student(prepared, short, epochs=1)
+            fit_student(transfer_set, **{**tiny(), **wrong})
+    short = replace(transfer_set, labels=transfer_set.labels[1:])
+    with pytest.raises(FracturelabError, match="that the transfer set was made of"):
+        train_student(prepared, short)

@@ -17,11 +17,10 @@ from fracturelab.datasets import file_hashes, make_table, read_dataset
 from fracturelab.errors import FracturelabError
 from fracturelab.experiments import fold_process, folds
 from fracturelab.experiments.fold_scores import SCORES, mixed_studies, record_folds, score_part
-from fracturelab.experiments.holdout import with_holdout
 from fracturelab.models.weights import WeightsInfo, resolve
 from fracturelab.phantoms.studies import write_studies
 from fracturelab.pipeline import Augmentation
-from fracturelab.training import Prepared, train_v2
+from fracturelab.training import FINE_TUNING, FROM_SCRATCH, FeatureStore, Prepared, train_v2
 
 SIZE = 32
 
@@ -87,7 +86,7 @@ def fits(monkeypatch):
         made.append(job["name"])
         return answer_of(job)
 
-    monkeypatch.setattr(fold_process, "fit_apart", fit)
+    monkeypatch.setattr(fold_process, "fit_in_process", fit)
     return made
 
 
@@ -179,13 +178,13 @@ def test_a_stopped_run_goes_on_at_the_first_missing_fold(prepared, tmp_path, mon
         made.append(job["name"])
         return answer_of(job)
 
-    monkeypatch.setattr(fold_process, "fit_apart", stops)
+    monkeypatch.setattr(fold_process, "fit_in_process", stops)
     with pytest.raises(KeyboardInterrupt):
         run(prepared, tmp_path / "work")
     assert made == ["fold 1", "fold 2"]
-    monkeypatch.setattr(fold_process, "fit_apart", lambda job: made.append(job["name"]) or answer_of(job))
+    monkeypatch.setattr(fold_process, "fit_in_process", lambda job: made.append(job["name"]) or answer_of(job))
     said: list[str] = []
-    found = run(prepared, tmp_path / "work", said=said.append)
+    found = run(prepared, tmp_path / "work", report=said.append)
     assert made == ["fold 1", "fold 2", "fold 3", "fold 4", "holdout"]
     assert said[0].endswith("fold 1, fold 2")
     fresh = run(prepared, tmp_path / "other")
@@ -271,7 +270,9 @@ def test_weights_that_saw_the_folds_are_said(prepared, fits, tmp_path):
 
 
 def job_of(prepared, **changes) -> dict:
-    settings = folds._settings("v1", {"epochs": 1}, weights=None, folds=4, seed=0, threads=1)
+    settings = folds._settings(
+        "v1", {"schedule": replace(FROM_SCRATCH, epochs=1)}, weights=None, folds=4, seed=0, threads=1
+    )
     split = folds.fold_splits(prepared, folds=4, seed=0)["fold 1"]
     return {**folds._job(prepared, "fold 1", split, settings, None, prepared.table["path"][0]), **changes}
 
@@ -287,7 +288,7 @@ def job_of(prepared, **changes) -> dict:
 )
 def test_a_worker_that_cannot_do_the_same_says_so(prepared, change, words):
     with pytest.raises(FracturelabError, match=words):
-        fold_process.fit_apart(job_of(prepared, **change))
+        fold_process.fit_in_process(job_of(prepared, **change))
 
 
 def test_a_job_keeps_its_order_whatever_its_files_are_called(tmp_path):
@@ -315,7 +316,7 @@ def test_a_fit_whose_process_is_killed_is_one_line(prepared):
 
     def fit():
         try:
-            fold_process.fit_apart(job_of(prepared))
+            fold_process.fit_in_process(job_of(prepared))
         except Exception as error:
             failed.append(error)
 
@@ -336,13 +337,11 @@ def test_shared_features_give_the_same_model_and_are_computed_once(prepared, tmp
         "fracturelab.training.v2.set_norm_moments", lambda *_: None
     )  # it follows from the training part
     settings = {
-        "backbone": "MobileNet",
-        "backbone_options": {"alpha": 0.25},
         "weights": weights,
         "views": 3,
-        "fine_tune_epochs": 1,
+        "schedule": replace(FINE_TUNING, epochs=1),
         "progress": False,
-        "augmentation": folds.VIEWS,
+        "augmentation": folds.FOLD_AUGMENTATION,
     }
     splits = folds.fold_splits(prepared, folds=4, seed=0)
     data = [
@@ -351,11 +350,11 @@ def test_shared_features_give_the_same_model_and_are_computed_once(prepared, tmp
         )
         for name in ("fold 1", "fold 2")
     ]
-    own = train_v2(data[1], store_dir=tmp_path / "own", **settings)
-    train_v2(data[0], store_dir=tmp_path / "shared", shared_stores=True, **settings)
+    own = train_v2(data[1], store=FeatureStore(tmp_path / "own"), **settings)
+    train_v2(data[0], store=FeatureStore(tmp_path / "shared", shared=True), **settings)
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "shared").glob("*.npy")}
     assert len(made) == 3 + 3  # views of the features and of the activations
-    shared = train_v2(data[1], store_dir=tmp_path / "shared", shared_stores=True, **settings)
+    shared = train_v2(data[1], store=FeatureStore(tmp_path / "shared", shared=True), **settings)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "shared").glob("*.npy")} == made
     assert shared.recipe == own.recipe
     # Other batches, other rounding in half precision; the same images, views and order.
@@ -387,9 +386,9 @@ def test_synthetic_studies_are_two_views_of_one_label_and_written_once(tmp_path)
 
 def test_what_is_held_out_is_said(prepared):
     table = prepared.table
-    assert with_holdout(table, "test")["split"].value_counts()["test"] == 8
-    assert set(with_holdout(table, "none")["split"].dropna()) == {"train", "val"}
-    published = with_holdout(table, "val")["split"]
+    assert folds.with_holdout(table, "test")["split"].value_counts()["test"] == 8
+    assert set(folds.with_holdout(table, "none")["split"].dropna()) == {"train", "val"}
+    published = folds.with_holdout(table, "val")["split"]
     assert (published == "test").fillna(False).tolist() == (table["split"] == "val").tolist()
     with pytest.raises(FracturelabError, match="expected a published validation part"):
-        with_holdout(table.assign(split="train"), "val")
+        folds.with_holdout(table.assign(split="train"), "val")

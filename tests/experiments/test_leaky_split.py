@@ -16,7 +16,7 @@ from fracturelab.experiments.leaky_split import (
     shared_with_training,
 )
 from fracturelab.pipeline import Augmentation
-from fracturelab.training import Prepared, inside_and_outside
+from fracturelab.training import Prepared, prepare_with_external
 
 FAR = Augmentation(rotation=40.0, shift=0.2, zoom=0.3)
 
@@ -102,7 +102,7 @@ def folder_of(root, *, n: int, seed: int, split: bool = False):
 
 def test_a_folder_keeps_its_own_test_part_outside(tmp_path, monkeypatch):
     monkeypatch.setenv("FRACTURELAB_CACHE", str(tmp_path / "cache"))
-    prepared, outside = inside_and_outside(folder_of(tmp_path / "set", n=40, seed=3, split=True), size=32)
+    prepared, outside = prepare_with_external(folder_of(tmp_path / "set", n=40, seed=3, split=True), size=32)
     assert len(outside.labels) == len(outside.paths) == len(outside.images) == 20
     assert not set(outside.groups) & set(prepared.groups[prepared.rows("train")])
     assert outside.images.shape[1:] == (32, 32, 1)
@@ -113,7 +113,7 @@ def test_the_default_has_another_source_outside_and_no_test_part_within(tmp_path
     monkeypatch.setenv("FRACTURELAB_CACHE", str(tmp_path / "cache"))
     sets = {name: folder_of(tmp_path / name, n=n, seed=n) for name, n in (("clinic", 30), ("field", 12))}
     monkeypatch.setattr("fracturelab.phantoms.default_data", lambda source: sets[source])
-    prepared, outside = inside_and_outside(size=32, seed=2)
+    prepared, outside = prepare_with_external(size=32, seed=2)
     assert (len(prepared.rows("train")), len(prepared.rows("val")), len(prepared.rows("test"))) == (24, 6, 0)
     assert outside.paths == read_dataset(sets["field"])["path"].tolist()
     assert outside.labels.tolist() == read_dataset(sets["field"])["label"].tolist()

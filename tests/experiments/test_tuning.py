@@ -14,7 +14,7 @@ import pytest
 
 from fracturelab.errors import FracturelabError
 from fracturelab.experiments import student_tuning, tuning
-from fracturelab.experiments.teacher_views import Lessons
+from fracturelab.experiments.distillation import TransferSet
 from fracturelab.experiments.tuning import history, importances, open_study, tune
 
 needs_optuna = pytest.mark.skipif(not tuning.optuna_is_here(), reason=tuning.HOW_TO_GET_IT)
@@ -62,7 +62,7 @@ def test_a_study_killed_and_started_again_keeps_every_finished_trial(tmp_path, h
     before = open_study(storage).get_trials()
     assert [trial.state.name for trial in before] == ["COMPLETE"] * 4 + ["RUNNING"]
     said: list[str] = []
-    after = tune(bowl, storage=storage, trials=8, seed=3, said=said.append).get_trials()
+    after = tune(bowl, storage=storage, trials=8, seed=3, report=said.append).get_trials()
     for old, new in zip(before[:4], after, strict=False):
         assert (old.params, old.value, old.datetime_complete) == (new.params, new.value, new.datetime_complete)
     assert after[4].state.name == "FAIL"
@@ -94,7 +94,7 @@ def objective(trial):
             return (x - 1) ** 2 + 0.01 * y ** 2
         time.sleep(0.05)
 
-tune(objective, storage=folder / "trials.db", trials=10, seed=1, said=lambda line: print(line, flush=True))
+tune(objective, storage=folder / "trials.db", trials=10, seed=1, report=lambda line: print(line, flush=True))
 """
 
 
@@ -156,8 +156,8 @@ def test_students_are_tuned_by_two_processes(tmp_path):
     labels = np.arange(24) % 2
     images = (rng.integers(0, 90, (24, 32, 32, 1)) + 100 * labels[:, None, None, None]).astype(np.uint8)
     logits = np.where(labels == 1, 3.0, -3.0).astype(np.float32)
-    lessons = Lessons(images[None], logits[None], labels, images[:10], labels[:10])
-    folder = student_tuning.begin(tmp_path, lessons, epochs=1, batch_size=12)
+    transfer_set = TransferSet(images[None], logits[None], labels, images[:10], labels[:10])
+    folder = student_tuning.begin(tmp_path, transfer_set, epochs=1, batch_size=12)
     study = student_tuning.search(folder, trials=3, workers=2)
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 3
     assert set(study.best_params) == {
@@ -171,16 +171,16 @@ def test_students_are_tuned_by_two_processes(tmp_path):
     settings = student_tuning.settings_of(study.best_params, "cnn")
     assert settings["options"]["filters"][0] == study.best_params["width"] and "width" not in settings
     again = {"epochs": 1, "batch_size": 12}
-    assert student_tuning.begin(tmp_path, lessons, **again, anew=4) == folder  # three are there: it goes on
+    assert student_tuning.begin(tmp_path, transfer_set, **again, restart_after=4) == folder
     assert tuning.finished(open_study(folder / student_tuning.STORAGE)) == 3
-    assert student_tuning.begin(tmp_path, lessons, epochs=2, batch_size=12) != folder
-    assert student_tuning.begin(tmp_path, lessons, **again, anew=3) == folder  # it was finished: it begins anew
+    assert student_tuning.begin(tmp_path, transfer_set, epochs=2, batch_size=12) != folder
+    assert student_tuning.begin(tmp_path, transfer_set, **again, restart_after=3) == folder
     assert not (folder / student_tuning.STORAGE).exists()
 
 
 def test_without_optuna_it_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "find_spec", lambda name: None if name == "optuna" else importlib.util.find_spec(name))
-    with pytest.raises(FracturelabError, match="pip install -r requirements-tune"):
+    with pytest.raises(FracturelabError, match="pip install -r requirements/tune"):
         open_study(tmp_path / "trials.db")
 
 

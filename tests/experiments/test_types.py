@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,16 @@ from PIL import Image
 
 from fracturelab.datasets import read_dataset
 from fracturelab.errors import FracturelabError
-from fracturelab.experiments.types import prepare_types, score_types
-from fracturelab.experiments.types_training import train_types_cnn, train_types_torch
+from fracturelab.experiments.types import TYPES, prepare_types, score_types, train_types_cnn
+from fracturelab.experiments.types_torch import train_types_torch
 from fracturelab.models import types_torch
-from fracturelab.training.fitting import predict
+from fracturelab.training.epochs import predict
 from fracturelab.training.saving import describe_data, evaluate_parts, record_fit
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason=types_torch.HOW_TO_GET_IT)
 KINDS = {"Oblique fracture": 20, "Spiral fracture": 100, "Hairline Fracture": 180}
-TINY = {"epochs": 4, "batch_size": 16, "block_dropout": 0.0, "dropout": 0.0, "learning_rate": 3e-3}
+FAST = replace(TYPES, epochs=4, batch_size=16, dropout=0.0, learning_rate=3e-3)
+TINY = {"schedule": FAST, "block_dropout": 0.0}
 
 
 def picture(seed: int, grey: int) -> Image.Image:
@@ -49,14 +51,14 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def prepared(folder, tmp_path_factory):
     with pytest.warns(UserWarning, match="1 images are left out: their group"):
-        return prepare_types(read_dataset(folder), size=32, val=0.2, cache_dir=tmp_path_factory.mktemp("cache"))
+        return prepare_types(read_dataset(folder), size=32, cache_dir=tmp_path_factory.mktemp("cache"))
 
 
 def test_a_copy_in_the_test_part_is_not_trained_on_even_as_another_patient(folder, tmp_path):
     table = read_dataset(folder)
     table["group"] = pd.array([f"p{row}" for row in range(len(table))], dtype="string[python]")
     with pytest.warns(UserWarning, match="1 images are left out: their group"):
-        prepare_types(table, size=32, val=0.2, cache_dir=tmp_path)
+        prepare_types(table, size=32, cache_dir=tmp_path)
 
 
 def test_the_published_test_part_stays_and_nothing_of_it_is_trained_on(prepared, folder):
@@ -92,17 +94,17 @@ def test_too_few_types_are_refused(folder):
 def test_keras_learns_and_is_recorded(prepared, tmp_path):
     fit = train_types_cnn(prepared, seed=0, **TINY)
     assert fit.history["loss"].iloc[-1] < fit.history["loss"].iloc[0]
-    found = evaluate_parts(fit, prepared, parts=("train", "val", "test"))
+    found = evaluate_parts(fit, parts=("train", "val", "test"))
     rows = prepared.rows("test")
     right = predict(fit.model, prepared.images, rows=rows).argmax(1) == prepared.labels[rows]
     assert found["test"]["metrics"]["accuracy"]["value"] == pytest.approx(right.mean())
     assert found["test"]["metrics"]["accuracy"]["value"] > 0.6
-    probabilities, scores = score_types(fit, prepared)["test"]
+    probabilities, scores = score_types(fit)["test"]
     np.testing.assert_array_equal(probabilities.argmax(1) == prepared.labels[rows], right)
     assert scores.to_dict() == found["test"]
     from fracturelab.records import compare_records, read_record
 
-    record = read_record(record_fit("05-keras", fit, prepared, evaluations=found, folder=tmp_path))
+    record = read_record(record_fit("05-keras", fit, evaluations=found, folder=tmp_path))
     assert record["results"]["parameters"] == fit.model.count_params()
     assert record["results"]["ms_per_image"] > 0
     table = compare_records([record])
@@ -120,7 +122,7 @@ def test_torch_learns_repeats_itself_and_its_twin_answers_the_same(prepared):
     assert torch.equal(torch.get_rng_state(), state)
     assert fit.recipe["largest_difference"] < 1e-4
     assert fit.history["loss"].iloc[-1] < fit.history["loss"].iloc[0]
-    assert evaluate_parts(fit, prepared, parts=("test",))["test"]["metrics"]["accuracy"]["value"] > 0.6
+    assert evaluate_parts(fit, parts=("test",))["test"]["metrics"]["accuracy"]["value"] > 0.6
     again = train_types_torch(prepared, seed=0, **TINY)
     pd.testing.assert_frame_equal(again.history, fit.history)
     for ours, theirs in zip(again.model.get_weights(), fit.model.get_weights(), strict=True):
@@ -129,7 +131,7 @@ def test_torch_learns_repeats_itself_and_its_twin_answers_the_same(prepared):
 
 @needs_torch
 def test_torch_ends_with_its_best_epoch(prepared, monkeypatch):
-    from fracturelab.experiments import types_training as types
+    from fracturelab.experiments import types_torch as types
 
     losses = iter([0.9, 0.5, 0.7, 0.8, 0.6, 0.1])
     answers: list[np.ndarray] = []
@@ -137,14 +139,16 @@ def test_torch_ends_with_its_best_epoch(prepared, monkeypatch):
     monkeypatch.setattr(types, "torch_probabilities", lambda *a, **k: answers.append(ask(*a, **k)) or answers[-1])
     real = types.validation_scores
     monkeypatch.setattr(types, "validation_scores", lambda labels, p: (next(losses), real(labels, p)[1]))
-    fit = train_types_torch(prepared, seed=1, patience=3, plateau=2, **{**TINY, "epochs": 6})
+    fit = train_types_torch(
+        prepared, seed=1, schedule=replace(FAST, epochs=6, patience=3, plateau=2), block_dropout=0.0
+    )
     assert fit.history["val_loss"].tolist() == [0.9, 0.5, 0.7, 0.8, 0.6]
-    rates = fit.history["learning_rate"] / TINY["learning_rate"]
+    rates = fit.history["learning_rate"] / FAST.learning_rate
     np.testing.assert_allclose(rates, [1, 1, 1, 1, 0.3])
     np.testing.assert_allclose(predict(fit.model, prepared.images, rows=prepared.rows("val")), answers[1], atol=1e-4)
 
 
 def test_without_torch_nothing_is_trained(prepared, monkeypatch):
     monkeypatch.setattr("fracturelab.models.types_torch.torch_is_here", lambda: False)
-    with pytest.raises(FracturelabError, match=r"requirements-torch\.txt"):
+    with pytest.raises(FracturelabError, match=r"requirements/torch\.txt"):
         train_types_torch(prepared, **TINY)

@@ -20,9 +20,9 @@ from fracturelab.models.weights import WeightsInfo
 from fracturelab.records import read_record, write_record
 from fracturelab.splits import holdout_split
 from fracturelab.training import Prepared
+from fracturelab.training.fitting import finished_fit
 from fracturelab.training.prepare import shared_groups
 from fracturelab.training.saving import card_of, record_fit
-from fracturelab.training.v1 import finished_fit
 from tests.hostile.cases import xray
 from tests.hostile.test_files import command, model, stand_in  # noqa: F401 - model is a fixture
 
@@ -99,17 +99,7 @@ def torn(prepared: Prepared) -> Prepared:
 
 def fitted(prepared: Prepared, weights: WeightsInfo | None = None) -> Any:
     network = build_cnn(input_size=prepared.size, filters=(2,))
-    return finished_fit(
-        network,
-        prepared,
-        history=[],
-        candidates={},
-        chosen="v1",
-        weights=weights,
-        seed=0,
-        started=0.0,
-        recipe={"recipe": "v1"},
-    )
+    return finished_fit(network, prepared, [], chosen="v1", weights=weights, recipe={"recipe": "v1"})
 
 
 def test_parts_that_share_patients(prepared, tmp_path, happened):
@@ -123,8 +113,8 @@ def test_parts_that_share_patients(prepared, tmp_path, happened):
     with pytest.warns(UserWarning, match="3 of the 17 test images share a group"):
         fit = fitted(torn(prepared))
     assert fit.warnings == (expected,)
-    assert card_of(fit, torn(prepared), name="m", evaluations={})["warnings"] == [expected]
-    path = record_fit("run", fit, torn(prepared), evaluations={}, folder=tmp_path / "results")
+    assert card_of(fit, name="m", evaluations={})["warnings"] == [expected]
+    path = record_fit("run", fit, evaluations={}, folder=tmp_path / "results")
     assert read_record(path)["results"]["warnings"] == [expected]
     with warnings.catch_warnings():  # torn on purpose, to show what it does: recorded, not warned of
         warnings.simplefilter("error")
@@ -155,7 +145,7 @@ def test_a_published_split_that_tears_patients(prepared, happened):
 def test_a_card_describes_what_its_training_images_look_like(prepared):
     from fracturelab.prediction.likeness import of_card
 
-    found = of_card(card_of(fitted(prepared), prepared, name="m", evaluations={}))
+    found = of_card(card_of(fitted(prepared), name="m", evaluations={}))
     assert found is not None
     assert found.calibrated_on == 20
     assert not any(found.remarks(prepared.images[20:40]))

@@ -25,7 +25,7 @@ from fracturelab.images import cache, load_image, load_images, store
 from fracturelab.models.files import save_model
 from fracturelab.prediction import load_predictor
 from fracturelab.records import read_record, write_record
-from fracturelab.training import checkpoints
+from fracturelab.training import Schedule, checkpoints
 from tests.datasets.test_archives import make_zip
 from tests.hostile.cases import plain, xray
 from tests.hostile.test_files import FIXTURE, SIZE, stand_in
@@ -253,7 +253,7 @@ def test_folders_that_may_not_be_written(files, happened):
         def attempts() -> list[str]:
             said = []
             prepared = SimpleNamespace(table={"split": _Column()}, hashes=np.array(["a"]), labels=np.array([0]), size=8)
-            from fracturelab.training.saving import work_folder
+            from fracturelab.training.checkpoints import work_folder
 
             for attempt in (
                 lambda: load_images(sources, SIZE, cache_dir=home / "cache"),
@@ -329,11 +329,11 @@ def test_an_edited_checkpoint_is_named_and_not_used(tmp_path, happened):
 
 # --- with TensorFlow --------------------------------------------------------------------------------------------------
 
-EPOCHS = {"epochs": 4, "progress": False, "seed": 3}
+EPOCHS = {"schedule": Schedule(4, 1e-3, dropout=0.4, patience=None, plateau=None), "progress": False, "seed": 3}
 TRAIN = """
 import os, signal, sys
 from tests.training.test_recipes import made_up
-from fracturelab.training import fitting, train_v1
+from fracturelab.training import Schedule, fitting, train_v1
 real, calls = fitting.validation_scores, []
 def kills(*found):
     calls.append(1)
@@ -406,7 +406,7 @@ def test_full_disks_while_keras_writes(small_disk, happened):
                 prepared,
                 rows=prepared.rows("train"),
                 views=1,
-                folder=small_disk,
+                store=features.FeatureStore(small_disk),
                 progress=False,
             ),
             "features cannot be written",

@@ -11,7 +11,7 @@ from fracturelab.explanations.gradcam import cam_layers, grad_cam
 from fracturelab.models.cnn import build_cnn
 from fracturelab.models.files import load_model, save_model
 from fracturelab.models.hybrid import build_hybrid
-from fracturelab.training.fitting import compile_model, predict, set_seed
+from fracturelab.training.epochs import compile_model, predict, set_seed
 
 SMALL = {"input_size": 32, "width": 16, "heads": 2}
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from fracturelab.errors import FracturelabError
-from fracturelab.experiments.types_training import torch_probabilities, train_epoch
+from fracturelab.experiments.types_torch import torch_probabilities, train_epoch
 from fracturelab.models import types_torch
 from fracturelab.models.files import load_model, save_model
 from fracturelab.models.types_cnn import build_types_cnn
-from fracturelab.training.fitting import compile_model, predict, set_seed
+from fracturelab.training.epochs import compile_model, predict, set_seed
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason=types_torch.HOW_TO_GET_IT)
 SMALL = {"input_size": 64, "classes": 4}

@@ -12,8 +12,8 @@ from PIL import Image
 from fracturelab.models.files import load_model, read_card
 from fracturelab.records import read_records
 from fracturelab.system.folders import MODELS, REPORTS
-from fracturelab.training import inside_and_outside
-from fracturelab.training.fitting import predict
+from fracturelab.training import prepare_with_external
+from fracturelab.training.epochs import predict
 from scripts.notebooks import run_notebook
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -83,7 +83,7 @@ def test_02_saves_both_networks_and_counts_the_leak(place, xrays):
 def test_02_evaluates_the_saved_networks_on_images_neither_has_seen(place, xrays, monkeypatch):
     root = Path(place[REPORTS])
     monkeypatch.setenv("FRACTURELAB_CACHE", place["FRACTURELAB_CACHE"])
-    _, outside = inside_and_outside(xrays, size=32)
+    _, outside = prepare_with_external(xrays, size=32)
     from fracturelab.datasets import file_hashes
     from fracturelab.evaluation import evaluate
 

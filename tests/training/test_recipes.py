@@ -14,10 +14,26 @@ from fracturelab.errors import FracturelabError
 from fracturelab.models.cnn import build_cnn
 from fracturelab.models.files import load_model, save_model
 from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, split_at
+from fracturelab.models.weights import resolve
 from fracturelab.pipeline import augment, image_seeds
-from fracturelab.training import Prepared, features, fitting, set_seed, train_v1, train_v2, v1, v2
+from fracturelab.training import (
+    FINE_TUNING,
+    FROM_SCRATCH,
+    FeatureStore,
+    Prepared,
+    Schedule,
+    choose,
+    epochs,
+    features,
+    fitting,
+    set_seed,
+    train_v1,
+    train_v2,
+    v2,
+)
 
-SMALL = {"backbone": "MobileNet", "backbone_options": {"alpha": 0.25}, "weights": None, "progress": False}
+SMALL = {"weights": resolve("MobileNet", None, {"alpha": 0.25}), "progress": False}
+TUNED = {"views": 3, "schedule": replace(FINE_TUNING, epochs=2, learning_rate=1e-3)}
 
 
 def made_up(n=60, size=32, seed=0):
@@ -55,15 +71,7 @@ def quiet(train, *arguments, **keywords):
 
 @pytest.fixture(scope="module")
 def fitted(prepared, tmp_path_factory):
-    return quiet(
-        train_v2,
-        prepared,
-        views=3,
-        fine_tune_epochs=2,
-        learning_rate=1e-3,
-        store_dir=tmp_path_factory.mktemp("stores"),
-        **SMALL,
-    )
+    return quiet(train_v2, prepared, store=FeatureStore(tmp_path_factory.mktemp("stores")), **TUNED, **SMALL)
 
 
 def test_parts_of_prepared(prepared):
@@ -74,7 +82,7 @@ def test_parts_of_prepared(prepared):
     np.testing.assert_array_equal(images, prepared.images[30:45])
 
 
-LONGER = {"epochs": 4, "progress": False}
+LONGER = {"schedule": replace(FROM_SCRATCH, epochs=4), "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +91,7 @@ def from_scratch(prepared):
 
 
 def test_v1_learns_and_its_seed_matters(prepared, from_scratch):
-    other = train_v1(prepared, seed=2, epochs=1, progress=False)
+    other = train_v1(prepared, seed=2, schedule=replace(FROM_SCRATCH, epochs=1), progress=False)
     losses = from_scratch.history["loss"].tolist()
     assert other.history["loss"].iloc[0] != losses[0]
     assert losses[3] < losses[0]
@@ -91,24 +99,19 @@ def test_v1_learns_and_its_seed_matters(prepared, from_scratch):
     assert from_scratch.weights is None
 
 
-@pytest.mark.parametrize("balance", ["batches", "weights", "none"])
-def test_v1_balances_as_asked(balance, monkeypatch):
-    seen = {}
+def test_v1_shows_as_many_images_of_each_class(monkeypatch):
+    shown = []
 
     def spy(model, epoch_data, validate, **arguments):
-        seen["labels"] = np.concatenate([labels for _, labels in epoch_data(0).as_numpy_iterator()])
-        seen["weight"] = arguments["class_weight"]
-        return []
+        shown.extend(label for _, labels in epoch_data(0).as_numpy_iterator() for label in labels)
+        return [{"stage": "v1"}]
 
-    monkeypatch.setattr("fracturelab.training.fitting.run_epochs", spy)
+    monkeypatch.setattr(fitting, "run_epochs", spy)
     uneven = made_up()
     table = uneven.table.copy()
     table.loc[:20, "label"] = 0
-    train_v1(Prepared(table, uneven.images, uneven.hashes, uneven.unreadable), balance=balance, progress=False)
-    fractured = int(table["label"][:30].sum())
-    assert seen["labels"].sum() == (15 if balance == "batches" else fractured)
-    expected = {0: 30 / (2 * (30 - fractured)), 1: 30 / (2 * fractured)} if balance == "weights" else None
-    assert seen["weight"] == (pytest.approx(expected) if expected else None)
+    train_v1(Prepared(table, uneven.images, uneven.hashes, uneven.unreadable), progress=False)
+    assert (len(shown), sum(shown)) == (30, 15)
 
 
 def test_v2_is_never_worse_than_its_probe(fitted):
@@ -130,11 +133,12 @@ def test_v2_is_never_worse_than_its_probe(fitted):
     ],
 )
 def test_the_better_candidate_wins(probe, tuned, chosen):
-    assert v2._better({"probe": {"val_auc": probe}, "fine-tuned": {"val_auc": tuned}}) == chosen
+    pair = [v2.Candidate("probe", None, 0.5, probe, []), v2.Candidate("fine-tuned", None, 0.5, tuned, [])]
+    assert choose(pair).name == chosen
 
 
 def test_v2_repeats_itself(prepared, fitted, tmp_path):
-    again = quiet(train_v2, prepared, views=3, fine_tune_epochs=2, learning_rate=1e-3, store_dir=tmp_path, **SMALL)
+    again = quiet(train_v2, prepared, store=FeatureStore(tmp_path), **TUNED, **SMALL)
     assert again.candidates == fitted.candidates
     pd.testing.assert_frame_equal(again.history, fitted.history)
     for ours, theirs in zip(again.model.get_weights(), fitted.model.get_weights(), strict=True):
@@ -143,16 +147,16 @@ def test_v2_repeats_itself(prepared, fitted, tmp_path):
 
 def test_random_weights_are_said_loudly(prepared, tmp_path):
     with pytest.warns(UserWarning, match="RANDOM WEIGHTS"):
-        fit = train_v2(prepared, fine_tune_epochs=0, store_dir=tmp_path, **SMALL)
+        fit = train_v2(prepared, schedule=replace(FINE_TUNING, epochs=0), store=FeatureStore(tmp_path), **SMALL)
     assert fit.chosen == "probe"
     assert set(fit.candidates) == {"probe"}
 
 
 def test_fitted_model_predicts_the_same_after_saving(prepared, fitted, tmp_path):
-    expected = fitting.predict(fitted.model, prepared.images)
+    expected = epochs.predict(fitted.model, prepared.images)
     path = save_model(fitted.model, tmp_path / "v2.keras", {})
-    np.testing.assert_array_equal(fitting.predict(load_model(path), prepared.images), expected)
-    np.testing.assert_allclose(fitting.predict(fitted.model, prepared.images, batch_size=7), expected, atol=1e-6)
+    np.testing.assert_array_equal(epochs.predict(load_model(path), prepared.images), expected)
+    np.testing.assert_allclose(epochs.predict(fitted.model, prepared.images, batch_size=7), expected, atol=1e-6)
 
 
 def transfer_model():
@@ -166,7 +170,7 @@ def test_stored_features_are_the_whole_models(prepared, tmp_path):
     rows = prepared.rows("train")
     parts = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output), "line": trunk}
     found = features.compute(
-        parts, prepared, rows=rows, views=3, seed=5, dtypes={"line": "float16"}, folder=tmp_path, progress=False
+        parts, prepared, rows=rows, views=3, seed=5, half=("line",), store=FeatureStore(tmp_path), progress=False
     )
     images = prepared.images[rows].astype(np.float32)
     random = augment(images, seeds=image_seeds(seed=5, epoch=2, images=rows), augmentation=None)
@@ -180,7 +184,7 @@ def test_stored_features_are_the_whole_models(prepared, tmp_path):
 def test_stores_are_reused_and_never_mistaken(prepared, tmp_path, monkeypatch):
     model = transfer_model()
     parts = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output)}
-    arguments = {"rows": prepared.rows("train"), "views": 2, "folder": tmp_path, "progress": False}
+    arguments = {"rows": prepared.rows("train"), "views": 2, "store": FeatureStore(tmp_path), "progress": False}
     first = features.compute(parts, prepared, **arguments)[FEATURES]
     made = sorted(os.listdir(tmp_path))
     assert len(made) == 2
@@ -218,7 +222,7 @@ def test_a_store_follows_from_the_pixels_and_from_the_whole_network(prepared, tm
         x = keras.layers.Conv2D(2, 3, kernel_initializer="ones", activation=activation)(x)
         return {"seen": keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))}
 
-    arguments = {"rows": prepared.rows("val"), "views": 1, "folder": tmp_path, "progress": False}
+    arguments = {"rows": prepared.rows("val"), "views": 1, "store": FeatureStore(tmp_path), "progress": False}
     first = features.compute(network(), prepared, **arguments)["seen"][0]
     assert first.max() > 1
 
@@ -252,7 +256,7 @@ def test_two_processes_of_one_number_do_not_write_one_file(prepared, tmp_path, m
 
     model = transfer_model()
     parts = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output)}
-    arguments = {"rows": prepared.rows("val"), "views": 1, "folder": tmp_path, "progress": False}
+    arguments = {"rows": prepared.rows("val"), "views": 1, "store": FeatureStore(tmp_path), "progress": False}
     monkeypatch.setattr(features, "_reserved", spy)
     features.compute(parts, prepared, **arguments)
     assert len(set(written)) == 2
@@ -269,7 +273,8 @@ def test_stores_are_refused_where_there_is_no_room(prepared, tmp_path, monkeypat
     parts = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output)}
     monkeypatch.setattr(features.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(FracturelabError, match="need 0 MB, the disk has 0 MB"):
-        features.compute(parts, prepared, rows=prepared.rows("train"), views=1, folder=tmp_path, progress=False)
+        settings = {"store": FeatureStore(tmp_path), "progress": False}
+        features.compute(parts, prepared, rows=prepared.rows("train"), views=1, **settings)
     assert os.listdir(tmp_path) == []
 
 
@@ -282,10 +287,11 @@ def test_the_cap_on_activations_is_kept(prepared, tmp_path, monkeypatch):
         sizes.append(sum(Path(store.filename).stat().st_size for store in stores))
         remove(stores)
 
-    monkeypatch.setattr(features, "remove", spy)
+    monkeypatch.setattr(v2, "remove", spy)
     line = 2 * 2 * 128 * 2 * 45  # bytes of one view of 30 + 15 images in half precision
     for limit, kept in ((int(line * 1.5), 1), (line // 2, 0)):
-        fit = quiet(train_v2, prepared, fine_tune_epochs=1, store_limit=limit, store_dir=tmp_path, **SMALL)
+        store, once = FeatureStore(tmp_path, limit=limit), replace(FINE_TUNING, epochs=1)
+        fit = quiet(train_v2, prepared, schedule=once, store=store, **SMALL)
         assert fit.recipe["views_kept_for_fine_tuning"] == kept
         assert "fine-tuned" in fit.candidates
     assert len(sizes) == 1
@@ -297,7 +303,7 @@ class Stopped(Exception):
 
 
 def test_a_stopped_run_goes_on_and_ends_the_same(prepared, from_scratch, tmp_path, monkeypatch):
-    real, calls = fitting.validation_scores, []
+    real, calls = epochs.validation_scores, []
 
     def stops(*found):
         calls.append(1)
@@ -321,11 +327,11 @@ def test_a_stopped_run_goes_on_and_ends_the_same(prepared, from_scratch, tmp_pat
         np.testing.assert_array_equal(ours, theirs)
 
 
-def scripted(losses, tmp_path, **arguments):
+def scripted(losses, tmp_path):
     """Run epochs whose validation losses are given."""
     set_seed(0)
     model = build_cnn(input_size=32)
-    fitting.compile_model(model, learning_rate=1e-3)
+    epochs.compile_model(model, learning_rate=1e-3)
     images, labels = made_up().images[:8].astype(np.float32), made_up().labels[:8].astype(np.float32)
     import tensorflow as tf
 
@@ -337,16 +343,15 @@ def scripted(losses, tmp_path, **arguments):
         snapshots.append(model.get_weights())
         return next(answers), 0.5
 
-    history = fitting.run_epochs(
+    history = epochs.run_epochs(
         model,
         lambda _: data,
         validate,
         stage="s",
-        epochs=len(losses),
+        schedule=Schedule(epochs=len(losses), learning_rate=1e-3, dropout=0.0, patience=3, plateau=2),
         seed=0,
         folder=tmp_path,
         progress=False,
-        **{"patience": 3, "plateau": 2, **arguments},
     )
     return model, history, snapshots
 
@@ -378,9 +383,7 @@ def test_a_loss_that_is_not_finite_stops_training(tmp_path, happened):
     ]
     _, resumed, _ = scripted([0.9, 0.9, 0.9, 0.9], tmp_path)  # what is stopped stays stopped, and says why
     assert resumed == history
-    fit = v1.finished_fit(
-        model, made_up(), history=history, candidates={}, chosen="s", weights=None, seed=0, started=0, recipe={}
-    )
+    fit = fitting.finished_fit(model, made_up(), history, recipe={"recipe": "s"})
     assert fit.warnings == (history[1]["warning"],)
     happened("not-finite", "training stopped, the best epoch stands; said then, in the record and in the card")
     with pytest.raises(FracturelabError, match="from the first epoch"):
@@ -400,14 +403,14 @@ def test_scores_of_validation_are_scikit_learns():
     from sklearn.metrics import log_loss, roc_auc_score
 
     labels, probabilities = np.array([0, 1, 1, 0, 0, 0]), np.array([0.1, 0.8, 0.4, 0.5, 0.2, 0.3])
-    loss, auc = fitting.validation_scores(labels, probabilities)
+    loss, auc = epochs.validation_scores(labels, probabilities)
     weights = np.where(labels == 1, 2.0, 1.0)
     assert loss == pytest.approx(log_loss(labels, probabilities, sample_weight=weights))
     assert auc == pytest.approx(roc_auc_score(labels, probabilities))
-    assert fitting.validation_scores([1, 1], np.array([0.5, 0.6]))[1] is None
+    assert epochs.validation_scores([1, 1], np.array([0.5, 0.6]))[1] is None
     table = np.eye(3)[[0, 1, 2, 0]] * 0.7 + 0.1
-    assert fitting.validation_scores([0, 1, 2, 0], table)[1] == 1.0
-    assert np.isnan(fitting.validation_scores([0, 1], np.array([0.5, np.nan]))[0])
+    assert epochs.validation_scores([0, 1, 2, 0], table)[1] == 1.0
+    assert np.isnan(epochs.validation_scores([0, 1], np.array([0.5, np.nan]))[0])
 
 
 def test_an_epoch_on_stored_activations_is_an_epoch_of_the_whole_network(prepared, tmp_path):
@@ -425,14 +428,13 @@ def test_an_epoch_on_stored_activations_is_an_epoch_of_the_whole_network(prepare
         network = top if stored else model
         network.compile(keras.optimizers.SGD(0.05), "binary_crossentropy")
         before = [np.array(weight) for weight in network.trainable_weights]
-        stores = features.compute({"line": trunk}, prepared, rows=rows, views=2, folder=tmp_path, progress=False)[
-            "line"
-        ]
+        settings = {"store": FeatureStore(tmp_path), "progress": False}
+        stores = features.compute({"line": trunk}, prepared, rows=rows, views=2, **settings)["line"]
         inputs = (
             stores
             if stored
             else [
-                features.view_of(prepared.images[rows], view=view, rows=rows, seed=0, augmentation=v2.VIEWS)
+                features.view_of(prepared.images[rows], view=view, rows=rows, seed=0, augmentation=v2.VIEW_AUGMENTATION)
                 for view in (0, 1)
             ]
         )

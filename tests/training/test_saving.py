@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from fracturelab.errors import FracturelabError
-from fracturelab.training import Prepared, saving
-from fracturelab.training.saving import describe_data, work_folder
+from fracturelab.training import Prepared, checkpoints
+from fracturelab.training.checkpoints import work_folder
+from fracturelab.training.saving import describe_data
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_stopped_run_finds_its_folder_again_and_a_finished_one_leaves_nothing(
 def test_another_version_of_the_code_begins_anew(tmp_path, prepared, monkeypatch):
     folders = set()
     for code in ("one version", "another"):
-        monkeypatch.setattr(saving, "code_digest", lambda code=code: code)
+        monkeypatch.setattr(checkpoints, "code_digest", lambda code=code: code)
         with work_folder(tmp_path, prepared, {"seed": 1}) as folder:
             folders.add(folder)
     assert len(folders) == 2

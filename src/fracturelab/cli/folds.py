@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.cli.data import read_folder, reading_options
-from fracturelab.cli.models import backbone_arguments, check_writable, chosen_weights, epochs_option, plain_name
+from fracturelab.cli.models import backbone_arguments, check_writable, chosen_weights, plain_name, schedule_option
 from fracturelab.cli.output import NOT_CLINICAL, columns, common, count, metrics_table, number, say
 from fracturelab.errors import FracturelabError
 
@@ -56,15 +56,14 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
     from fracturelab.records import default_folder
 
     results = check_writable(arguments.results or default_folder())
-    options = epochs_option(arguments)
-    table = read_folder(arguments)
-    from fracturelab.experiments.holdout import with_holdout
-
-    table = with_holdout(table, arguments.holdout)
-    weights = chosen_weights(arguments)
     from fracturelab.experiments.fold_scores import record_folds
-    from fracturelab.experiments.folds import SIZE, THREADS, cross_validate
+    from fracturelab.experiments.folds import DEFAULTS, SIZE, Parallel, cross_validate, with_holdout
     from fracturelab.training import prepare
+
+    options = {"schedule": schedule_option(arguments, DEFAULTS[arguments.recipe]["schedule"])}
+    table = with_holdout(read_folder(arguments), arguments.holdout)
+    weights = chosen_weights(arguments)
+    parallel = Parallel(arguments.threads or Parallel.threads, arguments.workers, arguments.dask)
 
     prepared = prepare(
         table,
@@ -83,12 +82,10 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
         options=options,
         weights=weights,
         seed=arguments.seed,
-        threads=arguments.threads or THREADS,
         holdout=arguments.holdout != "none",
-        workers=arguments.workers,
-        dask=arguments.dask,
+        parallel=parallel,
         work_dir=arguments.work,
-        said=say,
+        report=say,
     )
     name = plain_name(f"cross-validation-{arguments.recipe}-{Path(arguments.folder).absolute().name}")
     record = record_folds(name, found, folder=results)

@@ -10,6 +10,7 @@ import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from fracturelab.system.quiet import load_tensorflow
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fracturelab.training import Schedule
 
 MANY = 10  # answers from which on it is said that all of them are the same
 SPLITS = ("train", "val", "test", "all", "unseen")
@@ -102,13 +105,13 @@ def chosen_weights(arguments: argparse.Namespace) -> Any:
     return info
 
 
-def epochs_option(arguments: argparse.Namespace) -> dict[str, int]:
-    """Return --epochs as the keyword of its recipe; empty where it was not given."""
+def schedule_option(arguments: argparse.Namespace, schedule: Schedule) -> Schedule:
+    """The schedule of the recipe, with --epochs where it was given."""
     if arguments.epochs is None:
-        return {}
+        return schedule
     if arguments.epochs < (0 if arguments.recipe == "v2" else 1):
         raise FracturelabError(f"expected a number of epochs above 0. Received: --epochs {arguments.epochs}")
-    return {"epochs" if arguments.recipe == "v1" else "fine_tune_epochs": arguments.epochs}
+    return replace(schedule, epochs=arguments.epochs)
 
 
 def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
@@ -121,40 +124,36 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     check_destination(arguments.out)
     results = check_writable(arguments.results or default_folder())
     table = read_folder(arguments)
-    fitted: dict[str, Any] = {"seed": arguments.seed, **epochs_option(arguments)}
-    size = arguments.size or 128
-    info = chosen_weights(arguments)
-    if info is not None:
-        from fracturelab.models.transfer import default_input_size
-
-        size = arguments.size or default_input_size(arguments.backbone, info)
-        fitted |= {"backbone": arguments.backbone, "backbone_options": dict(info.options), "weights": info}
-
-    load_tensorflow()
     from fracturelab import training
+
+    v1 = arguments.recipe == "v1"
+    schedule = schedule_option(arguments, training.FROM_SCRATCH if v1 else training.FINE_TUNING)
+    info = chosen_weights(arguments)
+    load_tensorflow()
     from fracturelab.training import saving
+    from fracturelab.training.checkpoints import work_folder
 
     show = not arguments.json
-    prepared = training.prepare(table, size=size, seed=arguments.seed, progress=show)
+    prepared = training.prepare(table, size=arguments.size, weights=info, seed=arguments.seed, progress=show)
     for row in prepared.unreadable.itertuples():
         say(f"left out: {row.path}: {row.reason}")
     if sentence := fracatlas_sentence(prepared.table):
         say(f"note: {sentence}")
-    settings = {**fitted, "recipe": arguments.recipe}
-    if "weights" in settings:
-        settings["weights"] = settings["weights"].to_dict()
-    recipe = training.train_v1 if arguments.recipe == "v1" else training.train_v2
+    fitted: dict[str, Any] = {"seed": arguments.seed, "schedule": schedule}
+    settings = {**fitted, "schedule": asdict(schedule), "recipe": arguments.recipe}
+    settings["weights"] = info.to_dict() if info is not None else None
     name = arguments.out.stem
-    with saving.work_folder(reports_folder(), prepared, settings) as work:
-        fit = recipe(prepared, work_dir=work, progress=show, **fitted)
+    with work_folder(reports_folder(), prepared, settings) as work:
+        fitted |= {"work_dir": work, "progress": show}
+        fit = training.train_v1(prepared, **fitted) if v1 else training.train_v2(prepared, weights=info, **fitted)
         if arguments.calibrate:
             from fracturelab.training.calibration import calibrated
 
-            fit = calibrated(fit, prepared)
-        evaluations = saving.evaluate_parts(fit, prepared)
-        card = saving.card_of(fit, prepared, name=name, evaluations=evaluations)
-        saving.save_fit(fit, arguments.out, card)
-    record = saving.record_fit(f"training-{plain_name(name)}", fit, prepared, evaluations=evaluations, folder=results)
+            fit = calibrated(fit)
+        evaluations = saving.evaluate_parts(fit)
+        fit.save(arguments.out, evaluations=evaluations)
+    data = saving.describe_data(prepared)
+    record = saving.record_fit(f"training-{plain_name(name)}", fit, evaluations=evaluations, folder=results)
 
     document = {
         "model": str(arguments.out),
@@ -163,8 +162,8 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
         "chosen": fit.chosen,
         "input_size": prepared.size,
         "threshold": fit.threshold,
-        "weights": card["weights"],
-        "parts": card["data"]["parts"],
+        "weights": fit.weights.to_dict() if fit.weights is not None else None,
+        "parts": data["parts"],
         "unreadable": prepared.unreadable.to_dict("records"),
         "candidates": fit.candidates,
         "evaluations": evaluations,
@@ -172,7 +171,7 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
         "seed": fit.seed,
         "seconds": fit.seconds,
     }
-    lines = [f"{arguments.recipe} trained in {fit.seconds:.0f} s on {_parts(card['data']['parts'])}."]
+    lines = [f"{arguments.recipe} trained in {fit.seconds:.0f} s on {_parts(data['parts'])}."]
     if len(fit.candidates) > 1:
         scores = ", ".join(f"{key} AUC {number(found['val_auc'])}" for key, found in fit.candidates.items())
         lines.append(f"On validation: {scores}; kept: {fit.chosen}.")

@@ -1,8 +1,8 @@
-"""One fit in a process of its own, which answers for images that it has not seen.
+"""One fit in its own process; its result holds the probabilities of images that it was not trained on.
 
-A fresh process makes fits equal wherever they run: the number of threads is set before TensorFlow starts, nothing of an
-earlier fit is left, and two fits never share a random state, whether they run one after another, side by side, or on
-another machine. The job and the answer are JSON; the process ends when whoever waits for it does.
+A fresh process makes fits equal wherever they run. The number of threads is set before TensorFlow starts, no state of an
+earlier fit is left, and two fits never share a random state, in sequence, at the same time, or on another machine. The
+job and the result are JSON. The process ends when the process that waits for it ends.
 """
 
 from __future__ import annotations
@@ -18,34 +18,27 @@ import threading
 import traceback
 import warnings
 from collections.abc import Mapping
-from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fracturelab.errors import FracturelabError
+from fracturelab.pipeline import Augmentation
+from fracturelab.training.checkpoints import code_digest, work_folder
+from fracturelab.training.epochs import Schedule, predict
+from fracturelab.training.features import FeatureStore
+from fracturelab.training.fitting import Fit
+from fracturelab.training.prepare import Prepared
+from fracturelab.training.v1 import train_v1
+from fracturelab.training.v2 import train_v2
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_CODE = ("experiments", "training", "models", "images", "evaluation", "pipeline.py", "splits.py")
 _running: set[subprocess.Popen] = set()
 
 
-@cache
-def code_digest() -> str:
-    """Checksum of the source of everything that a fit follows from."""
-    package = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    for name in _CODE:
-        place = package / name
-        for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
-            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
 def key_of(job: Mapping[str, Any]) -> str:
-    """Checksum of everything that a job's answer depends on; where its files lie is not among it."""
+    """Checksum of everything that the result of a job depends on; paths are no part of it."""
     from fracturelab.records import package_versions, plain
 
     content = {name: value for name, value in job.items() if name not in ("name", "paths", "work")}
@@ -53,14 +46,14 @@ def key_of(job: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def fit_apart(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Do a job in a process of its own.
+def fit_in_process(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a fit in its own process.
 
     Args:
         job: `name`; of every image in `paths`, `hashes` (sha256), `labels`, `groups` and `split` ("train", "val",
-            "test", or "" for left out); `size` in pixels; `recipe` "v1" or "v2" with its `options`; `weights`, what
-            `weights_job` gives; `seed`; `threads` of the fit; `work`, a folder for checkpoints and stores that may not
-            exist where the job is done; and `code`, as `code_digest`.
+            "test", or "" for left out); `size` in pixels; `recipe` "v1" or "v2" with its `options`; `weights`, from
+            `weights_job`; `seed`; `threads` of the fit; `work`, a folder for checkpoints and features that may not
+            exist where the fit runs; and `code`, from `code_digest`.
 
     Returns:
         `p_test` and `p_val` (P(fractured) of those images, in order), `threshold`, `chosen`, `candidates`, `history`,
@@ -80,12 +73,12 @@ def fit_apart(job: Mapping[str, Any]) -> dict[str, Any]:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "KERAS_BACKEND": "tensorflow",
     }
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "fracturelab.experiments.fold_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=log,
             env=environment,
         )
         _running.add(child)
@@ -94,7 +87,7 @@ def fit_apart(job: Mapping[str, Any]) -> dict[str, Any]:
             with contextlib.suppress(BrokenPipeError):
                 child.stdin.write(json.dumps(dict(job)).encode() + b"\n")
                 child.stdin.flush()
-            told = child.stdout.read()
+            output = child.stdout.read()
             code = child.wait()
         finally:
             child.kill()
@@ -104,31 +97,30 @@ def fit_apart(job: Mapping[str, Any]) -> dict[str, Any]:
             with contextlib.suppress(BrokenPipeError):
                 child.stdin.close()
         if code == 0:
-            answer = json.loads(told)
-            if "error" in answer:
-                raise FracturelabError(f"{job['name']}: {answer['error']}")
-            return answer
+            result = json.loads(output)
+            if "error" in result:
+                raise FracturelabError(f"{job['name']}: {result['error']}")
+            return result
         if code < 0:
             raise FracturelabError(
                 f"{job['name']}: its process was killed (signal {-code}), as happens where memory runs out; start "
                 "again with the same arguments, and what is finished is kept"
             )
-        said.seek(0)
-        lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        log.seek(0)
+        lines = log.read().decode(errors="replace").strip().splitlines() or ["it printed nothing"]
         raise RuntimeError(f"{job['name']}: its process failed: {lines[-1]}\n" + "\n".join(lines[-30:]))
 
 
 def stop() -> None:
-    """End the fits that run apart from this process."""
+    """End the fits that run in other processes."""
     for child in list(_running):
         child.kill()
 
 
 def weights_job(info: Any) -> dict[str, Any]:
-    """Say which weights to start from, so that another process, or another machine, can find the same."""
-    ask = info.path if info.kind == "file" else info.kind
+    """Describe weights so that another process, or another machine, can load the same."""
     return {
-        "ask": ask,
+        "name": info.path if info.kind == "file" else info.kind,
         "sha256": info.sha256,
         "scaling": info.scaling,
         "backbone": info.backbone,
@@ -137,34 +129,32 @@ def weights_job(info: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read a job from stdin, do it, and write the answer to stdout."""
+    """Read a job from stdin, make its fit, and write the result to stdout."""
     job = json.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_leave_with_the_other_end, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is not the answer
+    os.dup2(2, 1)  # what libraries print must not mix with the result
     try:
-        answer = _fit(job)
+        result = _fit(job)
     except FracturelabError as error:
-        answer = {"error": str(error)}
+        result = {"error": str(error)}
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
-    out.write(json.dumps(answer).encode())
+    out.write(json.dumps(result).encode())
     out.flush()
-    os._exit(0)  # without tidying up: a thread still waits for stdin
+    os._exit(0)  # without cleanup: a thread still waits for stdin
 
 
-def _leave_with_the_other_end() -> None:
-    """End this process when the one that started it is gone, however it went."""
+def _exit_with_parent() -> None:
+    """End this process when the process that started it ends, for whatever reason."""
     sys.stdin.buffer.read()
     os._exit(1)
 
 
 def _fit(job: dict[str, Any]) -> dict[str, Any]:
     from fracturelab.records import plain
-    from fracturelab.training import saving
-    from fracturelab.training.fitting import predict
 
     if job["code"] != code_digest():
         raise FracturelabError(
@@ -176,20 +166,19 @@ def _fit(job: dict[str, Any]) -> dict[str, Any]:
     tf.config.threading.set_intra_op_parallelism_threads(job["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(job["threads"])
     with contextlib.ExitStack() as stack:
-        heard = stack.enter_context(warnings.catch_warnings(record=True))
+        caught = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always", UserWarning)
         work = Path(job["work"]) if job["work"] and Path(job["work"]).is_dir() else None
-        if work is None:  # another machine, which does not see the folder
+        if work is None:  # another machine, where the folder does not exist
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fracturelab-")))
-        checkpoints = stack.enter_context(saving.work_folder(work, prepared, {"key": key_of(job)}))
-        fit = _train(job, prepared, stores=work / "stores", checkpoints=checkpoints)
-        answers = {
-            f"p_{part}": predict(fit.model, prepared.images, rows=prepared.rows(part)) for part in ("test", "val")
-        }
-    said = dict.fromkeys(str(one.message) for one in heard if type(one.message) is UserWarning)
+        checkpoints = stack.enter_context(work_folder(work, prepared, {"key": key_of(job)}))
+        fit = _train(job, prepared, store=FeatureStore(work / "stores", shared=True), checkpoints=checkpoints)
+        rows = {f"p_{part}": prepared.rows(part) for part in ("test", "val")}
+        probabilities = {name: predict(fit.model, prepared.images, rows=index) for name, index in rows.items()}
+    messages = dict.fromkeys(str(warning.message) for warning in caught if type(warning.message) is UserWarning)
     return plain(
         {
-            **answers,
+            **probabilities,
             "threshold": fit.threshold,
             "chosen": fit.chosen,
             "candidates": fit.candidates,
@@ -197,18 +186,17 @@ def _fit(job: dict[str, Any]) -> dict[str, Any]:
             "recipe": fit.recipe,
             "weights": fit.weights.to_dict() if fit.weights is not None else None,
             "seconds": fit.seconds,
-            "warnings": list(said),
+            "warnings": list(messages),
         }
     )
 
 
-def _prepared(job: dict[str, Any]) -> Any:
-    """The job's images, which must be those that it was made for, in the job's order."""
+def _prepared(job: dict[str, Any]) -> Prepared:
+    """The job's images in its order; they must be those that the job was made for."""
     import pandas as pd
 
     from fracturelab.datasets import file_hashes, make_table
     from fracturelab.images import load_images
-    from fracturelab.training.prepare import Prepared
 
     paths = job["paths"]
     missing = [path for path in paths if not os.path.exists(path)]
@@ -229,31 +217,19 @@ def _prepared(job: dict[str, Any]) -> Any:
     return Prepared(table, pixels, np.asarray(job["hashes"], dtype=str), nothing)
 
 
-def _train(job: dict[str, Any], prepared: Any, *, stores: Path, checkpoints: Path) -> Any:
+def _train(job: dict[str, Any], prepared: Prepared, *, store: FeatureStore, checkpoints: Path) -> Fit:
     from fracturelab.models.weights import resolve
-    from fracturelab.pipeline import Augmentation
-    from fracturelab.training import train_v1, train_v2
 
-    options = dict(job["options"])
-    known = {one.name for one in fields(Augmentation)}
-    options["augmentation"] = Augmentation(**{k: v for k, v in options["augmentation"].items() if k in known})
-    common = {"seed": job["seed"], "work_dir": checkpoints, "progress": False}
+    options: dict[str, Any] = {**job["options"], "seed": job["seed"], "work_dir": checkpoints, "progress": False}
+    options["augmentation"] = Augmentation(**options["augmentation"])
+    options["schedule"] = Schedule(**options["schedule"])
     if job["recipe"] == "v1":
-        return train_v1(prepared, **options, **common)
-    asked = job["weights"]
-    info = resolve(asked["backbone"], asked["ask"], asked["options"])
-    if (info.sha256, info.scaling) != (asked["sha256"], asked["scaling"]):
-        raise FracturelabError(f"the {asked['ask']} weights of {asked['backbone']} are others on this worker")
-    return train_v2(
-        prepared,
-        backbone=asked["backbone"],
-        backbone_options=asked["options"],
-        weights=info,
-        store_dir=stores,
-        shared_stores=True,
-        **options,
-        **common,
-    )
+        return train_v1(prepared, **options)
+    wanted = job["weights"]
+    info = resolve(wanted["backbone"], wanted["name"], wanted["options"])
+    if (info.sha256, info.scaling) != (wanted["sha256"], wanted["scaling"]):
+        raise FracturelabError(f"the {wanted['name']} weights of {wanted['backbone']} are others on this worker")
+    return train_v2(prepared, weights=info, store=store, **options)
 
 
 if __name__ == "__main__":

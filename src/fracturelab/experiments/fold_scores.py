@@ -1,4 +1,4 @@
-"""What came out of the fits of a cross-validation: scores of images and of studies, fold by fold, and their spread."""
+"""Scores of a cross-validation: of images and of studies, for each fold, and their spread."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from fracturelab.models.weights import WeightsInfo
 
 SCORES = ("accuracy", "precision", "recall", "f1", "roc_auc", "kappa")
-"""What is reported for each fold."""
+"""Scores that are reported for each fold."""
 HOLDOUT = "holdout"
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one fit said about images that it had not seen.
+    """Probabilities and scores of one fit on images that it was not trained on.
 
     Attributes:
         name: "fold 1" and so on, or "holdout".
@@ -34,7 +34,7 @@ class Part:
         probabilities: (n,) P(fractured).
         images: Scores of images.
         studies: Scores of studies; None where no study has several images.
-        fit: How the fit came about: threshold, history, candidates, seconds and so on.
+        fit: Threshold, history, candidates, seconds and so on of the fit.
     """
 
     name: str
@@ -53,10 +53,10 @@ class CrossValidation:
         prepared: The images.
         folds: One part a fold.
         holdout: The fit on all folds, tested on images that no fold held; None where it was not asked for.
-        settings: All that the numbers follow from, besides the images.
-        weights: What v2 started from.
-        seconds: Of all fits together, those of an earlier, stopped run included.
-        warnings: What a table of scores would pass over in silence.
+        settings: Everything that the numbers follow from, except the images.
+        weights: The weights that v2 started from.
+        seconds: Sum over all fits, with those of an earlier, stopped run.
+        warnings: Sentences on what the scores hide.
     """
 
     prepared: Prepared
@@ -69,15 +69,15 @@ class CrossValidation:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """At which levels there are scores: "images", and "studies" where a study has several images."""
+        """Levels of the scores: "images", and "studies" where a study has several images."""
         return ("images", "studies") if all(part.studies is not None for part in self.folds) else ("images",)
 
     def scores(self, level: str = "images") -> pd.DataFrame:
         """One row a fold: n, and each of `SCORES`."""
         import pandas as pd
 
-        found = [_at(part, level) for part in self.folds]
-        rows = [{"n": one.n, **{name: one.metrics[name].value for name in SCORES}} for one in found]
+        evaluations = [_at(part, level) for part in self.folds]
+        rows = [{"n": scores.n, **{name: scores.metrics[name].value for name in SCORES}} for scores in evaluations]
         return pd.DataFrame(rows, index=[part.name for part in self.folds])
 
     def spread(self, level: str = "images") -> dict[str, Spread]:
@@ -100,27 +100,29 @@ class CrossValidation:
                 }
                 for part in self.folds
             ],
-            "spread": {level: {name: one._asdict() for name, one in self.spread(level).items()} for level in levels},
+            "spread": {
+                level: {name: spread._asdict() for name, spread in self.spread(level).items()} for level in levels
+            },
             "warnings": list(self.warnings),
         }
         if self.holdout is not None:
             held = {"images": self.holdout.images, "studies": self.holdout.studies}
             results["evaluations"] = {
-                HOLDOUT if level == "images" else f"{HOLDOUT}, studies": one.to_record()
-                for level, one in held.items()
-                if one is not None
+                HOLDOUT if level == "images" else f"{HOLDOUT}, studies": scores.to_record()
+                for level, scores in held.items()
+                if scores is not None
             }
         return results
 
 
-def score_part(prepared: Prepared, name: str, split: list[str], answer: Mapping[str, Any]) -> Part:
-    """Score what one fit said.
+def score_part(prepared: Prepared, name: str, split: list[str], result: Mapping[str, Any]) -> Part:
+    """Score the probabilities of one fit.
 
     Args:
         prepared: The images.
         name: Name of the fit.
         split: "train", "val", "test" or "" for each image.
-        answer: As `apart.fit_apart` gives it.
+        result: From `fold_process.fit_in_process`.
 
     Returns:
         Scores of images at the fit's threshold, and of studies at one that is chosen on validation studies.
@@ -128,8 +130,8 @@ def score_part(prepared: Prepared, name: str, split: list[str], answer: Mapping[
     from fracturelab.evaluation import choose_threshold, evaluate, study_scores
 
     test, val = (np.flatnonzero(np.array(split, object) == side) for side in ("test", "val"))
-    p_test, p_val = np.array(answer["p_test"], float), np.array(answer["p_val"], float)
-    images = evaluate(prepared.labels[test], p_test, threshold=answer["threshold"], groups=prepared.groups[test])
+    p_test, p_val = np.array(result["p_test"], float), np.array(result["p_val"], float)
+    images = evaluate(prepared.labels[test], p_test, threshold=result["threshold"], groups=prepared.groups[test])
     studies = None
     if _has_studies(prepared):
         tested, chosen = (
@@ -142,14 +144,14 @@ def score_part(prepared: Prepared, name: str, split: list[str], answer: Mapping[
             groups=tested["group"],
             threshold=choose_threshold(chosen["label"].to_numpy(int), chosen["p_fracture"]),
         )
-    return Part(name, test, p_test, images, studies, answer)
+    return Part(name, test, p_test, images, studies, result)
 
 
 def _at(part: Part, level: str) -> Evaluation:
-    found = {"images": part.images, "studies": part.studies}.get(level)
-    if found is None:
+    scores = {"images": part.images, "studies": part.studies}.get(level)
+    if scores is None:
         raise FracturelabError(f"expected scores of images, or of studies where there are some. Received: {level!r}")
-    return found
+    return scores
 
 
 def _has_studies(prepared: Prepared) -> bool:
@@ -159,20 +161,19 @@ def _has_studies(prepared: Prepared) -> bool:
 
 
 def mixed_studies(prepared: Prepared) -> list[str]:
-    """Say whether studies cannot be scored because they hold images of both labels."""
+    """Warn of studies that cannot be scored because they hold images of both labels."""
     table = prepared.table.dropna(subset="study").groupby(["group", "study"])["label"]
     mixed = int((table.nunique() > 1).sum()) if len(table) else 0
     return [f"{mixed} studies hold images of both labels: studies are not scored."] if mixed else []
 
 
-def record_folds(name: str, found: CrossValidation, *, source: str | None = None, folder: Any = None) -> Path:
+def record_folds(name: str, result: CrossValidation, *, folder: Any = None) -> Path:
     """Write the record of a cross-validation.
 
     Args:
         name: Name of the record.
-        found: What came out.
-        source: Name of the data set; what the table says if None.
-        folder: Where to; the project's results if None.
+        result: From `cross_validate`.
+        folder: Folder of the record; the project's results if None.
 
     Returns:
         The file.
@@ -180,24 +181,23 @@ def record_folds(name: str, found: CrossValidation, *, source: str | None = None
     from fracturelab.datasets import fingerprint
     from fracturelab.records import write_record
 
-    table = found.prepared.table
-    tested = sum(part.images.n for part in found.folds)
+    table = result.prepared.table
     return write_record(
         name,
         kind="cross-validation",
         data={
-            "source": source or ", ".join(sorted(set(table["source"].dropna()))),
+            "source": ", ".join(sorted(set(table["source"].dropna()))),
             "fingerprint": fingerprint(table),
             "n": len(table),
-            "in_folds": tested,
+            "in_folds": sum(part.images.n for part in result.folds),
             "groups": int(table["group"].nunique()),
-            "held_out": found.holdout.images.n if found.holdout is not None else 0,
-            "unreadable": len(found.prepared.unreadable),
+            "held_out": result.holdout.images.n if result.holdout is not None else 0,
+            "unreadable": len(result.prepared.unreadable),
         },
-        weights=found.weights.to_dict() if found.weights is not None else None,
-        seed=int(found.settings["seed"]),
-        seconds=found.seconds,
-        settings=found.settings,
-        results=found.to_results(),
+        weights=result.weights.to_dict() if result.weights is not None else None,
+        seed=int(result.settings["seed"]),
+        seconds=result.seconds,
+        settings=result.settings,
+        results=result.to_results(),
         folder=folder,
     )

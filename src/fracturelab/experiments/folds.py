@@ -1,9 +1,9 @@
-"""Cross-validation: K fits, each scored on patients it has not seen, then one fit on all of them and one holdout test.
+"""Cross-validation: K fits, each scored on patients that it was not trained on, then one fit on all of them and a test.
 
-The protocol of Rajpurkar et al. 2018 (MURA) and of the many projects that cross-validate on it: folds stratified by
-label, whole patients on one side; mirrored with even odds and turned by up to 10 degrees; scores of images, and of
-studies as the mean over their images. A fold's own images choose nothing: epoch, candidate and threshold are chosen on
-a validation part that is cut, by patient, from the other folds.
+The protocol follows Rajpurkar et al. 2018 (MURA) and the many projects that cross-validate on it. Folds are stratified
+by label, with whole patients on one side. Images are mirrored with even odds and turned by up to 10 degrees. Images are
+scored, and studies by the mean over their images. The images of a fold choose nothing: epoch, candidate and threshold
+are chosen on a validation part that is split off, by patient, from the other folds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,18 +22,65 @@ from fracturelab.errors import FracturelabError
 from fracturelab.experiments import fold_process
 from fracturelab.experiments.fold_scores import HOLDOUT, CrossValidation, mixed_studies, score_part
 from fracturelab.pipeline import Augmentation
+from fracturelab.training.checkpoints import locked, work_folder
 from fracturelab.training.prepare import Prepared, known_to_weights
+from fracturelab.training.v1 import FROM_SCRATCH
+from fracturelab.training.v2 import FINE_TUNING
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from fracturelab.models.weights import WeightsInfo
 
-VIEWS = Augmentation(flip=0.5, rotation=10.0, shift=0.0, zoom=0.0, contrast=0.0, brightness=0.0)
+FOLD_AUGMENTATION = Augmentation(flip=0.5, rotation=10.0, shift=0.0, zoom=0.0, contrast=0.0, brightness=0.0)
 SIZE = 224
-INNER = 0.15
+VALIDATION_SHARE = 0.15
 """Share of the other folds' images that choose epoch, candidate and threshold."""
-THREADS = 2
-"""Of each fit. The last digits follow from it, so it is the same on every machine unless asked otherwise."""
-DEFAULTS: dict[str, dict[str, Any]] = {"v1": {"epochs": 30}, "v2": {"views": 4, "fine_tune_epochs": 3}}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "v1": {"schedule": FROM_SCRATCH},
+    "v2": {"views": 4, "schedule": replace(FINE_TUNING, epochs=3)},
+}
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Where the fits of a cross-validation run.
+
+    Attributes:
+        threads: Threads of each fit. The last digits of its numbers depend on it, so it is the same on every machine.
+        workers: Fits at the same time on this machine.
+        dask: Address of a Dask scheduler whose workers make the fits instead; they need the images at the same paths.
+    """
+
+    threads: int = 2
+    workers: int = 1
+    dask: str | None = None
+
+
+DEFAULT_PARALLEL = Parallel()
+
+
+def with_holdout(table: pd.DataFrame, holdout: str) -> pd.DataFrame:
+    """Choose the images that a cross-validation tests on at its end.
+
+    Args:
+        table: The data set's table.
+        holdout: "none", "test" for the test part, or "val" for a published validation part.
+
+    Returns:
+        The table, in which the images to hold out have the split "test".
+
+    Raises:
+        FracturelabError: "val" without a published validation part.
+    """
+    split = table["split"]
+    if holdout == "none":
+        return table.assign(split=split.mask(split == "test"))
+    if holdout == "test":
+        return table
+    if not (split == "val").any():
+        raise FracturelabError("expected a published validation part for --holdout val. Received: none in this folder")
+    return table.assign(split=split.mask(split == "test").mask(split == "val", "test"))
 
 
 def cross_validate(
@@ -44,98 +91,95 @@ def cross_validate(
     options: Mapping[str, Any] | None = None,
     weights: WeightsInfo | None = None,
     seed: int = 0,
-    threads: int = THREADS,
     holdout: bool = True,
-    workers: int = 1,
-    dask: str | None = None,
+    parallel: Parallel = DEFAULT_PARALLEL,
     work_dir: str | Path | None = None,
-    said: Callable[[str], None] | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> CrossValidation:
     """Fit and score each fold, then fit on all of them and test on the holdout.
 
-    Every fit runs in a process of its own with the same number of threads, so that the numbers do not depend on where
-    it runs. Each is written, whole or not at all, when it is done; a run that was stopped and is started again with the
-    same images and settings goes on with the first that is missing.
+    Every fit runs in its own process with the same number of threads, so that the numbers do not depend on where it
+    runs. Each result is written when its fit is done. A stopped run that is started again with the same images and
+    settings continues with the first missing fit.
 
     Args:
-        prepared: The images; those of the part "test" are the holdout, all others are dealt to the folds anew.
-        folds: How many.
+        prepared: The images; those of the part "test" are the holdout, all others are assigned to the folds anew.
+        folds: Number of folds.
         recipe: "v1" or "v2".
-        options: Of the recipe, on top of `DEFAULTS` and of `VIEWS` as `augmentation`.
-        weights: What v2 starts from.
+        options: Arguments of the recipe that replace `DEFAULTS`: `schedule`, `augmentation`, and `views` of v2.
+        weights: The weights that v2 starts from.
         seed: Decides folds and fits.
-        threads: Of each fit.
         holdout: Whether to fit on all folds and test on the holdout.
-        workers: Fits at the same time on this machine.
-        dask: Address of a Dask scheduler whose workers make the fits instead; they need the images at the same paths.
-        work_dir: Where finished fits are kept. None for a folder that the same run finds again while it is not
-            finished; it is removed at the end.
-        said: Called with a line for each finished fit.
+        parallel: Where the fits run.
+        work_dir: Where finished fits are kept. None for a folder that the same run uses again while it is not finished;
+            it is removed at the end.
+        report: Called with a line for each finished fit.
 
     Returns:
         Scores of every fold and of the holdout.
 
     Raises:
         FracturelabError: Too few images or groups for the folds, weights missing for v2, a folder that cannot be
-            written, or workers that cannot do it.
+            written, or workers that cannot make the fits.
     """
-    from fracturelab.system import workers as door
+    from fracturelab.system.workers import unordered
 
+    threads = parallel.threads
     settings = _settings(recipe, options, weights=weights, folds=folds, seed=seed, threads=threads)
     splits = fold_splits(prepared, folds=folds, seed=seed, holdout=holdout)
     cautions = [*known_to_weights(prepared, weights), *mixed_studies(prepared)]
     with _work_folder(work_dir, prepared, {**settings, "holdout": holdout}) as work:
         jobs = {name: _job(prepared, name, split, settings, weights, work) for name, split in splits.items()}
         keys = {name: fold_process.key_of(job) for name, job in jobs.items()}
-        answers = {name: found for name, key in keys.items() if (found := _finished(work, name, key)) is not None}
-        if answers and said is not None:
-            said(f"found finished in {work}: {', '.join(answers)}")
-        todo = [name for name in jobs if name not in answers]
-        results = door.unordered(
-            fold_process.fit_apart, [jobs[name] for name in todo], workers=workers, dask=dask, local="threading"
-        )
+        finished = {name: _finished(work, name, key) for name, key in keys.items()}
+        results = {name: result for name, result in finished.items() if result is not None}
+        if results and report is not None:
+            report(f"found finished in {work}: {', '.join(results)}")
+        todo = [name for name in jobs if name not in results]
+        where: dict[str, Any] = {"workers": parallel.workers, "dask": parallel.dask, "local": "threading"}
+        fits = unordered(fold_process.fit_in_process, [jobs[name] for name in todo], **where)
         try:
-            for number, answer in results if todo else ():
+            for number, result in fits if todo else ():
                 name = todo[number]
-                answers[name] = _keep(work, name, keys[name], answer)
-                if said is not None:
-                    part = score_part(prepared, name, splits[name], answer)
+                results[name] = _keep(work, name, keys[name], result)
+                if report is not None:
+                    part = score_part(prepared, name, splits[name], result)
                     auc = part.images.metrics["roc_auc"]
-                    said(f"{name}: ROC AUC {auc} on {part.images.n} images, {answer['seconds']:.0f} s")
+                    report(f"{name}: ROC AUC {auc} on {part.images.n} images, {result['seconds']:.0f} s")
         except BaseException:
             fold_process.stop()
             raise
         finally:
             _sweep(work)
-    parts = {name: score_part(prepared, name, splits[name], answers[name]) for name in jobs}
+    parts = {name: score_part(prepared, name, splits[name], results[name]) for name in jobs}
     last = parts.pop(HOLDOUT, None)
-    heard = [text for name in jobs for text in answers[name]["warnings"]]
+    raised = [text for name in jobs for text in results[name]["warnings"]]
     return CrossValidation(
         prepared=prepared,
         folds=tuple(parts.values()),
         holdout=last,
         settings=settings,
         weights=weights,
-        seconds=sum(answer["seconds"] for answer in answers.values()),
-        warnings=tuple(dict.fromkeys((*cautions, *heard))),
+        seconds=sum(result["seconds"] for result in results.values()),
+        warnings=tuple(dict.fromkeys((*cautions, *raised))),
     )
 
 
 def fold_splits(prepared: Prepared, *, folds: int, seed: int, holdout: bool = True) -> dict[str, list[str]]:
-    """Say for each fit on which side every image is.
+    """Assign every image to a part, for each fit.
 
     Args:
         prepared: The images and their split.
-        folds: How many.
+        folds: Number of folds.
         seed: Decides them.
         holdout: Whether to add the fit on all folds.
 
     Returns:
         "fold 1" and so on, and "holdout", each to a list with "train", "val", "test", or "" for an image left out. No
-        group is on two sides; over the folds every image that is not held out is in one "test".
+        group is in two parts. Over the folds every image that is not held out is in one "test".
 
     Raises:
-        FracturelabError: A side would lack a class, or there is no holdout.
+        FracturelabError: A part would lack a class, or there is no holdout.
     """
     from fracturelab.splits import assign_groups, kfold
 
@@ -146,24 +190,25 @@ def fold_splits(prepared: Prepared, *, folds: int, seed: int, holdout: bool = Tr
     if holdout and not len(held):
         raise FracturelabError("expected a test part to hold out. Received: none")
 
-    def sides(name: str, rest: NDArray[np.int64], test: NDArray[np.int64]) -> list[str]:
-        found = np.full(len(split), "", object)
-        found[test] = "test"
-        inner = assign_groups(prepared.labels[rest], prepared.groups[rest], [1 - INNER, INNER], seed=seed)
-        found[rest] = np.array(["train", "val"], object)[inner]
-        for side, what in enumerate(("learn from", "choose by")):
-            if len(set(prepared.labels[rest[inner == side]])) < 2:
+    def parts(name: str, rest: NDArray[np.int64], test: NDArray[np.int64]) -> list[str]:
+        assigned = np.full(len(split), "", object)
+        assigned[test] = "test"
+        shares = [1 - VALIDATION_SHARE, VALIDATION_SHARE]
+        inner = assign_groups(prepared.labels[rest], prepared.groups[rest], shares, seed=seed)
+        assigned[rest] = np.array(["train", "val"], object)[inner]
+        for part, purpose in enumerate(("learn from", "choose by")):
+            if len(set(prepared.labels[rest[inner == part]])) < 2:
                 raise FracturelabError(
-                    f"{name}: expected both classes among the {int((inner == side).sum())} images to {what}. Received: "
-                    "one; there are too few patients or groups for this"
+                    f"{name}: expected both classes among the {int((inner == part).sum())} images to {purpose}. "
+                    "Received: one; there are too few patients or groups for this"
                 )
-        return found.tolist()
+        return assigned.tolist()
 
     dealt = kfold(prepared.table.iloc[inside].reset_index(drop=True), folds=folds, seed=seed)
-    parts = {f"fold {n}": (inside[rest], inside[test]) for n, (rest, test) in enumerate(dealt, 1)}
+    rows = {f"fold {n}": (inside[rest], inside[test]) for n, (rest, test) in enumerate(dealt, 1)}
     if holdout:
-        parts[HOLDOUT] = (inside, held)
-    return {name: sides(name, rest, test) for name, (rest, test) in parts.items()}
+        rows[HOLDOUT] = (inside, held)
+    return {name: parts(name, rest, test) for name, (rest, test) in rows.items()}
 
 
 def _settings(
@@ -173,8 +218,9 @@ def _settings(
         raise FracturelabError(f"expected the recipe v1 or v2. Received: {recipe!r}")
     if (recipe == "v2") != (weights is not None):
         raise FracturelabError(f"expected weights for v2 and none for v1. Received: {recipe} with weights={weights!r}")
-    chosen = {**DEFAULTS[recipe], "augmentation": VIEWS, **(options or {})}
-    return {**more, "recipe": recipe, "options": {**chosen, "augmentation": asdict(chosen["augmentation"])}}
+    chosen = {**DEFAULTS[recipe], "augmentation": FOLD_AUGMENTATION, **(options or {})}
+    plain = {name: asdict(chosen[name]) for name in ("schedule", "augmentation")}
+    return {**more, "recipe": recipe, "options": {**chosen, **plain}}
 
 
 def _job(
@@ -206,20 +252,14 @@ def _job(
 @contextlib.contextmanager
 def _work_folder(work_dir: str | Path | None, prepared: Prepared, settings: Mapping[str, Any]) -> Iterator[Path]:
     from fracturelab.system.folders import reports_folder
-    from fracturelab.training.saving import locked, work_folder
 
     if work_dir is None:
         with work_folder(reports_folder(), prepared, settings) as folder:
             yield folder
         return
     folder = Path(work_dir).absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "lock", "ab")  # noqa: SIM115 - held open while the run lasts
-    except OSError as error:
-        raise FracturelabError(f"{folder}: finished folds cannot be written ({error.strerror or error})") from error
-    with lock:
-        if not locked(lock):
+    with locked(folder, "finished folds") as free:
+        if not free:
             raise FracturelabError(f"{folder}: another run works there; wait for it, or name another folder")
         yield folder
 
@@ -229,7 +269,7 @@ def _file_name(name: str, key: str) -> str:
 
 
 def _finished(work: Path, name: str, key: str) -> dict[str, Any] | None:
-    """The answer of a fit that an earlier run finished; a file that is not as it was written is named and not used."""
+    """The result of a fit that an earlier run finished; a changed file is reported and not used."""
     from fracturelab.records import read_record
 
     path = work / f"{_file_name(name, key)}.json"
@@ -243,15 +283,15 @@ def _finished(work: Path, name: str, key: str) -> dict[str, Any] | None:
     return record["results"]["answer"] if record["results"].get("key") == key else None
 
 
-def _keep(work: Path, name: str, key: str, answer: dict[str, Any]) -> dict[str, Any]:
+def _keep(work: Path, name: str, key: str, result: dict[str, Any]) -> dict[str, Any]:
     from fracturelab.records import write_record
 
-    write_record(_file_name(name, key), kind="fold", results={"key": key, "answer": answer}, folder=work)
-    return answer
+    write_record(_file_name(name, key), kind="fold", results={"key": key, "answer": result}, folder=work)
+    return result
 
 
 def _sweep(work: Path) -> None:
-    """Remove what only running fits need: features that they share, which can be large, and an empty folder."""
+    """Remove the features that running fits share, which can be large, and an empty folder."""
     import shutil
 
     shutil.rmtree(work / "stores", ignore_errors=True)

@@ -1,27 +1,32 @@
-"""Fracture types: images of several classes to train and test on, and scores of a model on each part of them."""
+"""Fracture types: images of several classes, a small CNN trained on them, and its scores on each part."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
-from fracturelab.training.fitting import Fit, predict
-from fracturelab.training.prepare import Prepared
+from fracturelab.models.types_cnn import build_types_cnn
+from fracturelab.training.epochs import Schedule, predict
+from fracturelab.training.fitting import Fit, train_network
+from fracturelab.training.prepare import Prepared, prepare
+from fracturelab.training.v2 import VIEW_AUGMENTATION
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from fracturelab.evaluation import MulticlassEvaluation
 
 PARTS = ("train", "val", "test")
+TYPES = Schedule(epochs=30, learning_rate=1e-3, dropout=0.4, patience=10, plateau=4)
+BLOCK_DROPOUT = 0.1
 
 
 def types_data(folder: str | Path | None = None, *, size: int = 128, seed: int = 0, per_kind: int = 200) -> Prepared:
-    """Read what the notebook on fracture types trains and tests on.
+    """Read the images of the notebook on fracture types.
 
     Args:
         folder: A folder of X-rays with known types, such as the public one of ten (`Avulsion fracture/Train/...`,
@@ -46,25 +51,16 @@ def types_data(folder: str | Path | None = None, *, size: int = 128, seed: int =
 
 
 def prepare_types(
-    table: pd.DataFrame,
-    *,
-    size: int = 128,
-    seed: int = 0,
-    val: float = 0.15,
-    test: float = 0.15,
-    cache_dir: str | Path | Literal[False] | None = None,
+    table: pd.DataFrame, *, size: int = 128, seed: int = 0, cache_dir: str | Path | Literal[False] | None = None
 ) -> Prepared:
     """Read the images of known fracture type and split them by group, stratified by type.
 
-    A published test part is kept as it is; training images with a near-duplicate in it are left out, so that its score
-    is not one of memory.
+    A published test part is kept. Training images with a near-duplicate in it are left out.
 
     Args:
         table: The data set's table; rows without a `kind` are left out.
         size: Side of the square images in pixels.
         seed: Decides the split.
-        val: Share of the images for validation, where none is published.
-        test: Share of the images for the test, where none is published.
         cache_dir: Folder of decoded images; None for the default, False for none.
 
     Returns:
@@ -73,58 +69,76 @@ def prepare_types(
     Raises:
         FracturelabError: Fewer than three types, or a part that would lack one.
     """
-    import pandas as pd
-
-    from fracturelab import audit, images, splits
-    from fracturelab.datasets import file_hashes
-
-    table = table[table["kind"].notna()].reset_index(drop=True)
-    names = tuple(sorted(set(table["kind"])))
+    names = tuple(sorted(set(table["kind"].dropna())))
     if len(names) < 3:
         raise FracturelabError(
             f"expected images of at least 3 fracture types, such as folders named 'Spiral fracture'. "
             f"Received: {', '.join(names) or 'none with a known type'}"
         )
-    pixels, reasons = images.load_readable_images(table["path"].tolist(), size, cache_dir=cache_dir)
-    bad = sorted(reasons)
-    unreadable = pd.DataFrame(
-        {"path": table["path"].iloc[bad].tolist(), "reason": [reasons[row] for row in bad]}, dtype=object
-    )
-    if bad:
-        table = table.drop(index=bad).reset_index(drop=True)
-        pixels = images.load_images(table["path"].tolist(), size, cache_dir=cache_dir)
-    numbers = [names.index(kind) for kind in table["kind"]]
-    table = table.assign(label=pd.array(numbers, dtype="Int64"))
-    hashes = np.asarray(file_hashes(table["path"].tolist()), dtype=str)
-    table = audit.with_groups(table)
-    table = splits.holdout_split(table, val=val, test=test, seed=seed)
+    numbers = {name: number for number, name in enumerate(names)}
+    table = table.assign(label=table["kind"].map(numbers).astype("Int64"))
+    options: dict[str, Any] = {"cache_dir": cache_dir, "progress": False}
+    prepared = prepare(table, size=size, seed=seed, class_names=names, **options)
     for part in PARTS:
-        missing = set(names) - set(table.loc[(table["split"] == part).fillna(False), "kind"])
+        missing = set(range(len(names))) - set(prepared.labels[prepared.rows(part)])
         if missing:
             raise FracturelabError(
-                f"expected every fracture type in the {part} part. Received: none of {sorted(missing)[0]}; add images"
+                f"expected every fracture type in the {part} part. Received: none of {names[min(missing)]}; add images"
             )
-    return Prepared(table, pixels, hashes, unreadable, names)
+    return prepared
 
 
-def score_types(fit: Fit, prepared: Prepared) -> dict[str, tuple[NDArray[np.float32], MulticlassEvaluation]]:
-    """Ask a model about every part of its data.
+def train_types_cnn(
+    prepared: Prepared,
+    *,
+    seed: int = 0,
+    schedule: Schedule = TYPES,
+    block_dropout: float = BLOCK_DROPOUT,
+    progress: bool = False,
+) -> Fit:
+    """Train `build_types_cnn` in Keras on TensorFlow.
 
     Args:
-        fit: A fit on `prepared`.
         prepared: From `prepare_types`.
+        seed: Initial weights, order, augmentation and dropout follow from it; two runs with one seed are equal.
+        schedule: Settings of the training.
+        block_dropout: Share of its activations that each block leaves out while training.
+        progress: Show a progress bar.
+
+    Returns:
+        The fit; its model is the reloaded checkpoint of the best epoch.
+
+    Raises:
+        FracturelabError: A class is missing in training or validation, or the loss is not finite from the start.
+    """
+    shape = {"input_size": prepared.size, "classes": len(prepared.class_names)}
+    return train_network(
+        lambda: build_types_cnn(**shape, block_dropout=block_dropout, dropout=schedule.dropout),
+        prepared,
+        name="keras",
+        schedule=schedule,
+        seed=seed,
+        augmentation=VIEW_AUGMENTATION,
+        recipe={"recipe": "types-keras", "block_dropout": block_dropout},
+        progress=progress,
+    )
+
+
+def score_types(fit: Fit) -> dict[str, tuple[NDArray[np.float32], MulticlassEvaluation]]:
+    """Score a model on every part of its data.
+
+    Args:
+        fit: A fit on images from `prepare_types`.
 
     Returns:
         Part ("train", "val", "test") to probabilities (n, classes) and their evaluation, with intervals over groups.
     """
     from fracturelab.evaluation import multiclass_metrics
 
-    found = {}
+    prepared, scores = fit.prepared, {}
     for part in PARTS:
         rows = prepared.rows(part)
         probabilities = predict(fit.model, prepared.images, rows=rows)
-        scores = multiclass_metrics(
-            prepared.labels[rows], probabilities, class_names=prepared.class_names, groups=prepared.groups[rows]
-        )
-        found[part] = (probabilities, scores)
-    return found
+        classes: dict[str, Any] = {"class_names": prepared.class_names, "groups": prepared.groups[rows]}
+        scores[part] = (probabilities, multiclass_metrics(prepared.labels[rows], probabilities, **classes))
+    return scores

@@ -3,23 +3,32 @@
 TensorFlow is imported when something is trained, not when this package is.
 """
 
-from fracturelab.training.external import Outside, inside_and_outside, same_source_unseen, score
-from fracturelab.training.fitting import Fit, set_seed
+from fracturelab.training.epochs import Schedule, set_seed
+from fracturelab.training.external import ExternalSet, prepare_with_external, score, unseen_of_same_source
+from fracturelab.training.features import FeatureStore
+from fracturelab.training.fitting import Fit
 from fracturelab.training.prepare import Prepared, at_size, prepare, prepare_arrays
-from fracturelab.training.v1 import train_v1
-from fracturelab.training.v2 import train_v2
+from fracturelab.training.v1 import FROM_SCRATCH, train_v1
+from fracturelab.training.v2 import FINE_TUNING, choose, fine_tune, fit_probe, train_v2
 
 __all__ = [
+    "FINE_TUNING",
+    "FROM_SCRATCH",
+    "ExternalSet",
+    "FeatureStore",
     "Fit",
-    "Outside",
     "Prepared",
+    "Schedule",
     "at_size",
-    "inside_and_outside",
+    "choose",
+    "fine_tune",
+    "fit_probe",
     "prepare",
     "prepare_arrays",
-    "same_source_unseen",
+    "prepare_with_external",
     "score",
     "set_seed",
     "train_v1",
     "train_v2",
+    "unseen_of_same_source",
 ]

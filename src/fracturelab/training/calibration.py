@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fracturelab.errors import FracturelabError
-from fracturelab.training.fitting import Fit, predict
-from fracturelab.training.prepare import Prepared
+from fracturelab.training.epochs import predict
+from fracturelab.training.fitting import Fit
 
 if TYPE_CHECKING:
     import keras
@@ -106,18 +106,14 @@ def fold_in(model: keras.Model, scaling: PlattScaling) -> None:
     dense.set_weights([kernel * scaling.slope, bias * scaling.slope + scaling.shift])
 
 
-def calibrated(fit: Fit, prepared: Prepared) -> Fit:
-    """Calibrate a fit on its validation images; the model changes in place, the threshold moves along.
-
-    Args:
-        fit: The fit.
-        prepared: Its data.
+def calibrated(fit: Fit) -> Fit:
+    """Calibrate a fit on its validation images; its model changes in place, and the threshold with it.
 
     Returns:
         The fit with its new threshold, and `calibration` in its recipe.
     """
-    rows = prepared.rows("val")
-    scaling = fit_platt(prepared.labels[rows], predict(fit.model, prepared.images, rows=rows))
+    rows = fit.prepared.rows("val")
+    scaling = fit_platt(fit.prepared.labels[rows], predict(fit.model, fit.prepared.images, rows=rows))
     fold_in(fit.model, scaling)
     recipe = {**fit.recipe, "calibration": {"slope": scaling.slope, "shift": scaling.shift, "images": len(rows)}}
     return replace(fit, threshold=float(scaling(fit.threshold)), recipe=recipe)

@@ -1,19 +1,23 @@
-"""Where a loop over epochs stands, on disk: the weights of its last and best epoch, and a state that vouches for them.
+"""Checkpoints of a training run: the weights of its last and of its best epoch, and a state with a checksum over both.
 
-`state.json` names the weights and carries a checksum over itself and over them, so that one that was edited, or whose
-weights are not as they were written, is named and not used. Weights are put in place first and the state last, each
-with one `os.replace`: a kill in between loses one epoch, and nothing half written is taken for whole.
+`state.json` names the weights files. Its checksum covers itself and these files: an edited state, or one whose weights
+changed, is reported and not used. Weights are written first and the state last, each with one `os.replace`. So a kill in
+between loses one epoch, and no incomplete file is used.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import math
 import os
 import shutil
+import tempfile
 import warnings
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +26,87 @@ from fracturelab.system.files import sha256_of, write_json
 
 if TYPE_CHECKING:
     import keras
+
+    from fracturelab.training.prepare import Prepared
+
+_CODE = ("experiments", "training", "models", "images", "evaluation", "pipeline.py", "splits.py")
+
+
+@cache
+def code_digest() -> str:
+    """Checksum of the source code that the numbers of a fit follow from."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for name in _CODE:
+        place = package / name
+        for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def work_folder(reports: str | Path, prepared: Prepared, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Provide the folder for the checkpoints of one run; the same data, split, settings and code get the same folder.
+
+    So a stopped run continues there. The folder is removed when the run is done, and kept when it fails. While another
+    process works on the same run, this one gets a temporary folder.
+
+    Args:
+        reports: The reports folder.
+        prepared: The data.
+        settings: All that the fit follows from.
+
+    Yields:
+        The folder.
+
+    Raises:
+        FracturelabError: It cannot be made.
+    """
+    from fracturelab.records import package_versions, plain
+
+    split = prepared.table["split"].fillna("").tolist()
+    data = [prepared.hashes.tolist(), prepared.labels.tolist(), split, prepared.size]
+    content = [[*data, package_versions(), code_digest()], plain(dict(settings))]
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    folder = Path(reports) / "checkpoints" / key[:16]
+    with contextlib.ExitStack() as stack:
+        if stack.enter_context(locked(folder)):
+            yield folder
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            prefix = f"{key[:16]}-"
+            yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent)))
+
+
+@contextlib.contextmanager
+def locked(folder: Path, content: str = "checkpoints") -> Iterator[bool]:
+    """Make a folder and lock it for as long as the block lasts.
+
+    Args:
+        folder: The folder.
+        content: Content of the folder, for the error.
+
+    Yields:
+        True, or False if another process has the lock.
+
+    Raises:
+        FracturelabError: The folder cannot be written.
+    """
+    import filelock
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / "lock")
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise FracturelabError(f"{folder}: {content} cannot be written ({error.strerror or error})") from error
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def read_state(folder: Path, stage: str) -> dict[str, Any]:
@@ -73,8 +158,8 @@ def write_state(model: keras.Model, folder: Path, state: dict[str, Any]) -> None
         os.replace(part, folder / last)
     except (OSError, RuntimeError) as error:  # HDF5 raises either
         part.unlink(missing_ok=True)
-        said = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise FracturelabError(f"{folder}: the checkpoint cannot be written ({said})") from error
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise FracturelabError(f"{folder}: the checkpoint cannot be written ({reason})") from error
     state["last"] = last
     if state["best"] is not None and state["best"]["epoch"] == epoch:
         state["best"]["file"] = last

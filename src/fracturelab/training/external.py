@@ -1,4 +1,4 @@
-"""What to train on and, apart from it, what to be honest with: the same two in every notebook."""
+"""The data of the notebooks: images to train on, and an external test set that no training uses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fracturelab.training.epochs import predict
 from fracturelab.training.prepare import Prepared, prepare
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outside:
-    """Labelled images that no training run sees, neither to learn nor to choose by.
+class ExternalSet:
+    """Labelled images that are used neither to train a model nor to choose one.
 
     Attributes:
-        name: What they are, in words.
+        name: Description for tables and plots.
         images: uint8 (n, size, size, 1), bone bright.
         labels: (n,) 0 normal, 1 fractured.
         groups: (n,) patient or set of near-duplicates.
@@ -35,17 +36,20 @@ class Outside:
     paths: list[str]
 
 
-def inside_and_outside(folder: str | Path | None = None, *, size: int, seed: int = 0) -> tuple[Prepared, Outside]:
-    """Read what notebooks train on, and what they test on at the end.
+def prepare_with_external(
+    folder: str | Path | None = None, *, size: int, seed: int = 0
+) -> tuple[Prepared, ExternalSet]:
+    """Read the images that a notebook trains on, and those that it tests on at the end.
 
     Args:
-        folder: A folder of X-rays: its published or fixed test part, or else 15% cut from it by group, is the outside.
-            None for the embedded default: synthetic X-rays of one source to train on, all those of another outside.
+        folder: A folder of X-rays. Its external set is its published or fixed test part, or else 15% split off by
+            group. None for the embedded default: synthetic X-rays of one source to train on, and of another source as
+            the external set.
         size: Side of the square images in pixels.
         seed: Decides the split.
 
     Returns:
-        The images to train and validate on, and those outside.
+        The images to train and validate on, and the external set.
 
     Raises:
         FracturelabError: As `datasets.read_dataset` and `prepare`.
@@ -55,50 +59,49 @@ def inside_and_outside(folder: str | Path | None = None, *, size: int, seed: int
     if folder is not None:
         prepared = prepare(read_dataset(folder), size=size, seed=seed, progress=False)
         images, labels, groups = prepared.part("test")
-        return prepared, Outside("held-out test part", images, labels, groups, prepared.paths("test"))
+        return prepared, ExternalSet("held-out test part", images, labels, groups, prepared.paths("test"))
     from fracturelab.phantoms import default_data
 
     prepared = prepare(read_dataset(default_data("clinic")), size=size, seed=seed, val=0.2, test=0.0, progress=False)
-    return prepared, _outside(default_data("field"), "another source (synthetic)", size)
+    return prepared, _external(default_data("field"), "another source (synthetic)", size)
 
 
-def same_source_unseen(*, size: int) -> Outside:
-    """Other synthetic X-rays of the source that the embedded default is of: new patients of the same hospital.
+def unseen_of_same_source(*, size: int) -> ExternalSet:
+    """Read synthetic X-rays of new patients from the source of the embedded default.
 
     Args:
         size: Side of the square images in pixels.
     """
     from fracturelab.phantoms import default_data
 
-    return _outside(default_data("unseen"), "same source, unseen (synthetic)", size)
+    return _external(default_data("unseen"), "same source, unseen (synthetic)", size)
 
 
-def _outside(folder: Path, name: str, size: int) -> Outside:
+def _external(folder: Path, name: str, size: int) -> ExternalSet:
     from fracturelab.datasets import read_dataset
     from fracturelab.images import load_images
 
     table = read_dataset(folder)
     paths = table["path"].tolist()
     labels, groups = table["label"].to_numpy(np.int64), table["group"].to_numpy(str)
-    return Outside(name, np.asarray(load_images(paths, size)), labels, groups, paths)
+    return ExternalSet(name, np.asarray(load_images(paths, size)), labels, groups, paths)
 
 
 def score(
     fit: Fit, images: NDArray[np.uint8], labels: NDArray[np.int64], groups: NDArray[np.str_] | None = None
 ) -> tuple[NDArray[np.float32], Evaluation]:
-    """Ask a fitted model about images, at the fit's own threshold.
+    """Score a fit on labelled images, at its own threshold.
 
     Args:
-        fit: The fit; its model is the reloaded checkpoint.
-        images: uint8 (n, size, size, 1), size as the model was trained.
+        fit: The fit.
+        images: uint8 (n, size, size, 1), of the size that the model was trained on.
         labels: (n,) 0 normal, 1 fractured.
-        groups: (n,) patient or set of near-duplicates; None for every image its own.
+        groups: (n,) patient or set of near-duplicates; None for a group for each image.
 
     Returns:
         P(fractured) of each image, and its evaluation with intervals.
     """
     from fracturelab.evaluation import evaluate
-    from fracturelab.training.fitting import predict
 
     probabilities = predict(fit.model, images)
     return probabilities, evaluate(labels, probabilities, threshold=fit.threshold, groups=groups)

@@ -1,9 +1,9 @@
-"""What a frozen network says about each view of each image, computed once and kept in memory-mapped files.
+"""Features of a frozen network for each view of each image, computed once and kept in memory-mapped files.
 
-View 0 is the image itself, view 1 its mirror image, further views are augmented as (seed, view, image) says. A store is
-one `.npy` file for one view and one layer; its name is a checksum over everything that it follows from (the files'
-sha256, the pixels, view, the network and its weights, layer), so that a store is never taken for another. It is written
-under another name and renamed when whole.
+View 0 is the image itself and view 1 its mirror image. Further views are augmented; they follow from (seed, view,
+image). A store is one `.npy` file for one view and one layer. Its name is a checksum over everything that its content
+follows from: the files' sha256, the pixels, the view, the network with its weights, and the layer. So no store is taken
+for another. A store is written under a temporary name and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,22 +29,55 @@ from fracturelab.errors import FracturelabError
 from fracturelab.models.inference import compiled
 from fracturelab.models.structure import structure_digest
 from fracturelab.models.weights import digest_of
-from fracturelab.pipeline import Augmentation, augment, image_seeds
+from fracturelab.pipeline import DEFAULT_AUGMENTATION, Augmentation, augment, image_seeds
 from fracturelab.training.prepare import Prepared
 
 if TYPE_CHECKING:
+    import filelock
     import keras
 
-_VERSION = 2  # raise when what a view or a store is changes
+_VERSION = 2  # raise when the content of a view or of a store changes
 _STALE_SECONDS = 86_400
-_AT_A_TIME = 2  # batches; small ones stay in the processor's cache, and two fill what one leaves idle
+_BATCH = 16
+_BATCHES_AT_A_TIME = 2  # small batches stay in the processor's cache, and two use all of its cores
 
 
-def default_store_dir() -> Path:
-    """Folder of stores: `features` in the images' cache folder."""
-    from fracturelab.images import default_cache_dir
+@dataclass(frozen=True)
+class FeatureStore:
+    """Where features are kept, and how much of the disk they may take.
 
-    return default_cache_dir() / "features"
+    Attributes:
+        folder: The folder; None for `features` in the cache folder of the images.
+        limit: Most bytes on disk for the features, and again for the activations at the freeze line. Beyond it fewer
+            views are kept. If not even one view's activations fit, every epoch of fine-tuning runs the whole network.
+        shared: Features of all images are computed at once, so that fits on other splits of the same images use them
+            too, even at the same time; whoever made the folder removes it.
+    """
+
+    folder: str | Path | None = None
+    limit: int = 4 * 2**30
+    shared: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        from fracturelab.images import default_cache_dir
+
+        return default_cache_dir() / "features" if self.folder is None else Path(self.folder)
+
+    def views_within(self, part: keras.Model, *, images: int, dtype: str) -> int:
+        """How many views of some images fit in the limit, for the outputs of a part of a network."""
+        return self.limit // store_bytes(part.output.shape[1:], images=images, views=1, dtype=dtype)
+
+    def lock(self) -> filelock.BaseFileLock:
+        """The lock of the folder; to enter it waits until no other process has it."""
+        import filelock
+
+        _make_room(self.path, 0)
+        return filelock.FileLock(self.path / "lock")
+
+
+DEFAULT_STORE = FeatureStore()
 
 
 def store_bytes(shape: Sequence[int], *, images: int, views: int, dtype: str) -> int:
@@ -62,7 +95,7 @@ def view_of(
         view: 0 the image, 1 its mirror image, more: augmented.
         rows: (n,) index of each image in its data set; an augmented view follows from it.
         seed: Seed of the augmented views.
-        augmentation: How far they may be.
+        augmentation: Limits of the augmented views.
 
     Returns:
         float32 (n, size, size, 1), 0..255.
@@ -81,58 +114,41 @@ def compute(
     rows: NDArray[np.int64],
     views: int,
     seed: int = 0,
-    dtypes: Mapping[str, str] | None = None,
-    augmentation: Augmentation | None = None,
-    folder: str | Path | None = None,
+    half: Sequence[str] = (),
+    augmentation: Augmentation = DEFAULT_AUGMENTATION,
+    store: FeatureStore = DEFAULT_STORE,
     progress: bool = True,
-    batch_size: int = 16,
-    alone: bool = False,
 ) -> dict[str, list[np.memmap]]:
-    """Run frozen parts of a network over every view of some images, reusing the stores that are there.
+    """Run frozen parts of a network over every view of some images; stores that exist are used again.
 
     Args:
         outputs: Name of each layer and the model from the network's input to it. All are computed in one pass.
         prepared: The images.
         rows: Indices of the images.
-        views: Number of views an image.
+        views: Number of views of each image.
         seed: Seed of the augmented views.
-        dtypes: "float16" or "float32" for each name; float32 where not said.
-        augmentation: How far augmented views may be.
-        folder: Where stores are kept; None for `default_store_dir()`.
+        half: Names of layers that are stored as float16 instead of float32.
+        augmentation: Limits of the augmented views.
+        store: Where features are kept. While a shared folder is in use by another process, this one waits: the other
+            may make the same features.
         progress: Show a progress bar.
-        batch_size: Images a batch.
-        alone: Wait while another process computes into this folder, which may make what is wanted here.
 
     Returns:
-        For each name a list of read-only arrays (len(rows), ...), one a view.
+        For each name a list of read-only arrays (len(rows), ...), one for each view.
 
     Raises:
-        FracturelabError: The disk lacks the room, or the folder cannot be written.
+        FracturelabError: The disk has no room for the features, or the folder cannot be written.
     """
-    if alone:
-        with _alone(default_store_dir() if folder is None else Path(folder)):
-            return compute(
-                outputs,
-                prepared,
-                rows=rows,
-                views=views,
-                seed=seed,
-                dtypes=dtypes,
-                augmentation=augmentation,
-                folder=folder,
-                progress=progress,
-                batch_size=batch_size,
-            )
     import keras
 
     from fracturelab.system.progress import tqdm
 
-    folder = default_store_dir() if folder is None else Path(folder)
     names = list(outputs)
-    kinds = {name: np.dtype((dtypes or {}).get(name, "float32")) for name in names}
-    shapes = {name: tuple(outputs[name].output.shape[1:]) for name in names}
-    how = augmentation or Augmentation()
-    networks = {name: [structure_digest(outputs[name]), digest_of(outputs[name])] for name in names}
+    files = {
+        name: ((len(rows), *part.output.shape[1:]), np.dtype("float16" if name in half else "float32"))
+        for name, part in outputs.items()
+    }
+    networks = {name: [structure_digest(part), digest_of(part)] for name, part in outputs.items()}
     common = {
         "version": _VERSION,
         "size": prepared.size,
@@ -141,91 +157,87 @@ def compute(
     }
 
     def place(name: str, view: int) -> Path:
-        key = {**common, "layer": name, "network": networks[name], "dtype": str(kinds[name]), "view": view}
+        key = {**common, "layer": name, "network": networks[name], "dtype": str(files[name][1]), "view": view}
         if view > 1:
-            key |= {"seed": seed, "rows": rows.tolist(), "augmentation": repr(how)}
-        return folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]}.npy"
+            key |= {"seed": seed, "rows": rows.tolist(), "augmentation": repr(augmentation)}
+        return store.path / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]}.npy"
 
-    stores: dict[tuple[str, int], np.memmap] = {}
-    for view in range(views):
-        for name in names:
-            found = _open(place(name, view), (len(rows), *shapes[name]), kinds[name])
-            if found is not None:
-                stores[name, view] = found
-    missing = [view for view in range(views) if any((name, view) not in stores for name in names)]
-    if not missing:
-        return {name: [stores[name, view] for view in range(views)] for name in names}
+    def existing() -> dict[tuple[str, int], np.memmap]:
+        opened = {(name, view): _open(place(name, view), *files[name]) for view in range(views) for name in names}
+        return {key: array for key, array in opened.items() if array is not None}
 
-    wanted = [(name, view) for view in missing for name in names if (name, view) not in stores]
-    need = sum(store_bytes(shapes[name], images=len(rows), views=1, dtype=str(kinds[name])) for name, _ in wanted)
-    _make_room(folder, need)
-    model = keras.Model(next(iter(outputs.values())).input, [outputs[name].output for name in names])
-    forward = compiled(model)
+    with store.lock() if store.shared else contextlib.nullcontext():
+        stores = existing()
+        missing = [(name, view) for view in range(views) for name in names if (name, view) not in stores]
+        if missing:
+            sizes = {
+                name: int(np.prod(shape, dtype=np.int64)) * dtype.itemsize for name, (shape, dtype) in files.items()
+            }
+            need = sum(sizes[name] for name, _ in missing)
+            _make_room(store.path, need)
+            todo = sorted({view for _, view in missing})
+            forward = compiled(
+                keras.Model(next(iter(outputs.values())).input, [outputs[name].output for name in names])
+            )
+            description = f"features, {len(todo)} views, {need / 1e6:.0f} MB"
+            total = len(rows) * len(todo)
+            bar = tqdm(total=total, desc=description, unit="image", disable=not progress, mininterval=1.0)
+            for view in todo:
 
-    def fill(files: Mapping[str, np.memmap], view: int, start: int) -> int:
-        """One batch; a thread writes rows of its own."""
-        index = rows[start : start + batch_size]
-        batch = view_of(prepared.images[index], view=view, rows=index, seed=seed, augmentation=how)
-        answers = keras.tree.flatten(forward(batch))
-        for name, answer in zip(names, answers, strict=True):
-            if name in files:
-                files[name][start : start + len(index)] = answer.numpy()
-        return len(index)
+                def fill(arrays: Mapping[str, np.memmap], start: int, view: int = view) -> None:
+                    """One batch; a thread writes rows of its own."""
+                    index = rows[start : start + _BATCH]
+                    images = prepared.images[index]
+                    batch = view_of(images, view=view, rows=index, seed=seed, augmentation=augmentation)
+                    for name, values in zip(names, keras.tree.flatten(forward(batch)), strict=True):
+                        if name in arrays:
+                            arrays[name][start : start + len(index)] = values.numpy()
+                    bar.update(len(index))
 
-    description = f"features, {len(missing)} views, {need / 1e6:.0f} MB"
-    bar = tqdm(total=len(rows) * len(missing), desc=description, unit="image", disable=not progress, mininterval=1.0)
-    own = f".tmp{secrets.token_hex(6)}"  # process ids are no names: two containers may both be number 1
-    for view in missing:
-        todo = [name for name in names if (name, view) not in stores]
-        parts = {name: place(name, view).with_suffix(own) for name in todo}
-        try:
-            files = {name: _reserved(parts[name], kinds[name], (len(rows), *shapes[name])) for name in todo}
-            with ThreadPoolExecutor(_AT_A_TIME) as pool:
-                for done in pool.map(partial(fill, files, view), range(0, len(rows), batch_size)):
-                    bar.update(done)
-            for name in todo:
-                files[name].flush()
-                os.replace(parts[name], place(name, view))
-        except OSError as error:
-            raise FracturelabError(f"{folder}: features cannot be written ({error.strerror or error})") from error
-        finally:
-            for part in parts.values():
-                part.unlink(missing_ok=True)
-        for name in todo:
-            opened = _open(place(name, view), (len(rows), *shapes[name]), kinds[name])
-            if opened is None:
-                raise FracturelabError(f"{folder}: a store of features vanished while it was used; run again")
-            stores[name, view] = opened
-    bar.close()
+                _write({name: (place(name, view), *files[name]) for name, number in missing if number == view}, fill)
+            bar.close()
+            stores = existing()
+            if len(stores) < views * len(names):
+                raise FracturelabError(f"{store.path}: a store of features vanished while it was used; run again")
     return {name: [stores[name, view] for view in range(views)] for name in names}
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, waiting for whoever has it; where there are no locks, two may do the same work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "lock", "ab")  # noqa: SIM115 - held open while the block lasts
-    except OSError as error:
-        raise FracturelabError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    with lock:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
+def _write(
+    files: Mapping[str, tuple[Path, tuple[int, ...], np.dtype]], fill: Callable[[Mapping[str, np.memmap], int], None]
+) -> None:
+    """Fill arrays batch by batch in files of temporary names, and rename them when they are complete.
 
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    Args:
+        files: For each name the path, shape and type of its array.
+        fill: Called with the arrays and the first row of each batch, from several threads.
+    """
+    suffix = f".tmp{secrets.token_hex(6)}"  # no process id: two containers may both have process 1
+    parts = {name: path.with_suffix(suffix) for name, (path, _, _) in files.items()}
+    folder, count = next((path.parent, shape[0]) for path, shape, _ in files.values())
+    try:
+        arrays = {name: _reserved(parts[name], dtype, shape) for name, (_, shape, dtype) in files.items()}
+        with ThreadPoolExecutor(_BATCHES_AT_A_TIME) as pool:
+            list(pool.map(lambda start: fill(arrays, start), range(0, count, _BATCH)))
+        for name, (path, _, _) in files.items():
+            arrays[name].flush()
+            os.replace(parts[name], path)
+    except OSError as error:
+        raise FracturelabError(f"{folder}: features cannot be written ({error.strerror or error})") from error
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
 
 
 def _checksum(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> int:
     """CRC-32 of every pixel of some images, read image by image; a second for some 40,000 images of 224 pixels."""
-    found = 0
+    checksum = 0
     for row in rows:
-        found = zlib.crc32(np.ascontiguousarray(images[row]).data, found)
-    return found
+        checksum = zlib.crc32(np.ascontiguousarray(images[row]).data, checksum)
+    return checksum
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap | None:
-    """A store, or None where there is none that is whole."""
+    """A complete store, or None."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -234,7 +246,7 @@ def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap | No
 
 
 def _reserved(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
-    """A memory-mapped array whose room on the disk is taken: writing into a hole of a full disk kills the process."""
+    """A memory-mapped array with its room on the disk reserved: a write without room would kill the process."""
     array = np.lib.format.open_memmap(path, "w+", dtype, shape)
     if hasattr(os, "posix_fallocate"):
         with open(path, "r+b") as file:
@@ -243,7 +255,7 @@ def _reserved(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
 
 
 def _make_room(folder: Path, need: int) -> None:
-    """Create the folder, drop what killed runs left half written, and refuse a store the disk has no room for."""
+    """Create the folder, delete incomplete files of killed runs, and refuse a store that the disk has no room for."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("*.tmp*"):
@@ -260,7 +272,7 @@ def _make_room(folder: Path, need: int) -> None:
 
 
 def remove(stores: Sequence[np.memmap]) -> None:
-    """Delete stores that nobody will need again, such as the large activations at a freeze line."""
+    """Delete stores that no later run will use, such as the large activations at a freeze line."""
     for store in stores:
         if isinstance(store, np.memmap) and store.filename is not None:
             Path(store.filename).unlink(missing_ok=True)

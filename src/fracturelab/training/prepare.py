@@ -1,10 +1,10 @@
-"""From a table to what a fit needs: readable images at one size, groups, and a split that keeps groups whole."""
+"""From a table to the input of a fit: readable images at one size, groups, and a split that keeps groups whole."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from fracturelab.models.weights import WeightsInfo
 
 CLASS_NAMES = ("normal", "fractured")
+SIZE = 128
+"""Side of the images in pixels, where neither a size nor weights are given: that of v1."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prepared:
     """Images of one size with their labels, groups and split; row i of everything is the same image.
 
@@ -28,8 +30,8 @@ class Prepared:
         images: uint8 (n, size, size, 1), bone bright; usually a read-only memory map.
         hashes: (n,) sha256 of each file.
         unreadable: Columns path and reason: files that were left out.
-        class_names: What labels 0, 1 and so on mean.
-        leaks_on_purpose: The split tears groups apart to show what that does: it is recorded, and not warned of.
+        class_names: Names of the labels 0, 1 and so on.
+        leaks_on_purpose: The split separates images of a group to show the effect: that is recorded without a warning.
     """
 
     table: pd.DataFrame
@@ -39,6 +41,13 @@ class Prepared:
     class_names: tuple[str, ...] = field(default=CLASS_NAMES)
     leaks_on_purpose: bool = False
 
+    def __repr__(self) -> str:
+        parts = [f"{name} {len(self.rows(name))}" for name in ("train", "val", "test")]
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        classes = [f"{count} {name}" for count, name in zip(counts, self.class_names, strict=True)]
+        left_out = [f"{len(self.unreadable)} unreadable"] if len(self.unreadable) else []
+        return f"Prepared({self.size} px; {', '.join(parts)}; {', '.join(classes + left_out)})"
+
     @property
     def size(self) -> int:
         """Side of the images in pixels."""
@@ -46,12 +55,12 @@ class Prepared:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """(n,) 0 normal, 1 fractured."""
+        """(n,) class of each image: 0 normal, 1 fractured."""
         return self.table["label"].to_numpy(np.int64)
 
     @property
     def groups(self) -> NDArray[np.str_]:
-        """(n,) what must not be on two sides: patient or set of near-duplicates."""
+        """(n,) patient or set of near-duplicates; all images of a group are in one part."""
         return self.table["group"].to_numpy(str)
 
     def rows(self, name: str) -> NDArray[np.int64]:
@@ -71,25 +80,29 @@ class Prepared:
 def prepare(
     table: pd.DataFrame,
     *,
-    size: int,
+    size: int | None = None,
+    weights: WeightsInfo | None = None,
     seed: int = 0,
     val: float = 0.15,
     test: float = 0.15,
+    class_names: tuple[str, ...] = CLASS_NAMES,
     cache_dir: str | Path | Literal[False] | None = None,
     progress: bool = True,
 ) -> Prepared:
-    """Read the images of a table and make sure that they can be trained on.
+    """Read the images of a table and check that a model can be trained on them.
 
-    Unreadable files are left out and listed. Groups are filled where they are missing, and patients who share
-    near-duplicates become one (`audit.with_groups`); the project's fixed parts of FracAtlas are kept where they occur,
-    and what has no split yet is split by group.
+    Unreadable files are left out and listed. Missing groups are filled, and patients who share near-duplicates become
+    one group (`audit.with_groups`). The project's fixed parts of FracAtlas are kept where they occur. Images without a
+    split are split by group.
 
     Args:
-        table: The data set's table.
-        size: Side of the square images in pixels.
+        table: The data set's table; rows without a label are left out.
+        size: Side of the square images in pixels; None for the natural size of `weights`, or 128 without weights.
+        weights: The weights that a transfer model will start from.
         seed: Decides the split.
         val: Share of the images for validation, where none is published.
         test: Share of the images for the test, where none is published.
+        class_names: Names of the labels 0, 1 and so on.
         cache_dir: Folder of decoded images; None for the default, False for none.
         progress: Show a progress bar while files are read.
 
@@ -97,31 +110,36 @@ def prepare(
         The images with their labels, groups and split.
 
     Raises:
-        FracturelabError: No labelled and readable image, one class only, or a side that would lack a class.
+        FracturelabError: No image has a label and can be read, a class is missing, or a part would lack a class.
     """
     from fracturelab import audit, images, splits
     from fracturelab.datasets import file_hashes
 
+    if size is None and weights is not None:
+        from fracturelab.models.transfer import default_input_size
+
+        size = default_input_size(weights.backbone, weights)
+    options: dict[str, Any] = {"cache_dir": cache_dir, "progress": progress}
+    side = SIZE if size is None else size
     table = table[table["label"].notna()].reset_index(drop=True)
     if table.empty:
         raise FracturelabError("expected images with labels to train on. Received: none that has one")
-    pixels, reasons = images.load_readable_images(table["path"].tolist(), size, cache_dir=cache_dir, progress=progress)
+    pixels, reasons = images.load_readable_images(table["path"].tolist(), side, **options)
     unreadable = _listed(table, reasons)
     if reasons:
-        keep = np.setdiff1d(np.arange(len(table)), np.fromiter(reasons, np.int64))
-        if not len(keep):
+        if len(reasons) == len(table):
             raise FracturelabError(
                 f"none of the {len(table)} images can be read; the first: {next(iter(reasons.values()))}"
             )
-        table = table.iloc[keep].reset_index(drop=True)
-        pixels = images.load_images(table["path"].tolist(), size, cache_dir=cache_dir, progress=progress)
-    missing = [name for label, name in enumerate(CLASS_NAMES) if not (table["label"] == label).any()]
+        table = table.drop(index=list(reasons)).reset_index(drop=True)
+        pixels = images.load_images(table["path"].tolist(), side, **options)
+    missing = [name for label, name in enumerate(class_names) if not (table["label"] == label).any()]
     if missing:
         raise FracturelabError(f"expected images of both classes. Received: {len(table)}, none of them {missing[0]}")
     hashes = file_hashes(table["path"].tolist())
     table = audit.with_groups_and_parts(table, progress=progress)
     table = splits.holdout_split(table, val=val, test=test, seed=seed)
-    return Prepared(table, pixels, np.asarray(hashes, dtype=str), unreadable)
+    return Prepared(table, pixels, np.asarray(hashes, dtype=str), unreadable, class_names)
 
 
 def prepare_arrays(
@@ -134,19 +152,19 @@ def prepare_arrays(
     test: float = 0.0,
     seed: int = 0,
 ) -> Prepared:
-    """Images that never were files, such as phantoms, ready to train on.
+    """Prepare images that are no files, such as phantoms.
 
     Args:
         images: uint8 (n, size, size, 1), bone bright.
         labels: (n,) 0 normal, 1 fractured.
-        groups: (n,) what must not be on two sides.
-        source: What they are.
+        groups: (n,) patient or set of near-duplicates.
+        source: Name of the source.
         val: Share of the images for validation.
         test: Share of the images for the test.
         seed: Decides the split.
 
     Returns:
-        The same as `prepare`; the table's paths are names, and `hashes` are of the pixels.
+        The images as `prepare` returns them; paths in the table are names, and `hashes` are of the pixels.
     """
     import hashlib
 
@@ -167,7 +185,7 @@ def prepare_arrays(
 def at_size(
     prepared: Prepared, size: int, *, cache_dir: str | Path | Literal[False] | None = None, progress: bool = True
 ) -> Prepared:
-    """The same images, groups and split at another size, without auditing them again."""
+    """The same images, groups and split at another size, without another search for near-duplicates."""
     from fracturelab.images import load_images
 
     if size == prepared.size:
@@ -177,33 +195,33 @@ def at_size(
 
 
 def shared_groups(prepared: Prepared) -> list[str]:
-    """Say where parts share groups, that is patients or near-duplicates: scores on such parts are too good.
+    """Warn of parts that share groups, that is patients or near-duplicates: scores on such parts are too good.
 
     Args:
         prepared: Split images.
 
     Returns:
-        A sentence for each part of which some images have a group in a part that the model learns from or is chosen
-        with; none where groups are whole, as `prepare` leaves them.
+        A sentence for each part with images of a group that is also in a part that the model is trained on or chosen
+        with. None if groups are whole, as `prepare` leaves them.
     """
-    groups, found = prepared.groups, []
+    groups, sentences = prepared.groups, []
     for name, other in (("val", "train"), ("test", "train"), ("test", "val")):
         rows, others = prepared.rows(name), prepared.rows(other)
         shared = int(np.isin(groups[rows], groups[others]).sum())
         if shared:
-            found.append(
+            sentences.append(
                 f"{shared} of the {len(rows)} {name} images share a group (a patient, or copies) with {other} images: "
                 f"scores on {name} are too good."
             )
-    return found
+    return sentences
 
 
 def known_to_weights(prepared: Prepared, weights: WeightsInfo | None) -> list[str]:
-    """Say where weights have learned from the labels of these very images.
+    """Warn of weights that were trained on the labels of these images.
 
     Args:
         prepared: Images.
-        weights: What a model starts from; None for none.
+        weights: The weights that a model starts from; None for none.
 
     Returns:
         A sentence if the weights come from FracAtlas and so do the images; else nothing.

@@ -1,45 +1,37 @@
-"""What stays of a fit: the model file with its card, and the run's record."""
+"""The card of a fitted model and the record of its run."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fracturelab.errors import FracturelabError
-from fracturelab.experiments.fold_process import code_digest
-from fracturelab.models.files import save_model
 from fracturelab.prediction.likeness import describe
 from fracturelab.records import package_versions, plain, write_record
-from fracturelab.training.fitting import Fit, predict
+from fracturelab.training.epochs import predict
 from fracturelab.training.prepare import CLASS_NAMES, Prepared
 
 if TYPE_CHECKING:
     import keras
 
+    from fracturelab.training.fitting import Fit
+
 NOT_CLINICAL = "For teaching and research. Not for clinical use."
+_BATCH = 32
+_TIMINGS = 3
 
 
-def describe_data(prepared: Prepared, *, source: str | None = None) -> dict[str, Any]:
-    """Say which data a fit saw: source, fingerprint, numbers of images, and the sha256 of each that trained it.
-
-    Args:
-        prepared: What was trained on.
-        source: Name of the data set; what the table says if None.
+def describe_data(prepared: Prepared) -> dict[str, Any]:
+    """Describe the data of a fit for its record.
 
     Returns:
-        `source`, `fingerprint`, `n`, `unreadable`, `parts` (images and fractured ones of each part, or those of
-        each class where the classes are others), `train_hashes`, `val_hashes`.
+        `source`, `fingerprint`, `n`, `unreadable`, `parts` (images and fractured ones of each part, or the images of
+        each class where the classes are others), and `train_hashes` and `val_hashes` (sha256 of each file).
     """
     from fracturelab.datasets import fingerprint
 
@@ -52,7 +44,7 @@ def describe_data(prepared: Prepared, *, source: str | None = None) -> dict[str,
         else:
             parts[name] = {"n": len(rows), "classes": dict(zip(prepared.class_names, counts, strict=True))}
     return {
-        "source": source or ", ".join(sorted(set(prepared.table["source"].dropna()))),
+        "source": ", ".join(sorted(set(prepared.table["source"].dropna()))),
         "fingerprint": fingerprint(prepared.table),
         "n": len(prepared.table),
         "unreadable": len(prepared.unreadable),
@@ -62,81 +54,67 @@ def describe_data(prepared: Prepared, *, source: str | None = None) -> dict[str,
     }
 
 
-def evaluate_parts(fit: Fit, prepared: Prepared, *, parts: Sequence[str] = ("val", "test")) -> dict[str, Any]:
-    """Score a fit on parts of its data that are not empty, with intervals over groups.
+def evaluate_parts(fit: Fit, *, parts: Sequence[str] = ("val", "test")) -> dict[str, Any]:
+    """Score a fit on the parts of its data that are not empty, with intervals over groups.
 
     Args:
         fit: The fit.
-        prepared: Its data.
         parts: Names of parts.
 
     Returns:
-        Name of the part to its scores, as `Evaluation.to_record` gives them; for other classes than normal and
+        Name of the part to its scores, as `Evaluation.to_record` gives them; for classes other than normal and
         fractured as `MulticlassEvaluation.to_dict` does.
     """
     from fracturelab.evaluation import evaluate, multiclass_metrics
 
-    found = {}
+    prepared, names, evaluations = fit.prepared, fit.prepared.class_names, {}
     for name in parts:
         rows = prepared.rows(name)
         if len(rows):
             probabilities = predict(fit.model, prepared.images, rows=rows)
             labels, groups = prepared.labels[rows], prepared.groups[rows]
-            if prepared.class_names == CLASS_NAMES:
-                found[name] = evaluate(labels, probabilities, threshold=fit.threshold, groups=groups).to_record()
+            if names == CLASS_NAMES:
+                evaluations[name] = evaluate(labels, probabilities, threshold=fit.threshold, groups=groups).to_record()
             else:
-                found[name] = multiclass_metrics(
-                    labels, probabilities, class_names=prepared.class_names, groups=groups
-                ).to_dict()
-    return found
+                scores = multiclass_metrics(labels, probabilities, class_names=names, groups=groups)
+                evaluations[name] = scores.to_dict()
+    return evaluations
 
 
-def cost_of(model: keras.Model, images: NDArray[np.uint8], *, batch_size: int = 32, repeats: int = 3) -> dict[str, Any]:
-    """What an answer costs: the model's size, and how long it takes here.
+def cost_of(model: keras.Model, images: NDArray[np.uint8]) -> dict[str, Any]:
+    """Measure the size of a model and the time that it takes on this machine.
 
     Args:
-        model: Any of this project's models.
-        images: (n, size, size, 1) to answer for; one batch of them is used.
-        batch_size: Images a batch.
-        repeats: How often the batch is timed, after once to warm up; the fastest counts, since others may share the
-            machine.
+        model: A model of this project.
+        images: (n, size, size, 1); one batch of them is used.
 
     Returns:
-        `parameters`: number of weights; `ms_per_image`: milliseconds an image in such a batch, None without images.
+        `parameters`: number of weights; `ms_per_image`: milliseconds for each image of a batch, None without images.
+        The fastest of several timings counts, since other programs may use the machine.
     """
-    batch = np.asarray(images[:batch_size])
+    batch = np.asarray(images[:_BATCH])
     seconds = []
-    for _ in range(repeats + 1 if len(batch) else 0):
+    for _ in range(_TIMINGS + 1 if len(batch) else 0):  # the first one is a warm-up
         started = time.perf_counter()
-        predict(model, batch, batch_size=batch_size)
+        predict(model, batch, batch_size=_BATCH)
         seconds.append(time.perf_counter() - started)
     speed = round(1000 * min(seconds[1:]) / len(batch), 3) if seconds else None
     return {"parameters": model.count_params(), "ms_per_image": speed}
 
 
-def card_of(
-    fit: Fit,
-    prepared: Prepared,
-    *,
-    name: str,
-    evaluations: Mapping[str, Any],
-    source: str | None = None,
-    data_licence: str | None = None,
-) -> dict[str, Any]:
+def card_of(fit: Fit, *, name: str, evaluations: Mapping[str, Any]) -> dict[str, Any]:
     """Gather what a user of the model must know.
 
     Args:
         fit: The fit.
-        prepared: Its data.
         name: Name of the model.
         evaluations: From `evaluate_parts`.
-        source: Name of the data set.
-        data_licence: Licence of the data, where known.
 
     Returns:
         The card, made of plain JSON values.
     """
-    data = describe_data(prepared, source=source)
+    prepared = fit.prepared
+    data = describe_data(prepared)
     train_hashes, val_hashes = data.pop("train_hashes"), data.pop("val_hashes")
     likeness = describe(prepared.images, prepared.rows("train"), prepared.rows("val"))
     card = {
@@ -155,7 +133,7 @@ def card_of(
         "candidates": fit.candidates,
         "seed": fit.seed,
         "seconds": round(fit.seconds, 1),
-        "data": {**data, "licence": data_licence or "not known"},
+        "data": {**data, "licence": "not known"},
         "metrics": evaluations,
         "warnings": list(fit.warnings),
         "likeness": likeness.to_dict() if likeness is not None else None,
@@ -167,22 +145,11 @@ def card_of(
     return plain(card)
 
 
-def save_fit(fit: Fit, path: str | Path, card: Mapping[str, Any]) -> Path:
-    """Save the model with its card beside it.
-
-    Raises:
-        FracturelabError: The place cannot be written, or the name does not end in `.keras`.
-    """
-    return save_model(fit.model, path, card)
-
-
 def record_fit(
     name: str,
     fit: Fit,
-    prepared: Prepared,
     *,
     evaluations: Mapping[str, Any],
-    source: str | None = None,
     model: str | None = None,
     cost: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
@@ -192,12 +159,10 @@ def record_fit(
     Args:
         name: Name of the record.
         fit: The fit.
-        prepared: Its data.
         evaluations: From `evaluate_parts`, and others.
-        source: Name of the data set.
-        model: What tables call the model; its recipe if None.
-        cost: From `cost_of`, where it was measured already; measured here if None.
-        folder: Where to; the project's results if None.
+        model: Name of the model in tables; its recipe if None.
+        cost: From `cost_of`; measured here if None.
+        folder: Folder of the record; the project's results if None.
 
     Returns:
         The file.
@@ -208,7 +173,7 @@ def record_fit(
     return write_record(
         name,
         kind="training",
-        data=describe_data(prepared, source=source),
+        data=describe_data(fit.prepared),
         weights=fit.weights.to_dict() if fit.weights is not None else None,
         seed=fit.seed,
         seconds=fit.seconds,
@@ -221,57 +186,7 @@ def record_fit(
             "history": fit.history.to_dict("records"),
             "evaluations": dict(evaluations),
             "warnings": list(fit.warnings),
-            **(cost or cost_of(fit.model, prepared.images)),
+            **(cost or cost_of(fit.model, fit.prepared.images)),
         },
         folder=folder,
     )
-
-
-@contextlib.contextmanager
-def work_folder(reports: str | Path, prepared: Prepared, settings: Mapping[str, Any]) -> Iterator[Path]:
-    """Lend the folder for checkpoints of one run: the same data, split, settings and code find it again, no others do.
-
-    A run that was stopped goes on there. The folder is removed when the run is done, and kept when it fails. While
-    another process works on the very same run, this one gets a folder of its own.
-
-    Args:
-        reports: The reports folder.
-        prepared: The data.
-        settings: All that the fit follows from.
-
-    Yields:
-        The folder.
-
-    Raises:
-        FracturelabError: It cannot be made.
-    """
-    split = prepared.table["split"].fillna("").tolist()
-    data = [prepared.hashes.tolist(), prepared.labels.tolist(), split, prepared.size]
-    content = [*data, package_versions(), code_digest()]
-    key = hashlib.sha256(json.dumps([content, plain(dict(settings))], sort_keys=True).encode()).hexdigest()
-    folder = Path(reports) / "checkpoints" / key[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "lock", "ab")  # noqa: SIM115 - held open while the run lasts
-    except OSError as error:
-        raise FracturelabError(f"{folder}: checkpoints cannot be written ({error.strerror or error})") from error
-    with lock:
-        if locked(lock):
-            yield folder
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            with tempfile.TemporaryDirectory(prefix=f"{key[:16]}-", dir=folder.parent) as own:
-                yield Path(own)
-
-
-def locked(file: IO[bytes]) -> bool:
-    """Lock an open file for as long as it is open, unless another process has; without locks, take it as locked."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

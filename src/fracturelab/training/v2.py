@@ -1,16 +1,17 @@
-"""v2: transfer learning that cannot do worse than its own frozen probe.
+"""v2: transfer learning that is never worse than its own frozen probe on the validation images.
 
-1. The probe: features of several views of each image, computed once; a logistic head on them, solved exactly.
-2. Fine-tuning: from that head, the backbone's top block at a low rate with batch norm in inference mode, fed with
-   activations at the freeze line that were computed once.
-3. Both are saved, reloaded and scored on the validation images; v2 is the better one.
+1. `fit_probe`: features of several views of each image, computed once, and an exactly solved logistic head on them.
+2. `fine_tune`: from that head, the top block of the backbone at a low learning rate, with batch norm in inference mode,
+   on activations at the freeze line that were computed once.
+3. `choose`: both were saved, reloaded and scored on the validation images; v2 is the better one.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,8 @@ from fracturelab.models.transfer import (
 )
 from fracturelab.models.weights import WeightsInfo, resolve
 from fracturelab.pipeline import Augmentation, batches, epoch_views, read_batches
-from fracturelab.training import features
-from fracturelab.training.fitting import (
-    Fit,
+from fracturelab.training.epochs import (
+    Schedule,
     check_parts,
     compile_model,
     predict,
@@ -38,36 +38,100 @@ from fracturelab.training.fitting import (
     set_seed,
     validation_scores,
 )
+from fracturelab.training.features import DEFAULT_STORE, FeatureStore, compute, remove
+from fracturelab.training.fitting import Fit, finished_fit
 from fracturelab.training.head import cross_validated_strength, solve, write_head
 from fracturelab.training.prepare import Prepared
-from fracturelab.training.v1 import finished_fit
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-SETTLING = 32  # training images that a random backbone's batch norms are set by
-VIEWS = Augmentation(rotation=10.0, shift=0.04, zoom=0.08, contrast=0.15, brightness=0.05)
+SETTLING = 32
+"""Training images that set the batch norms of a random backbone."""
+VIEW_AUGMENTATION = Augmentation(rotation=10.0, shift=0.04, zoom=0.08, contrast=0.15, brightness=0.05)
+FINE_TUNING = Schedule(epochs=10, learning_rate=1e-5, dropout=0.0, patience=3, plateau=2)
+"""High learning rates undo transfer, and dropout of the features costs accuracy."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained model that v2 may choose.
+
+    Attributes:
+        name: "probe" or "fine-tuned".
+        model: The saved and reloaded model.
+        val_loss: Log loss on the validation images, with equal weight for both classes.
+        val_auc: ROC AUC on the validation images; None where undefined.
+        history: A dict for each epoch.
+    """
+
+    name: str
+    model: keras.Model
+    val_loss: float
+    val_auc: float | None
+    history: list[dict[str, Any]]
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """Validation loss and AUC."""
+        return {"val_loss": self.val_loss, "val_auc": self.val_auc}
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Stored activations at the freeze line, on which fine-tuning trains the layers above it.
+
+    Attributes:
+        train: float16 (n, h, w, channels) for each view.
+        train_rows: Row of each training image in these arrays.
+        val: float16 (m, h, w, channels) of the unchanged images.
+        val_rows: Row of each validation image in that array.
+    """
+
+    train: list[np.memmap]
+    train_rows: NDArray[np.int64]
+    val: np.memmap
+    val_rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Probe(Candidate):
+    """A transfer model with a solved head on frozen features, and what `fine_tune` continues from.
+
+    Attributes:
+        weights: The weights of the backbone.
+        strength: Strength of L2 of the head.
+        freeze_line: Name of the last layer that stays frozen in fine-tuning.
+        views: Views of each training image that the head was solved on.
+        seed: Seed of the run.
+        augmentation: Limits of the augmented views.
+        schedule: Settings of the fine-tuning that follows.
+        store: Where features are kept.
+        activations: For fine-tuning; None where there is no room for them, or no fine-tuning.
+    """
+
+    weights: WeightsInfo
+    strength: float
+    freeze_line: str
+    views: int
+    seed: int
+    augmentation: Augmentation
+    schedule: Schedule
+    store: FeatureStore
+    activations: Activations | None
 
 
 def train_v2(
     prepared: Prepared,
     *,
     backbone: str = "ResNet50",
-    backbone_options: Mapping[str, Any] | None = None,
     weights: str | Path | WeightsInfo | None = "auto",
     seed: int = 0,
     views: int = 2,
-    fine_tune_epochs: int = 10,
-    learning_rate: float = 1e-5,
-    batch_size: int = 32,
-    dropout: float = 0.0,
-    patience: int = 3,
-    plateau: int = 2,
-    augmentation: Augmentation | None = None,
-    store_limit: int = 4 * 2**30,
-    store_dir: str | Path | None = None,
-    shared_stores: bool = False,
+    augmentation: Augmentation = VIEW_AUGMENTATION,
+    schedule: Schedule = FINE_TUNING,
+    store: FeatureStore = DEFAULT_STORE,
     work_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Fit:
@@ -75,186 +139,189 @@ def train_v2(
 
     Args:
         prepared: Images, labels and split; their size is the model's input size.
-        backbone: A name of `keras.applications`.
-        backbone_options: Options of the backbone.
-        weights: What the backbone starts from; see `weights.resolve`.
-        seed: Views, order and dropout follow from it; two runs with one seed are equal.
+        backbone: A name of `keras.applications`; not used where `weights` is a `WeightsInfo`, which names its own.
+        weights: The weights that the backbone starts from; see `weights.resolve`.
+        seed: Augmented views, order and dropout follow from it; two runs with one seed are equal.
         views: Views of each training image: itself, its mirror image, then augmented ones.
-        fine_tune_epochs: Most epochs of fine-tuning; 0 for the probe alone.
-        learning_rate: Of fine-tuning. High rates undo transfer.
-        batch_size: Images a batch.
-        dropout: Of the features while fine-tuning; dropout there costs accuracy.
-        patience: Epochs without a better validation loss before fine-tuning stops.
-        plateau: Epochs without a better validation loss before the learning rate is lowered.
-        augmentation: How far augmented views may be; None for `VIEWS`.
-        store_limit: Most bytes that the features, and that the activations at the freeze line, may take on disk each.
-            Beyond that fewer views are kept; if not even one view's activations fit, the whole network runs in every
-            epoch of fine-tuning.
-        store_dir: Where features are kept; None for `features.default_store_dir()`.
-        shared_stores: Compute features and activations of all images at once, so that fits on other splits of the same
-            images find them in `store_dir`, even while they run at the same time; whoever made the folder removes it.
-        work_dir: Where checkpoints go, so that a stopped run can go on; a folder of this run alone. None keeps none.
-        progress: Show progress bars, and say which weights were chosen where `weights` left that open.
+        augmentation: Limits of the augmented views.
+        schedule: Settings of fine-tuning; `replace(FINE_TUNING, epochs=0)` trains the probe alone.
+        store: Where features are kept.
+        work_dir: Folder for checkpoints of this run alone, from which a stopped run continues; None keeps none.
+        progress: Show progress bars, and print the chosen weights where `weights` left the choice open.
 
     Returns:
         The fit; `candidates` has the validation scores of "probe" and "fine-tuned". With few validation images the
-        choice between two close ones is partly luck.
+        choice between two close candidates is partly luck.
 
     Raises:
-        FracturelabError: Weights that cannot be had, or a class that is missing in training or validation.
+        FracturelabError: The weights cannot be had, or a class is missing in training or validation.
     """
     started = time.perf_counter()
-    set_seed(seed)
-    labels, groups, train, val = prepared.labels, prepared.groups, prepared.rows("train"), prepared.rows("val")
-    classes = len(prepared.class_names)
-    check_parts(labels, train, val, classes)
-    info = weights if isinstance(weights, WeightsInfo) else resolve(backbone, weights, backbone_options)
-    model = build_transfer_model(
-        backbone,
-        weights=info,
-        input_size=prepared.size,
-        backbone_options=backbone_options,
-        classes=classes,
-        dropout=dropout,
+    probe = fit_probe(
+        prepared,
+        backbone=backbone,
+        weights=weights,
+        seed=seed,
+        views=views,
+        augmentation=augmentation,
+        schedule=schedule,
+        store=store,
+        progress=progress,
     )
+    candidates: list[Candidate] = [probe]
+    if schedule.epochs:
+        candidates.append(fine_tune(probe, prepared, work_dir=work_dir, progress=progress))
+    best = choose(candidates)
+    return finished_fit(
+        best.model,
+        prepared,
+        [row for candidate in candidates for row in candidate.history],
+        recipe=_recipe(probe),
+        candidates={candidate.name: candidate.scores for candidate in candidates},
+        chosen=best.name,
+        weights=probe.weights,
+        seed=seed,
+        started=started,
+    )
+
+
+def fit_probe(
+    prepared: Prepared,
+    *,
+    backbone: str = "ResNet50",
+    weights: str | Path | WeightsInfo | None = "auto",
+    seed: int = 0,
+    views: int = 2,
+    augmentation: Augmentation = VIEW_AUGMENTATION,
+    schedule: Schedule = FINE_TUNING,
+    store: FeatureStore = DEFAULT_STORE,
+    progress: bool = True,
+) -> Probe:
+    """Compute features of a frozen backbone and solve a logistic head on them.
+
+    If fine-tuning follows (`schedule.epochs` above 0), the activations at the freeze line are stored in the same pass.
+
+    Args:
+        prepared: Images, labels and split; their size is the model's input size.
+        backbone: As in `train_v2`.
+        weights: As in `train_v2`.
+        seed: Decides augmented views and the folds that choose the strength of L2.
+        views: Views of each training image: itself, its mirror image, then augmented ones.
+        augmentation: Limits of the augmented views.
+        schedule: Settings of the fine-tuning that follows.
+        store: Where features are kept.
+        progress: Show progress bars, and print the chosen weights where `weights` left the choice open.
+
+    Returns:
+        The probe with its validation scores.
+
+    Raises:
+        FracturelabError: The weights cannot be had, or a class is missing in training or validation.
+    """
+    set_seed(seed)
+    train, val = check_parts(prepared)
+    info = weights if isinstance(weights, WeightsInfo) else resolve(backbone, weights)
+    classes = len(prepared.class_names)
+    settings: dict[str, Any] = {"input_size": prepared.size, "classes": classes, "dropout": schedule.dropout}
+    model = build_transfer_model(info.backbone, weights=info, backbone_options=info.options, **settings)
     if progress and not isinstance(weights, WeightsInfo) and info.kind != "none":
         print(info.sentence)
     if info.kind == "none":
         set_norm_moments(model, prepared.images[train[:SETTLING]])
     line = freeze_line(model)
-    trunk, top = split_at(model, line)
-    how = augmentation or VIEWS
-    everything = np.arange(len(labels))
-    stored = (everything, everything) if shared_stores else (train, val)
-    own, held_rows = (train, val) if shared_stores else (np.arange(len(train)), np.arange(len(val)))
-    rows_stored = len(everything) if shared_stores else len(train) + len(val)
-    parts = {FEATURES: _up_to(model, FEATURES)}
-    views = max(1, _views_that_fit(parts[FEATURES], "float32", rows=rows_stored, views=views, limit=store_limit))
-    kept = _views_that_fit(trunk, "float16", rows=rows_stored, views=views, limit=store_limit)
-    kept = kept if fine_tune_epochs else 0
-    both = {**parts, line: trunk}
-    settings: dict[str, Any] = {
-        "seed": seed,
-        "augmentation": how,
-        "folder": store_dir,
-        "progress": progress,
-        "alone": shared_stores,
-    }
-    activations: list[np.memmap] = []
+    parts = {FEATURES: split_at(model, FEATURES)[0]}
+    both = {**parts, line: split_at(model, line)[0]}
+
+    # A shared store holds all images, so that fits on other splits of them use it too.
+    everything = np.arange(len(prepared.labels))
+    stored, stored_val = (everything, everything) if store.shared else (train, val)
+    own, own_val = (train, val) if store.shared else (np.arange(len(train)), np.arange(len(val)))
+    n = len(everything) if store.shared else len(train) + len(val)
+    views = max(1, min(views, store.views_within(parts[FEATURES], images=n, dtype="float32")))
+    kept = min(views, store.views_within(both[line], images=n, dtype="float16")) if schedule.epochs else 0
+    common: dict[str, Any] = {"seed": seed, "augmentation": augmentation, "store": store, "progress": progress}
+    activations = None
     if kept:
-        stores = features.compute(both, prepared, rows=stored[0], views=kept, dtypes={line: "float16"}, **settings)
-        activations = stores[line]
-        held = features.compute(both, prepared, rows=stored[1], views=1, dtypes={line: "float16"}, **settings)[line]
-    train_features = features.compute(parts, prepared, rows=stored[0], views=views, **settings)[FEATURES]
+        common["half"] = (line,)
+        of_train = compute(both, prepared, rows=stored, views=kept, **common)[line]
+        of_val = compute(both, prepared, rows=stored_val, views=1, **common)[line][0]
+        activations = Activations(of_train, own, of_val, own_val)
+    features = compute(parts, prepared, rows=stored, views=views, **common)[FEATURES]
 
-    of_stored = labels[stored[0]]
-    strength, losses = cross_validated_strength(
-        train_features, of_stored, groups[stored[0]], rows=own, seed=seed, classes=classes
-    )
-    head = solve(train_features, of_stored, rows=own, strength=strength, classes=classes)
-    write_head(model, head)
-
-    candidates: dict[str, dict[str, float | None]] = {}
-    models: dict[str, keras.Model] = {}
-    history: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as temporary:
-        folder = Path(work_dir) if work_dir is not None else Path(temporary)
-
-        def score(name: str) -> None:
-            models[name] = reloaded(model, Path(temporary) / f"{name}.keras")
-            loss, auc = validation_scores(labels[val], predict(models[name], prepared.images, rows=val))
-            candidates[name] = {"val_loss": loss, "val_auc": auc}
-
-        score("probe")
-        history.append(
-            {"stage": "probe", "epoch": 0, "loss": losses.get(strength), **candidates["probe"], "learning_rate": None}
-        )
-        if fine_tune_epochs:
-            unfreeze(model, after=line)
-            trained = top if kept else model
-            compile_model(trained, learning_rate=learning_rate, weight_decay=1e-4)
-
-            def epoch_data(epoch: int) -> Any:
-                if not kept:
-                    return batches(
-                        prepared.images,
-                        labels,
-                        rows=train,
-                        batch_size=batch_size,
-                        balanced=True,
-                        augmentation=how,
-                        seed=seed,
-                        epoch=epoch,
-                    )
-                return activation_batches(
-                    activations, labels[train], rows=own, batch_size=batch_size, seed=seed, epoch=epoch
-                )
-
-            def validate() -> tuple[float, float | None]:
-                answers = predict(top, held[0], rows=held_rows) if kept else predict(model, prepared.images, rows=val)
-                return validation_scores(labels[val], answers)
-
-            history += run_epochs(
-                trained,
-                epoch_data,
-                validate,
-                stage="fine-tuned",
-                epochs=fine_tune_epochs,
-                seed=seed,
-                patience=patience,
-                plateau=plateau,
-                folder=folder / "fine-tuned",
-                progress=progress,
-            )
-            score("fine-tuned")
-            if kept and not shared_stores:
-                features.remove([*activations, *held])
-    chosen = _better(candidates)
-    return finished_fit(
-        models[chosen],
-        prepared,
-        history=history,
-        candidates=candidates,
-        chosen=chosen,
+    labels, groups = prepared.labels[stored], prepared.groups[stored]
+    strength, losses = cross_validated_strength(features, labels, groups, rows=own, seed=seed, classes=classes)
+    write_head(model, solve(features, labels, rows=own, strength=strength, classes=classes))
+    model, val_loss, val_auc = _reloaded_with_scores(model, prepared, "probe")
+    scores = {"loss": losses.get(strength), "val_loss": val_loss, "val_auc": val_auc}
+    return Probe(
+        name="probe",
+        model=model,
+        val_loss=val_loss,
+        val_auc=val_auc,
+        history=[{"stage": "probe", "epoch": 0, **scores, "learning_rate": None}],
         weights=info,
+        strength=strength,
+        freeze_line=line,
+        views=views,
         seed=seed,
-        started=started,
-        recipe={
-            "recipe": "v2",
-            "backbone": backbone,
-            "backbone_options": dict(backbone_options or {}),
-            "views": views,
-            "strength": strength,
-            "freeze_line": line,
-            "views_kept_for_fine_tuning": kept,
-            "fine_tune_epochs": fine_tune_epochs,
-            "learning_rate": learning_rate,
-            "batch_size": batch_size,
-            "dropout": dropout,
-            "patience": patience,
-            "plateau": plateau,
-        },
+        augmentation=augmentation,
+        schedule=schedule,
+        store=store,
+        activations=activations,
     )
 
 
-def _better(candidates: Mapping[str, Mapping[str, float | None]]) -> str:
-    """The candidate with the higher validation AUC; the probe where they are equal or there is none."""
-    tuned = candidates.get("fine-tuned")
-    if tuned is None or tuned["val_auc"] is None:
-        return "probe"
-    probe = candidates["probe"]["val_auc"]
-    return "fine-tuned" if probe is None or tuned["val_auc"] > probe else "probe"
+def fine_tune(
+    probe: Probe, prepared: Prepared, *, work_dir: str | Path | None = None, progress: bool = True
+) -> Candidate:
+    """Train the layers above the freeze line from a probe's head, as the probe's `schedule` says.
+
+    Stored activations that no other fit shares are deleted at the end.
+
+    Args:
+        probe: From `fit_probe`; its model stays as it is.
+        prepared: The images of the probe.
+        work_dir: Folder for checkpoints of this run alone, from which a stopped run continues; None keeps none.
+        progress: Show a progress bar.
+
+    Returns:
+        The best epoch with its validation scores.
+
+    Raises:
+        FracturelabError: The loss is not finite from the start, or a checkpoint cannot be written.
+    """
+    set_seed(probe.seed)
+    train, val = check_parts(prepared)
+    labels, schedule, stored = prepared.labels, probe.schedule, probe.activations
+    order: dict[str, Any] = {"batch_size": schedule.batch_size, "seed": probe.seed}
+
+    def epoch_data(epoch: int) -> Any:
+        if stored is not None:
+            return activation_batches(stored.train, labels[train], rows=stored.train_rows, **order, epoch=epoch)
+        changes: dict[str, Any] = {"balanced": True, "augmentation": probe.augmentation}
+        return batches(prepared.images, labels, rows=train, **changes, **order, epoch=epoch)
+
+    def validate() -> tuple[float, float | None]:
+        images, rows = (prepared.images, val) if stored is None else (stored.val, stored.val_rows)
+        return validation_scores(labels[val], predict(trained, images, rows=rows))
+
+    with tempfile.TemporaryDirectory(prefix="fracturelab-") as temporary:
+        model = reloaded(probe.model, Path(temporary) / "start.keras")
+        trained = model if stored is None else split_at(model, probe.freeze_line)[1]
+        unfreeze(model, after=probe.freeze_line)
+        compile_model(trained, learning_rate=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        folder = Path(temporary if work_dir is None else work_dir) / "fine-tuned"
+        settings: dict[str, Any] = {"stage": "fine-tuned", "schedule": schedule, "seed": probe.seed}
+        history = run_epochs(trained, epoch_data, validate, **settings, folder=folder, progress=progress)
+    candidate = Candidate("fine-tuned", *_reloaded_with_scores(model, prepared, "fine-tuned"), history)
+    if stored is not None and not probe.store.shared:
+        remove([*stored.train, stored.val])
+    return candidate
 
 
-def _up_to(model: keras.Model, layer: str) -> keras.Model:
-    import keras
-
-    return keras.Model(model.input, model.get_layer(layer).output, name=layer)
-
-
-def _views_that_fit(part: keras.Model, dtype: str, *, rows: int, views: int, limit: int) -> int:
-    size = features.store_bytes(part.output.shape[1:], images=rows, views=1, dtype=dtype)
-    return min(views, limit // size)
+def choose(candidates: Sequence[Candidate]) -> Candidate:
+    """The candidate with the highest validation AUC; the first of them where it is equal or undefined."""
+    return max(candidates, key=lambda candidate: -1.0 if candidate.val_auc is None else candidate.val_auc)
 
 
 def activation_batches(
@@ -266,15 +333,15 @@ def activation_batches(
     epoch: int,
     rows: NDArray[np.int64] | None = None,
 ) -> tf.data.Dataset:
-    """One balanced epoch of stored activations; which view of an image comes follows from (seed, epoch, image).
+    """One balanced epoch of stored activations; which view of an image is used follows from (seed, epoch, image).
 
     Args:
         stores: Activations (n, h, w, channels) of each view, usually memory maps.
         labels: (n,) class of each image.
-        batch_size: Images a batch.
+        batch_size: Images in a batch.
         seed: Seed of the run.
-        epoch: Number of the epoch.
-        rows: (n,) where each image stands in the stores; None where it stands in the labels.
+        epoch: Number of the epoch, from 0.
+        rows: (n,) row of each image in the stores; None where it is its place in the labels.
 
     Returns:
         Batches of float32 (b, h, w, channels) and float32 (b,) labels.
@@ -294,3 +361,26 @@ def activation_batches(
 
     specs = [tf.TensorSpec((None, *stores[0].shape[1:]), tf.float32), tf.TensorSpec((None,), tf.float32)]
     return read_batches(read, specs, n=len(order), batch_size=batch_size, finish=lambda *pair: pair)
+
+
+def _reloaded_with_scores(model: keras.Model, prepared: Prepared, name: str) -> tuple[keras.Model, float, float | None]:
+    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
+        model = reloaded(model, Path(folder) / f"{name}.keras")
+    val = prepared.rows("val")
+    return model, *validation_scores(prepared.labels[val], predict(model, prepared.images, rows=val))
+
+
+def _recipe(probe: Probe) -> dict[str, Any]:
+    """Settings of a v2 for its record."""
+    schedule = asdict(probe.schedule)
+    return {
+        "recipe": "v2",
+        "backbone": probe.weights.backbone,
+        "backbone_options": dict(probe.weights.options),
+        "views": probe.views,
+        "strength": probe.strength,
+        "freeze_line": probe.freeze_line,
+        "views_kept_for_fine_tuning": len(probe.activations.train) if probe.activations else 0,
+        "fine_tune_epochs": schedule.pop("epochs"),
+        **schedule,
+    }
