@@ -272,8 +272,8 @@ def test_stores_are_refused_where_there_is_no_room(prepared, tmp_path, monkeypat
     model = transfer_model()
     parts = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output)}
     monkeypatch.setattr(features.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    settings = {"store": FeatureStore(tmp_path), "progress": False}
     with pytest.raises(FracturelabError, match="need 0 MB, the disk has 0 MB"):
-        settings = {"store": FeatureStore(tmp_path), "progress": False}
         features.compute(parts, prepared, rows=prepared.rows("train"), views=1, **settings)
     assert os.listdir(tmp_path) == []
 

@@ -1,8 +1,8 @@
 """One fit in its own process; its result holds the probabilities of images that it was not trained on.
 
-A fresh process makes fits equal wherever they run. The number of threads is set before TensorFlow starts, no state of an
-earlier fit is left, and two fits never share a random state, in sequence, at the same time, or on another machine. The
-job and the result are JSON. The process ends when the process that waits for it ends.
+A fresh process makes fits equal wherever they run. The number of threads is set before TensorFlow starts, no state of
+an earlier fit is left, and two fits never share a random state, in sequence, at the same time, or on another machine.
+The job and the result are JSON. The process ends when the process that waits for it ends.
 """
 
 from __future__ import annotations

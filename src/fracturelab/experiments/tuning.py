@@ -3,8 +3,8 @@
 The study is an SQLite file. A finished trial is a committed transaction, which neither SIGKILL nor a power cut removes.
 Every process that works on a study holds a lock that ends with the process. So a trial of a dead process is detected,
 marked as failed, and its settings are tried again. Trials are drawn by one process at a time, from a random state that
-follows from the study's seed and the trial's number. So no two processes draw the same, and a restarted process does not
-repeat its first draws.
+follows from the study's seed and the trial's number. So no two processes draw the same, and a restarted process does
+not repeat its first draws.
 """
 
 from __future__ import annotations

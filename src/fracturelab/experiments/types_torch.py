@@ -114,7 +114,7 @@ def _run_epochs(
         if val_loss < best:
             best, kept, since = val_loss, probabilities, 0
             state = {name: array.clone() for name, array in model.state_dict().items()}
-        elif since % schedule.plateau == 0:
+        elif schedule.plateau is not None and since % schedule.plateau == 0:
             optimizer.param_groups[0]["lr"] = rate * PLATEAU_FACTOR
         if schedule.patience is not None and since >= schedule.patience:
             break

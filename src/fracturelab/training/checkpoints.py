@@ -1,8 +1,8 @@
 """Checkpoints of a training run: the weights of its last and of its best epoch, and a state with a checksum over both.
 
 `state.json` names the weights files. Its checksum covers itself and these files: an edited state, or one whose weights
-changed, is reported and not used. Weights are written first and the state last, each with one `os.replace`. So a kill in
-between loses one epoch, and no incomplete file is used.
+changed, is reported and not used. Weights are written first and the state last, each with one `os.replace`. So a kill
+in between loses one epoch, and no incomplete file is used.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class Schedule:
         learning_rate: The first learning rate.
         dropout: Share of the last features that training leaves out.
         patience: Epochs without a lower validation loss before training stops; None never stops early.
-        plateau: Epochs without a lower validation loss before the learning rate is lowered; None for a learning rate that
-            falls along a half cosine over all epochs.
+        plateau: Epochs without a lower validation loss before the learning rate is lowered. With None the rate falls
+            along a half cosine over all epochs instead.
         batch_size: Images in a batch.
         weight_decay: Weight decay of AdamW.
     """
