@@ -25,11 +25,13 @@ from fracturelab.training.epochs import (
     validation_scores,
 )
 from fracturelab.training.prepare import Prepared, known_to_weights, shared_groups
-from fracturelab.training.saving import card_of, evaluate_parts
+from fracturelab.training.saving import card_of, evaluate_part, evaluate_parts
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
+
+    from fracturelab.evaluation import Evaluation, MulticlassEvaluation
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,6 +68,14 @@ class Fit:
         auc = self.candidates[self.chosen]["val_auc"]
         score = "not defined" if auc is None else f"{auc:.3f}"
         return f"Fit({self.recipe['recipe']}: {self.chosen}, validation AUC {score}, threshold {self.threshold:.3f})"
+
+    def evaluate(self, part: str = "test") -> Evaluation | MulticlassEvaluation:
+        """Score the model on one part of its data ("train", "val" or "test"), with intervals over groups.
+
+        Raises:
+            FracturelabError: The part has no images.
+        """
+        return evaluate_part(self, part)
 
     def save(self, path: str | Path, *, name: str | None = None, evaluations: Mapping[str, Any] | None = None) -> Path:
         """Save the model with its card beside it, as `fracturelab train` does.

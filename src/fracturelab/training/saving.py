@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fracturelab.errors import FracturelabError
 from fracturelab.prediction.likeness import describe
 from fracturelab.records import package_versions, plain, write_record
 from fracturelab.training.epochs import predict
@@ -19,6 +20,7 @@ from fracturelab.training.prepare import CLASS_NAMES, Prepared
 if TYPE_CHECKING:
     import keras
 
+    from fracturelab.evaluation import Evaluation, MulticlassEvaluation
     from fracturelab.training.fitting import Fit
 
 NOT_CLINICAL = "For teaching and research. Not for clinical use."
@@ -54,31 +56,36 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def evaluate_parts(fit: Fit, *, parts: Sequence[str] = ("val", "test")) -> dict[str, Any]:
-    """Score a fit on the parts of its data that are not empty, with intervals over groups.
+def evaluate_part(fit: Fit, part: str) -> Evaluation | MulticlassEvaluation:
+    """Score a fit on one part of its data at its own threshold, with intervals over groups.
 
     Args:
         fit: The fit.
-        parts: Names of parts.
+        part: "train", "val" or "test".
 
-    Returns:
-        Name of the part to its scores, as `Evaluation.to_record` gives them; for classes other than normal and
-        fractured as `MulticlassEvaluation.to_dict` does.
+    Raises:
+        FracturelabError: The part has no images.
     """
     from fracturelab.evaluation import evaluate, multiclass_metrics
 
-    prepared, names, evaluations = fit.prepared, fit.prepared.class_names, {}
-    for name in parts:
-        rows = prepared.rows(name)
-        if len(rows):
-            probabilities = predict(fit.model, prepared.images, rows=rows)
-            labels, groups = prepared.labels[rows], prepared.groups[rows]
-            if names == CLASS_NAMES:
-                evaluations[name] = evaluate(labels, probabilities, threshold=fit.threshold, groups=groups).to_record()
-            else:
-                scores = multiclass_metrics(labels, probabilities, class_names=names, groups=groups)
-                evaluations[name] = scores.to_dict()
-    return evaluations
+    prepared, names = fit.prepared, fit.prepared.class_names
+    rows = prepared.rows(part)
+    if not len(rows):
+        raise FracturelabError(f"expected a part with images, such as val. Received: {part}, which has none")
+    probabilities = predict(fit.model, prepared.images, rows=rows)
+    labels, groups = prepared.labels[rows], prepared.groups[rows]
+    if names == CLASS_NAMES:
+        return evaluate(labels, probabilities, threshold=fit.threshold, groups=groups)
+    return multiclass_metrics(labels, probabilities, class_names=names, groups=groups)
+
+
+def evaluate_parts(fit: Fit, *, parts: Sequence[str] = ("val", "test")) -> dict[str, Any]:
+    """Scores of a fit on the parts of its data that are not empty, as records hold them."""
+    evaluations = {part: evaluate_part(fit, part) for part in parts if len(fit.prepared.rows(part))}
+    return {
+        part: scores.to_record() if hasattr(scores, "to_record") else scores.to_dict()
+        for part, scores in evaluations.items()
+    }
 
 
 def cost_of(model: keras.Model, images: NDArray[np.uint8]) -> dict[str, Any]:

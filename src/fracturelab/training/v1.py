@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fracturelab.models.cnn import build_cnn
@@ -17,6 +18,7 @@ def train_v1(
     prepared: Prepared,
     *,
     seed: int = 0,
+    epochs: int | None = None,
     schedule: Schedule = FROM_SCRATCH,
     augmentation: Augmentation | None = DEFAULT_AUGMENTATION,
     work_dir: str | Path | None = None,
@@ -30,7 +32,8 @@ def train_v1(
     Args:
         prepared: Images, labels and split.
         seed: Initial weights, order, augmentation and dropout follow from it; two runs with one seed are equal.
-        schedule: Settings of the training, such as `replace(FROM_SCRATCH, epochs=10)`.
+        epochs: Number of epochs; None for that of the schedule.
+        schedule: Settings of the training.
         augmentation: Limits of the random changes to each image; None shows the images unchanged.
         work_dir: Folder for checkpoints of this run alone, from which a stopped run continues; None keeps none.
         progress: Show a progress bar.
@@ -41,6 +44,7 @@ def train_v1(
     Raises:
         FracturelabError: A class is missing in training or validation, or the loss is not finite from the start.
     """
+    schedule = schedule if epochs is None else replace(schedule, epochs=epochs)
     return train_network(
         lambda: build_cnn(input_size=prepared.size, classes=len(prepared.class_names), dropout=schedule.dropout),
         prepared,
