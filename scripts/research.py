@@ -1,4 +1,4 @@
-"""Commands that take from minutes to hours: pretrain, evidence, leak."""
+"""Commands that take from minutes to hours: pretrain, evidence, baselines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import Any
 
 from fracturelab.cli.output import NOT_CLINICAL, common, say
 from fracturelab.errors import FracturelabError
-
-LEAK = {"copies": 2000, "flawed_epochs": 14, "epochs": 24, "batch_size": 16}
-"""Settings of notebook 02."""
 
 
 def add_commands(commands: Any) -> None:
@@ -57,20 +54,15 @@ def add_commands(commands: Any) -> None:
     evidence.add_argument("--name", help="name of the weights in tables")
     evidence.set_defaults(command=run_evidence)
 
-    leak = commands.add_parser(
-        "leak",
+    baselines = commands.add_parser(
+        "baselines",
         parents=[common()],
-        help="repeat notebook 02 over seeds: how far is a validation score from the score outside?",
-        description="Train v1 the flawed way (augment, then split) and by group, over seeds. Writes a record.",
+        help="repeat the experiments of notebooks 02, 03 and 05 on the default sets over seeds",
+        description="Train v1, v1 with a leak, v2 and networks for fracture types over seeds. Writes a record a part.",
     )
-    leak.add_argument("--data", dest="folder", metavar="DIR", help="folder of X-rays (default: the embedded default)")
-    leak.add_argument("--seeds", type=int, default=3, help="how many, counted from --seed (default 3)")
-    leak.add_argument("--size", type=int, metavar="PX", help="side of the images (default as notebook 02: 64, or 128)")
-    for name, value in LEAK.items():
-        leak.add_argument(
-            f"--{name.replace('_', '-')}", type=int, default=value, help=f"default {value}, as notebook 02"
-        )
-    leak.set_defaults(command=run_leak)
+    baselines.add_argument("--seeds", type=int, default=3, help="how many, counted from --seed (default 3)")
+    baselines.add_argument("--only", metavar="PART", help="one part alone: v1, leak, v2 or types")
+    baselines.set_defaults(command=run_baselines)
 
 
 def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
@@ -165,27 +157,22 @@ def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
     return document, f"{evidence_table(records)}\n\nRecord: {path}. {NOT_CLINICAL}", 0
 
 
-def run_leak(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Repeat both ways of validating v1 over seeds."""
-    from fracturelab.cli.output import columns
-    from fracturelab.evaluation import summary_over_seeds
+def run_baselines(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Repeat the experiments on the default sets over seeds."""
     from fracturelab.records import read_record
-    from scripts.leak import FLAWED, HONEST, default_size, over_seeds
+    from scripts.baselines import PARTS, Settings, summary, write_baselines
 
-    size = arguments.size if arguments.size is not None else default_size(arguments.folder)
-    settings = {"size": size, **{name: getattr(arguments, name) for name in LEAK}}
-    for name, value in {"seeds": arguments.seeds, **settings}.items():
-        if value < 1:
-            raise FracturelabError(f"expected --{name.replace('_', '-')} of at least 1. Received: {value}")
+    if arguments.only not in (None, *PARTS):
+        raise FracturelabError(f"expected --only with one of {', '.join(PARTS)}. Received: {arguments.only}")
+    if arguments.seeds < 1:
+        raise FracturelabError(f"expected --seeds of at least 1. Received: {arguments.seeds}")
     seeds = [arguments.seed + number for number in range(arguments.seeds)]
-    path = over_seeds(seeds, arguments.folder, settings=settings, progress=not arguments.json)
-    runs = read_record(path)["results"]["runs"]
-    rows = [["way", "ROC AUC on validation", "outside"]]
-    for way in (FLAWED, HONEST):
-        rows.append(
-            [way, *(str(summary_over_seeds(run[way][part]["value"] for run in runs)) for part in ("val", "outside"))]
-        )
-    return {"record": str(path), "runs": runs}, f"{columns(rows, align='lll')}\n\nRecord: {path}. {NOT_CLINICAL}", 0
+    document, texts = {}, []
+    for part in [arguments.only] if arguments.only else PARTS:
+        path = write_baselines(part, seeds, Settings())
+        document[part] = read_record(path)["results"]["runs"]
+        texts.append(f"{summary(document[part]).to_string()}\n\nRecord: {path}.")
+    return document, "\n\n".join([*texts, NOT_CLINICAL]), 0
 
 
 def _fine_tuned(prepared: Any, weights: Any, *, seed: int) -> dict[str, Any]:

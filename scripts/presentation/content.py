@@ -65,7 +65,7 @@ def slides_of(records: Sequence[Record], *, figures: Path, work: Path) -> list[S
         *_models(scores),
         _scores(two, work),
         *_real(two),
-        _falls(two, by_name.get("leak-over-seeds")),
+        _falls(two, by_name.get("baselines-leak")),
         _differences(by_name.get("04-comparison"), work),
         _mistakes(figures),
         *([_types(types, work)] if len(types) else []),
@@ -288,21 +288,14 @@ def _falls(scores: pd.DataFrame, leak: Record | None) -> Slide:
 
 
 def _over_seeds(leak: Record) -> list[str]:
-    runs = leak["results"].get("runs") or []
-    ways = [way for way, found in (runs[0] if runs else {}).items() if isinstance(found, Mapping)]
-    said = []
-    for way in ways:
-        gaps = [
-            run[way]["outside"]["value"] - run[way]["val"]["value"]
-            for run in runs
-            if None not in (run[way]["outside"].get("value"), run[way]["val"].get("value"))
-        ]
-        if gaps:
-            said.append(
-                f"Over {_count(len(gaps), 'seed')}, “{way}”: outside minus validation is {sum(gaps) / len(gaps):+.2f} "
-                f"on average ({min(gaps):+.2f} to {max(gaps):+.2f})."
-            )
-    return said
+    gaps: dict[str, list[float]] = {}
+    for run in leak["results"].get("runs") or []:
+        gaps.setdefault(run["model"], []).append(run["roc_auc"]["unseen"] - run["roc_auc"]["val"])
+    return [
+        f"Over {_count(len(values), 'seed')}, “{name}”: the AUC on unseen X-rays minus that on validation images is "
+        f"{sum(values) / len(values):+.2f} on average ({min(values):+.2f} to {max(values):+.2f})."
+        for name, values in gaps.items()
+    ]
 
 
 def _differences(comparison: Record | None, work: Path) -> Slide:

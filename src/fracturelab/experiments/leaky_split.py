@@ -1,7 +1,7 @@
 """How a validation score comes to shine: augmented copies are made first, and then the images are split at random.
 
 Many published projects do this. Copies of one X-ray end up on both sides, so that the network is validated on images
-it was trained on. Notebook 02 measures it against the same copies split by group, which is the only use of this module.
+it was trained on. Notebook 02 measures it against copies of other X-rays, which is the only use of this module.
 """
 
 from __future__ import annotations
@@ -73,18 +73,12 @@ def balanced_origins(labels: ArrayLike, *, copies: int, seed: int = 0) -> NDArra
 
 
 def augment_then_split(
-    prepared: Prepared,
-    *,
-    copies: int = 2000,
-    val: float = 0.2,
-    augmentation: Augmentation | None = None,
-    seed: int = 0,
-    keep_split: bool = False,
+    prepared: Prepared, *, copies: int = 2000, val: float = 0.2, augmentation: Augmentation | None = None, seed: int = 0
 ) -> Prepared:
-    """The flawed way: balanced augmented copies of the training and validation images, split by image at random.
+    """The flawed way: balanced augmented copies of the training images, split by copy at random.
 
-    The test part takes no part in it. The copies keep their original's path, hash and group, so that the leak can be
-    counted: see `shared_with_training`.
+    Validation and test images take no part in it. The copies keep their original's path, hash and group, so that the
+    leak can be counted: see `shared_with_training`.
 
     Args:
         prepared: Honestly split images.
@@ -92,24 +86,48 @@ def augment_then_split(
         val: Share of the copies for validation.
         augmentation: How far a copy may be from its original; None for `MIRRORED_AND_REEXPOSED`.
         seed: Decides the copies and the split.
-        keep_split: Leave every copy in the part of its original instead: the right way, on the same copies.
 
     Returns:
-        The copies, in memory. Without `keep_split` their split must not be believed.
+        The copies, in memory, with a split that must not be believed.
     """
+    rows = prepared.rows("train")
+    origins = rows[balanced_origins(prepared.labels[rows], copies=copies, seed=seed)]
+    held_out = np.random.default_rng([seed, copies]).permutation(copies) < round(val * copies)
+    images = augmented_copies(prepared.images, origins, augmentation=augmentation, seed=seed)
+    return replace(_of(prepared, origins, images, held_out), leaks_on_purpose=True)
+
+
+def split_then_augment(
+    prepared: Prepared, *, copies: int = 2000, val: float = 0.2, augmentation: Augmentation | None = None, seed: int = 0
+) -> Prepared:
+    """The right way on the same copies: validated on as many copies of the validation images.
+
+    Args:
+        prepared: Honestly split images.
+        copies: As for `augment_then_split`.
+        val: As for `augment_then_split`.
+        augmentation: As for `augment_then_split`.
+        seed: As for `augment_then_split`.
+
+    Returns:
+        The copies, in memory: the training copies of `augment_then_split`, and copies of validation images.
+    """
+    rows = prepared.rows("val")
+    flawed = augment_then_split(prepared, copies=copies, val=val, augmentation=augmentation, seed=seed)
+    train, held_out = flawed.rows("train"), len(flawed.rows("val"))
+    origins = rows[balanced_origins(prepared.labels[rows], copies=held_out, seed=seed)]
+    images = augmented_copies(prepared.images, origins, augmentation=augmentation, seed=seed)
+    known = dict(zip(prepared.hashes, range(len(prepared.hashes)), strict=True))
+    every = np.concatenate([[known[value] for value in flawed.hashes[train]], origins])
+    return _of(prepared, every, np.concatenate([flawed.images[train], images]), np.arange(len(every)) >= len(train))
+
+
+def _of(prepared: Prepared, origins: NDArray[np.int64], images: NDArray[np.uint8], held_out: NDArray) -> Prepared:
     import pandas as pd
 
-    rows = np.concatenate([prepared.rows("train"), prepared.rows("val")])
-    origins = rows[balanced_origins(prepared.labels[rows], copies=copies, seed=seed)]
-    images = augmented_copies(prepared.images, origins, augmentation=augmentation, seed=seed)
-    held_out = np.random.default_rng([seed, copies]).permutation(copies) < round(val * copies)
-    if keep_split:
-        held_out = np.isin(origins, prepared.rows("val"))
     table = prepared.table.iloc[origins].reset_index(drop=True)
     table["split"] = pd.array(np.where(held_out, "val", "train").tolist(), dtype="string[python]")
-    return replace(
-        prepared, table=table, images=images, hashes=prepared.hashes[origins], leaks_on_purpose=not keep_split
-    )
+    return replace(prepared, table=table, images=images, hashes=prepared.hashes[origins])
 
 
 def shared_with_training(prepared: Prepared, *, groups: ArrayLike | None = None) -> float:

@@ -8,6 +8,7 @@ from fracturelab.phantoms.defaults import RECIPES, default_data
 from fracturelab.phantoms.fractures import FRACTURE_KINDS
 from fracturelab.phantoms.render import NUISANCES, Phantom, render, render_batch
 from fracturelab.phantoms.sources import GENERATOR_VERSION, SOURCES
+from fracturelab.phantoms.truth import fracture_boxes
 from fracturelab.phantoms.visibility import Visibility, fracture_visibility
 from fracturelab.phantoms.writer import Recipe, write_set
 
@@ -22,6 +23,7 @@ __all__ = [
     "Recipe",
     "Visibility",
     "default_data",
+    "fracture_boxes",
     "fracture_visibility",
     "render",
     "render_batch",

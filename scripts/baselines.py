@@ -1,0 +1,190 @@
+"""The scores that the notebooks build on, repeated over seeds: v1, the leak, v2 and fracture types.
+
+The notebooks run one seed step by step. Each function here repeats one of their experiments over several seeds, with
+the same sets and the same settings, and writes one record.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fracturelab.training.epochs import predict
+
+from fracturelab.datasets import fingerprint, read_dataset
+from fracturelab.experiments.leaky_split import augment_then_split, shared_with_training, split_then_augment
+from fracturelab.experiments.types import TYPES, prepare_types, score_types, train_types_cnn
+from fracturelab.images import load_images
+from fracturelab.phantoms import default_data
+from fracturelab.phantoms.defaults import EDITION
+from fracturelab.phantoms.sources import GENERATOR_VERSION
+from fracturelab.pipeline import Augmentation
+from fracturelab.records import write_record
+from fracturelab.training import Prepared, prepare, train_v1, train_v2
+from fracturelab.training.features import FeatureStore
+from fracturelab.training.fitting import Fit
+from fracturelab.training.v1 import FROM_SCRATCH
+from fracturelab.training.v2 import FINE_TUNING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MIRRORED = Augmentation(vertical_flip=0.5, rotation=0.0, shift=0.0, zoom=0.0)
+"""Changes that leave every fracture as large as it is: mirror images, brightness and contrast."""
+ELSEWHERE = ("unseen", "field", "hard")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings that the notebooks and these records share.
+
+    Attributes:
+        size: Side of v1's images in pixels.
+        filters: Of v1's blocks.
+        epochs: Of v1.
+        transfer_size: Side of v2's images in pixels.
+        few: X-rays in the experiment on the leak, as many as a small project has.
+        copies: Augmented copies made of them.
+        copies_epochs: Epochs over the copies.
+        types_size: Side of the images of fracture types in pixels.
+        types_epochs: Of the CNN for types.
+    """
+
+    size: int = 96
+    filters: tuple[int, ...] = (16, 32, 64, 128)
+    epochs: int = 24
+    transfer_size: int = 160
+    few: int = 400
+    copies: int = 3000
+    copies_epochs: int = 10
+    types_size: int = 128
+    types_epochs: int = 30
+
+
+def roc_auc(fit: Fit, names: Sequence[str]) -> dict[str, float]:
+    """ROC AUC of a fit on its validation images and on default sets that it was not trained on."""
+    from sklearn.metrics import roc_auc_score
+
+    val = fit.prepared.rows("val")
+    scores = {"val": roc_auc_score(fit.prepared.labels[val], predict(fit.model, fit.prepared.images, rows=val))}
+    for name in names:
+        table = read_dataset(default_data(name))
+        images = load_images(table["path"].tolist(), fit.prepared.size)
+        scores[name] = roc_auc_score(table["label"].to_numpy(int), predict(fit.model, images))
+    return {name: float(score) for name, score in scores.items()}
+
+
+def home(size: int, seed: int, *, n: int | None = None, val: float = 0.2) -> Prepared:
+    """X-rays of the clinic to train and validate on; a seed has its own split."""
+    table = read_dataset(default_data("clinic", n=n))
+    return prepare(table, size=size, seed=seed, val=val, test=0.0, progress=False)
+
+
+def train_small(prepared: Prepared, *, seed: int, settings: Settings, augmentation: Augmentation | None) -> Fit:
+    """v1 as the notebooks train it."""
+    schedule = replace(FROM_SCRATCH, epochs=settings.epochs)
+    options: dict[str, Any] = {"schedule": schedule, "filters": settings.filters, "augmentation": augmentation}
+    return train_v1(prepared, seed=seed, progress=False, **options)
+
+
+def v1_runs(seeds: Sequence[int], settings: Settings, store: FeatureStore) -> Iterator[dict[str, Any]]:
+    """v1 with and without augmentation: ROC AUC on validation images, and on sets it was not trained on."""
+    for seed in seeds:
+        prepared = home(settings.size, seed)
+        for name, augmentation in (("v1", MIRRORED), ("without augmentation", None)):
+            fit = train_small(prepared, seed=seed, settings=settings, augmentation=augmentation)
+            yield {"seed": seed, "model": name, "roc_auc": roc_auc(fit, ELSEWHERE)}
+
+
+def leak_runs(seeds: Sequence[int], settings: Settings, store: FeatureStore) -> Iterator[dict[str, Any]]:
+    """v1 on the same augmented copies of few X-rays, validated on further copies of them and on copies of others."""
+    options: dict[str, Any] = {"copies": settings.copies, "augmentation": MIRRORED}
+    for seed in seeds:
+        prepared = home(settings.size, seed, n=settings.few, val=0.25)
+        for name, make in (("augment, then split", augment_then_split), ("split, then augment", split_then_augment)):
+            data = make(prepared, seed=seed, **options)
+            few = replace(settings, epochs=settings.copies_epochs)
+            fit = train_small(data, seed=seed, settings=few, augmentation=None)
+            steps = int(np.ceil(len(data.rows("train")) / FROM_SCRATCH.batch_size)) * settings.copies_epochs
+            found = {"leak": shared_with_training(data), "steps": steps, "roc_auc": roc_auc(fit, ELSEWHERE[:2])}
+            yield {"seed": seed, "model": name, **found}
+
+
+def v2_runs(seeds: Sequence[int], settings: Settings, store: FeatureStore) -> Iterator[dict[str, Any]]:
+    """v2's probe on the bundled ResNet50: ROC AUC on validation images, and on sets it was not trained on."""
+    options: dict[str, Any] = {"weights": "bundled", "schedule": replace(FINE_TUNING, epochs=0), "store": store}
+    for seed in seeds:
+        fit = train_v2(home(settings.transfer_size, seed), seed=seed, progress=False, **options)
+        yield {"seed": seed, "model": "v2", "roc_auc": roc_auc(fit, ELSEWHERE)}
+
+
+def types_runs(seeds: Sequence[int], settings: Settings, store: FeatureStore) -> Iterator[dict[str, Any]]:
+    """The CNN for fracture types and the probe on the bundled ResNet50: accuracy on the test part."""
+    table = read_dataset(default_data("types"))
+    probe: dict[str, Any] = {"weights": "bundled", "schedule": replace(FINE_TUNING, epochs=0), "store": store}
+    for seed in seeds:
+        small = prepare_types(table, size=settings.types_size, seed=seed)
+        large = prepare_types(table, size=settings.transfer_size, seed=seed)
+        schedule = replace(TYPES, epochs=settings.types_epochs)
+        cnn = train_types_cnn(small, seed=seed, schedule=schedule, progress=False)
+        for name, fit in (("CNN", cnn), ("v2", train_v2(large, seed=seed, progress=False, **probe))):
+            _, scores = score_types(fit)["test"]
+            yield {"seed": seed, "model": name, "accuracy": scores.metrics["accuracy"].value}
+
+
+def write_baselines(part: str, seeds: Sequence[int], settings: Settings, *, results: Path | None = None) -> Path:
+    """Run one part over seeds and write its record, `baselines-{part}`.
+
+    Args:
+        part: One of `PARTS`.
+        seeds: The seeds; each has its own split.
+        settings: What the notebooks use.
+        results: Where the record goes; None for the project's results.
+
+    Returns:
+        The record's file.
+    """
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
+        store = FeatureStore(folder, shared=True)
+        runs = list(PARTS[part](seeds, settings, store))
+    table = read_dataset(default_data("types" if part == "types" else "clinic"))
+    return write_record(
+        f"baselines-{part}",
+        kind="study",
+        data={"source": f"phantoms {GENERATOR_VERSION}.{EDITION}", "n": len(table), "fingerprint": fingerprint(table)},
+        seed=seeds[0],
+        seconds=time.perf_counter() - started,
+        settings=asdict(settings),
+        results={"runs": runs},
+        folder=results,
+    )
+
+
+PARTS: dict[str, Callable[[Sequence[int], Settings, FeatureStore], Iterator[dict[str, Any]]]] = {
+    "v1": v1_runs,
+    "leak": leak_runs,
+    "v2": v2_runs,
+    "types": types_runs,
+}
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Mean over the seeds of each model's scores, with the lowest and the highest.
+
+    Args:
+        runs: From a record of `write_baselines`.
+
+    Returns:
+        A row a model, a column a set.
+    """
+    import pandas as pd
+
+    rows = [{"model": run["model"], **(run.get("roc_auc") or {"accuracy": run["accuracy"]})} for run in runs]
+    grouped = pd.DataFrame(rows).groupby("model", sort=False)
+    return grouped.agg(lambda scores: f"{scores.mean():.3f} ({scores.min():.3f} to {scores.max():.3f})")
