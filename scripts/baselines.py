@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fracturelab.training.epochs import predict
 
 from fracturelab.datasets import fingerprint, read_dataset
 from fracturelab.experiments.leaky_split import augment_then_split, shared_with_training, split_then_augment
 from fracturelab.experiments.types import TYPES, prepare_types, score_types, train_types_cnn
 from fracturelab.images import load_images
+from fracturelab.models.transfer import FEATURES, split_at
 from fracturelab.phantoms import default_data
 from fracturelab.phantoms.defaults import EDITION
 from fracturelab.phantoms.sources import GENERATOR_VERSION
 from fracturelab.pipeline import Augmentation
 from fracturelab.records import write_record
 from fracturelab.training import Prepared, prepare, train_v1, train_v2
+from fracturelab.training.epochs import predict
 from fracturelab.training.features import FeatureStore
 from fracturelab.training.fitting import Fit
 from fracturelab.training.v1 import FROM_SCRATCH
@@ -70,11 +71,11 @@ def roc_auc(fit: Fit, names: Sequence[str]) -> dict[str, float]:
     """ROC AUC of a fit on its validation images and on default sets that it was not trained on."""
     from sklearn.metrics import roc_auc_score
 
-    val = fit.prepared.rows("val")
-    scores = {"val": roc_auc_score(fit.prepared.labels[val], predict(fit.model, fit.prepared.images, rows=val))}
+    prepared, val = fit.prepared, fit.prepared.rows("val")
+    scores = {"val": roc_auc_score(prepared.labels[val], predict(fit.model, prepared.images, rows=val))}
     for name in names:
         table = read_dataset(default_data(name))
-        images = load_images(table["path"].tolist(), fit.prepared.size)
+        images = load_images(table["path"].tolist(), prepared.size)
         scores[name] = roc_auc_score(table["label"].to_numpy(int), predict(fit.model, images))
     return {name: float(score) for name, score in scores.items()}
 
@@ -87,9 +88,8 @@ def home(size: int, seed: int, *, n: int | None = None, val: float = 0.2) -> Pre
 
 def train_small(prepared: Prepared, *, seed: int, settings: Settings, augmentation: Augmentation | None) -> Fit:
     """v1 as the notebooks train it."""
-    schedule = replace(FROM_SCRATCH, epochs=settings.epochs)
-    options: dict[str, Any] = {"schedule": schedule, "filters": settings.filters, "augmentation": augmentation}
-    return train_v1(prepared, seed=seed, progress=False, **options)
+    options: dict[str, Any] = {"filters": settings.filters, "augmentation": augmentation}
+    return train_v1(prepared, seed=seed, epochs=settings.epochs, progress=False, **options)
 
 
 def v1_runs(seeds: Sequence[int], settings: Settings, store: FeatureStore) -> Iterator[dict[str, Any]]:
@@ -117,22 +117,36 @@ def leak_runs(seeds: Sequence[int], settings: Settings, store: FeatureStore) -> 
 
 def v2_runs(seeds: Sequence[int], settings: Settings, store: FeatureStore) -> Iterator[dict[str, Any]]:
     """v2's probe on the bundled ResNet50: ROC AUC on validation images, and on sets it was not trained on."""
-    options: dict[str, Any] = {"weights": "bundled", "schedule": replace(FINE_TUNING, epochs=0), "store": store}
+    from sklearn.metrics import roc_auc_score
+
+    features: dict[str, Any] = {}
     for seed in seeds:
-        fit = train_v2(home(settings.transfer_size, seed), seed=seed, progress=False, **options)
-        yield {"seed": seed, "model": "v2", "roc_auc": roc_auc(fit, ELSEWHERE)}
+        prepared = home(settings.transfer_size, seed)
+        fit = probe(prepared, seed, store)
+        backbone, head = split_at(fit.model, FEATURES)
+        scores = roc_auc(fit, ())
+        for name in ELSEWHERE:  # the backbone is frozen, so its features serve every seed
+            table = read_dataset(default_data(name))
+            if name not in features:
+                features[name] = predict(backbone, load_images(table["path"].tolist(), prepared.size))
+            scores[name] = float(roc_auc_score(table["label"].to_numpy(int), predict(head, features[name])))
+        yield {"seed": seed, "model": "v2", "roc_auc": scores}
+
+
+def probe(prepared: Prepared, seed: int, store: FeatureStore) -> Fit:
+    """v2 without fine-tuning: a logistic head on features of the frozen, bundled ResNet50."""
+    options: dict[str, Any] = {"schedule": replace(FINE_TUNING, epochs=0), "store": store}
+    return train_v2(prepared, weights="bundled", seed=seed, views=1, progress=False, **options)
 
 
 def types_runs(seeds: Sequence[int], settings: Settings, store: FeatureStore) -> Iterator[dict[str, Any]]:
     """The CNN for fracture types and the probe on the bundled ResNet50: accuracy on the test part."""
     table = read_dataset(default_data("types"))
-    probe: dict[str, Any] = {"weights": "bundled", "schedule": replace(FINE_TUNING, epochs=0), "store": store}
     for seed in seeds:
         small = prepare_types(table, size=settings.types_size, seed=seed)
         large = prepare_types(table, size=settings.transfer_size, seed=seed)
-        schedule = replace(TYPES, epochs=settings.types_epochs)
-        cnn = train_types_cnn(small, seed=seed, schedule=schedule, progress=False)
-        for name, fit in (("CNN", cnn), ("v2", train_v2(large, seed=seed, progress=False, **probe))):
+        cnn = train_types_cnn(small, seed=seed, schedule=replace(TYPES, epochs=settings.types_epochs))
+        for name, fit in (("CNN", cnn), ("v2", probe(large, seed, store))):
             _, scores = score_types(fit)["test"]
             yield {"seed": seed, "model": name, "accuracy": scores.metrics["accuracy"].value}
 
@@ -151,8 +165,7 @@ def write_baselines(part: str, seeds: Sequence[int], settings: Settings, *, resu
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
-        store = FeatureStore(folder, shared=True)
-        runs = list(PARTS[part](seeds, settings, store))
+        runs = list(PARTS[part](seeds, settings, FeatureStore(folder, shared=True)))
     table = read_dataset(default_data("types" if part == "types" else "clinic"))
     return write_record(
         f"baselines-{part}",

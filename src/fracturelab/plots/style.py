@@ -25,7 +25,9 @@ from fracturelab.system.files import whole_file
 WIDTH = 9.0
 """Inches across a notebook cell."""
 
-NORMAL, FRACTURED = "#0072B2", "#D55E00"
+NORMAL, FRACTURED = "#767676", "#CC3311"
+V1, V2, SHIPPED = "#E69F00", "#0072B2", "#009E73"
+"""One colour a model in every notebook: the CNN from scratch, transfer learning, and the model that comes along."""
 RIGHT, WRONG = "#009E73", "#CC3311"
 GREY = "#666666"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from fracturelab.models.cnn import build_cnn
+from fracturelab.models.cnn import FILTERS, build_cnn
 from fracturelab.pipeline import DEFAULT_AUGMENTATION, Augmentation
 from fracturelab.training.epochs import Schedule
 from fracturelab.training.fitting import Fit, train_network
@@ -21,6 +23,7 @@ def train_v1(
     epochs: int | None = None,
     schedule: Schedule = FROM_SCRATCH,
     augmentation: Augmentation | None = DEFAULT_AUGMENTATION,
+    filters: Sequence[int] = FILTERS,
     work_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Fit:
@@ -35,6 +38,7 @@ def train_v1(
         epochs: Number of epochs; None for that of the schedule.
         schedule: Settings of the training.
         augmentation: Limits of the random changes to each image; None shows the images unchanged.
+        filters: Of each block of `build_cnn`.
         work_dir: Folder for checkpoints of this run alone, from which a stopped run continues; None keeps none.
         progress: Show a progress bar.
 
@@ -45,14 +49,15 @@ def train_v1(
         FracturelabError: A class is missing in training or validation, or the loss is not finite from the start.
     """
     schedule = schedule if epochs is None else replace(schedule, epochs=epochs)
+    shape: dict[str, Any] = {"input_size": prepared.size, "classes": len(prepared.class_names), "filters": filters}
     return train_network(
-        lambda: build_cnn(input_size=prepared.size, classes=len(prepared.class_names), dropout=schedule.dropout),
+        lambda: build_cnn(**shape, dropout=schedule.dropout),
         prepared,
         name="v1",
         schedule=schedule,
         seed=seed,
         augmentation=augmentation,
-        recipe={"balance": "batches", "augment": augmentation is not None},
+        recipe={"balance": "batches", "augment": augmentation is not None, "filters": list(filters)},
         work_dir=work_dir,
         progress=progress,
     )
