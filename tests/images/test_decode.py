@@ -24,8 +24,8 @@ from PIL import Image, ImageFile, ImageOps
 
 from fracturelab.errors import UnreadableImageError
 from fracturelab.images import image_facts, read_image
-from fracturelab.images.decode import MAX_PIXELS
 from fracturelab.images.grayscale import scale_integers, scale_reals
+from fracturelab.images.opening import MAX_PIXELS
 from fracturelab.images.signatures import recognise
 from tests.images import check_image
 
@@ -251,7 +251,24 @@ def test_truncation_is_called_truncation() -> None:
         assert "truncated" in reason_of(encoded(Image.fromarray(noise), kind)[:9000])
 
 
-@pytest.mark.parametrize("end", [1, 2, 3, 50, 400])
+@pytest.mark.parametrize("end", [1, 2])
+@pytest.mark.parametrize("quality", [20, 80, 95])
+def test_a_jpeg_that_lacks_only_its_end_marker_is_read_with_a_remark(end: int, quality: int) -> None:
+    whole = encoded(Image.fromarray(picture(640, 600)).convert("RGB"), "JPEG", quality=quality)
+    for side in (None, 80):
+        remarks: list[str] = []
+        pixels = read_image(whole[:-end], min_side=side, remarks=remarks)
+        np.testing.assert_array_equal(pixels, read_image(whole, min_side=side))
+        assert ["end marker" in remark for remark in remarks] == [True]
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"restart_marker_rows": 1}])
+def test_other_jpegs_without_an_end_marker_stay_refused(options: dict[str, object]) -> None:
+    """A missing scan, or rows between two restart markers, would not be noticed."""
+    assert "truncated" in (check_image(encoded(Image.fromarray(picture(640, 600)), "JPEG", **options)[:-2]) or "")
+
+
+@pytest.mark.parametrize("end", [12, 50, 400])
 def test_reduced_decoding_sees_the_same_truncation(end: int) -> None:
     data = encoded(Image.fromarray(picture(640, 640)).convert("RGB"), "JPEG", quality=80)[:-end]
     with pytest.raises(UnreadableImageError):
@@ -271,7 +288,8 @@ def test_reduced_decoding_sees_the_same_truncation(end: int) -> None:
         (b"%PDF-1.7", "PDF"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS"),
         (b"\0" * 700, "zero bytes"),
-        (b"\x00\x00\x00\x18ftypheic", "HEIC"),
+        (b"\x00\x00\x00\x18ftypheic", "damaged"),
+        (b"\x00\x00\x00\x18ftypisom", "video"),
         (b"fracturela" + b"\x01\xfe", "unknown"),
         (pickle.dumps({"a": 1}), "unknown"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),

@@ -69,8 +69,8 @@ def test_monochrome1_is_turned_round() -> None:
 
 
 def test_the_window_is_applied_after_rescaling() -> None:
-    pixels = grey(dicom(RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=[1000, 1], WindowWidth=[401, 2]))
-    expected = np.clip((RAMP * 2.0 - 1000 - 999.5) / 400 + 0.5, 0, 1) * 255
+    pixels = grey(dicom(RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=[1000, 1], WindowWidth=[801, 2]))
+    expected = np.clip((RAMP * 2.0 - 1000 - 999.5) / 800 + 0.5, 0, 1) * 255
     assert np.abs(pixels - expected).max() <= 1
     assert pixels.min() == 0
     assert pixels.max() == 255
@@ -92,6 +92,53 @@ def test_a_value_of_interest_table_comes_before_the_window() -> None:
     table["LUTData"].VR = table["LUTDescriptor"].VR = "US"
     pixels = grey(dicom(VOILUTSequence=[table], WindowCenter=1, WindowWidth=2))
     assert np.abs(pixels - (65535 - 16 * RAMP.astype(float)) / 65535 * 255).max() <= 1
+
+
+@pytest.mark.parametrize(("stated", "held"), [(16, 12), (8, 16), (12, 8)])
+def test_a_table_is_scaled_by_the_depth_of_its_entries(stated: int, held: int) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [4096, 0, stated]
+    table.LUTData = [round(value * (2**held - 1) / 4095) for value in range(4096)]
+    table["LUTData"].VR = table["LUTDescriptor"].VR = "US"
+    assert np.abs(grey(dicom(VOILUTSequence=[table])) - RAMP / 4095 * 255).max() <= 1
+    table.add_new("LUTData", "OW", np.array(table.LUTData, "<u2").tobytes())
+    assert np.abs(grey(dicom(VOILUTSequence=[table])) - RAMP / 4095 * 255).max() <= 1
+
+
+@pytest.mark.parametrize("window", [(1, 0), (100, -5), (60, 120), (-9000, 100)])
+def test_a_window_that_shows_nothing_is_left_out_with_a_remark(window: tuple[int, int]) -> None:
+    remarks: list[str] = []
+    pixels = read_image(dicom(WindowCenter=window[0], WindowWidth=window[1]), remarks=remarks)
+    assert np.abs(pixels[..., 0] - RAMP / 4095 * 255).max() <= 1
+    assert ["shows nothing" in remark for remark in remarks] == [True]
+
+
+def test_without_preamble_transfer_syntax_or_photometric_interpretation() -> None:
+    whole = dicom()
+    expected, remarks = grey(whole), []
+    np.testing.assert_array_equal(grey(whole[132:]), expected)  # the file begins with its group 2
+    dataset = io.BytesIO(whole)
+    pydicom = pytest.importorskip("pydicom")
+    read = pydicom.dcmread(dataset)
+    for implicit in (True, False):
+        bare = io.BytesIO()
+        pydicom.dcmwrite(
+            bare, pydicom.Dataset(read), implicit_vr=implicit, little_endian=True, enforce_file_format=False
+        )
+        pixels = read_image(bare.getvalue(), remarks=remarks)
+        np.testing.assert_array_equal(pixels[..., 0], expected)
+        assert "no transfer syntax" in remarks.pop()
+    np.testing.assert_array_equal(grey(dicom(PhotometricInterpretation=None)), expected)
+
+
+def test_compressed_pixels_without_a_transfer_syntax_name_the_missing_element() -> None:
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.dcmread(io.BytesIO(dicom()))
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
+    bare = io.BytesIO()
+    pydicom.dcmwrite(bare, pydicom.Dataset(dataset), implicit_vr=False, little_endian=True, enforce_file_format=False)
+    assert "TransferSyntaxUID" in (check_image(bare.getvalue()) or "")
 
 
 def test_signed_values_and_padding() -> None:
@@ -119,7 +166,7 @@ def test_colour_becomes_luma() -> None:
         ({"pixels": RAMP[:4]}, "too small"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "palette"),
         ({"PixelData": RAMP.tobytes()[:100]}, "damaged DICOM"),
-        ({"WindowCenter": 10, "WindowWidth": -5}, "damaged DICOM"),
+        ({"WindowCenter": 10, "WindowWidth": 900, "VOILUTFunction": "NONE"}, "damaged DICOM"),
     ],
 )
 def test_what_cannot_be_read_is_said_without_quoting_the_header(change: dict[str, Any], said: str) -> None:

@@ -5,7 +5,8 @@ signs of the 64 lowest frequencies of a cosine transform, without the mean. Brig
 and all eight orientations follow from one transform: mirroring negates the odd frequencies of that axis, a quarter turn
 swaps the axes.
 
-Every hash is compared with every other one: 40,000 pictures are 6.4 billion comparisons, which take half a minute on one core.
+Every hash is compared with every other one: 40,000 pictures are 6.4 billion comparisons, which take half a minute on
+one core.
 """
 
 from __future__ import annotations

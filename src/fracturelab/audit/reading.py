@@ -21,8 +21,7 @@ from PIL import Image
 from fracturelab.audit.duplicates import SIDE
 from fracturelab.errors import UnreadableImageError
 from fracturelab.images import image_facts, read_image
-from fracturelab.images.decode import MAX_FILE_BYTES
-from fracturelab.images.opening import open_regular
+from fracturelab.images.opening import MAX_FILE_BYTES, open_regular
 from fracturelab.system.progress import tqdm
 
 _CHUNK = 64  # files a task

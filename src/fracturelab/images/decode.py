@@ -1,11 +1,11 @@
-"""Open an image file safely and decode it whole, or say in a few words why not.
+"""Open an image file safely and decode it whole, or state in a few words why that fails.
 
-The format is taken from the file's first bytes, never from its name, and handed to that one Pillow decoder. Size limits
+The format is taken from the first bytes of the file, never from its name, and handed to that one decoder. Size limits
 are checked against the header before any pixel is decoded. No global Pillow setting is touched, so threads can share
-this module with anybody else's use of Pillow. A file that ends early is unreadable: it is never filled up with grey.
+this module with any other use of Pillow. A file that ends early is unreadable: missing rows are never filled with grey.
 
-What cannot be seen: a JPEG whose compressed data was altered without being shortened decodes to wrong pixels without
-complaint from the JPEG library.
+One kind of damage goes unnoticed: a JPEG whose compressed data was altered without being shortened decodes to wrong
+pixels, and the JPEG library does not report it.
 """
 
 from __future__ import annotations
@@ -17,61 +17,51 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import ImageOps
 
 from fracturelab.errors import UnreadableImageError
-from fracturelab.images.grayscale import to_uint8
-from fracturelab.images.opening import open_regular
+from fracturelab.images.deep_colour import read_deep_colour
+from fracturelab.images.grayscale import scale_integers, to_uint8
+from fracturelab.images.opening import Source, check_size, open_source
 from fracturelab.images.signatures import HEAD_BYTES, IMAGE_FORMATS, recognise
-
-MAX_PIXELS = 80_000_000
-"""Pictures of more pixels are refused from their header. The largest digital radiographs have about 60 million."""
-
-MAX_FILE_BYTES = 1_000_000_000
-"""Longer files are refused unopened."""
-
-MIN_SIDE = 8
-"""Pictures with a side shorter than this many pixels are refused: no X-ray is that small."""
 
 MAX_PASSES = 2_000_000_000
 """JPEGs whose scans together pass over more pixels are refused. Ten scans are usual; a small file can hold thousands,
 each of which costs as much time as a picture."""
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
+SEVERAL = "The file has several pictures; only the first was read."
+NO_END = "The JPEG file lacks its end marker; all its pixels are there."
 
-_DECODERS: dict[str, Any] = {
-    "PNG": PngImagePlugin.PngImageFile,
-    "JPEG": JpegImagePlugin.JpegImageFile,  # of a multi-picture (MPO) file, the first picture
-    "GIF": GifImagePlugin.GifImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
+_DECODERS = {
+    "PNG": "PIL.PngImagePlugin:PngImageFile",
+    "JPEG": "PIL.JpegImagePlugin:JpegImageFile",  # of a multi-picture (MPO) file, the first picture
+    "GIF": "PIL.GifImagePlugin:GifImageFile",
+    "TIFF": "PIL.TiffImagePlugin:TiffImageFile",
+    "BMP": "PIL.BmpImagePlugin:BmpImageFile",
+    "WEBP": "PIL.WebPImagePlugin:WebPImageFile",
+    "AVIF": "PIL.AvifImagePlugin:AvifImageFile",
+    "HEIC": "pillow_heif:HeifImageFile",
+    "DICOM": "fracturelab.images.dicom:read_dicom",
 }
-# Damaged tags that leave the pixels whole are nobody's concern here; damage that matters raises.
+# Damaged tags that leave the pixels whole do not matter here; damage that matters raises.
 warnings.filterwarnings(
     "ignore", message="Corrupt EXIF|Tag data larger|Truncated File|Metadata Warning", module=r"PIL\."
 )
 _ORIENTATION = 0x0112
 _PHOTOMETRIC = 262
+_END = b"\xff\xd9"
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What an image file's header says, before any pixel is decoded.
+    """The header of an image file, read before any pixel is decoded.
 
     Attributes:
-        format: "PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP" or "DICOM".
+        format: "PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "AVIF", "HEIC" or "DICOM".
         width: Pixels across, the right way up.
         height: Pixels down, the right way up.
         mode: Pillow's name for the pixel type, such as "L", "RGB" or "I;16".
@@ -85,69 +75,122 @@ class ImageFacts:
     animated: bool
 
 
-def read_image(source: Source, *, min_side: int | None = None) -> np.ndarray:
+def read_image(source: Source, *, min_side: int | None = None, remarks: list[str] | None = None) -> np.ndarray:
     """Decode an image file to grayscale.
 
-    PNG, JPEG, TIFF, GIF, BMP and WebP are read, of any pixel type (`grayscale.to_uint8` says how each becomes grey).
-    EXIF rotation is applied. Of an animation or a multi-page file the first frame is read. DICOM needs the extra
-    `fracturelab[formats]`.
+    PNG, JPEG, TIFF, GIF, BMP, WebP and AVIF are read, of any pixel type (`grayscale.to_uint8` has the rule for each).
+    EXIF rotation is applied. Of an animation or a multi-page file the first frame is read. DICOM and HEIC need the
+    extra `fracturelab[formats]`.
 
     Args:
-        source: A path, the file's bytes, or an open binary file.
+        source: A path, the bytes of the file, or an open binary file.
         min_side: Neither side of the result needs more than this many pixels. A JPEG is then decoded at 1/2, 1/4 or
             1/8 of its size where that leaves both sides at least this long, which costs a fraction of the time.
+        remarks: A list that takes sentences about a file that was read in part or in spite of a defect.
 
     Returns:
         uint8, (height, width, 1), bone bright.
 
     Raises:
-        UnreadableImageError: The file cannot be decoded whole; `reason` says why in a few words.
+        UnreadableImageError: The file cannot be decoded whole; `reason` states the cause in a few words.
     """
-    name = _name(source)
+    name, remarks = _name(source), [] if remarks is None else remarks
     if min_side is not None and min_side < 1:
         raise ValueError(f"expected min_side of at least 1 pixel. Received: {min_side}")
-    with _explained(name), _opened(source, name) as file:
+    with _explained(name), open_source(source, name) as file:
         kind = _format(file, name)
         if kind == "DICOM":
-            return _read_dicom(file, name)[:, :, np.newaxis]
-        with _DECODERS[kind](file) as image:
-            _check_size(image.size, name)
-            if kind == "JPEG":
-                _check_scans(file, image.size, name)
-                side = (min_side, min_side) if min_side else image.size
-                image.draft("L", side)
-            inverted = kind == "TIFF" and image.mode not in ("1", "L") and image.tag_v2.get(_PHOTOMETRIC) == 0
-            image.load()
-            with suppress(Exception):  # damaged EXIF leaves the pixels whole
-                ImageOps.exif_transpose(image, in_place=True)
-            pixels = to_uint8(image)
-            if inverted:
-                pixels = 255 - pixels
-            return np.ascontiguousarray(pixels)[:, :, np.newaxis]
+            pixels = _decoder(kind, name)(file, name=name, remarks=remarks)
+        else:
+            pixels = _decode(file, kind, name, min_side, remarks)
+        return np.ascontiguousarray(pixels)[:, :, np.newaxis]
 
 
 def image_facts(source: Source) -> ImageFacts:
-    """Read an image's header: format, size, pixel type, and whether it has more frames than the first.
+    """Read the header of an image: format, size, pixel type, and whether it has more frames than the first.
 
     Args:
-        source: A path, the file's bytes, or an open binary file.
+        source: A path, the bytes of the file, or an open binary file.
 
     Raises:
         UnreadableImageError: The header cannot be read, or the size is outside the limits.
     """
     name = _name(source)
-    with _explained(name), _opened(source, name) as file:
+    with _explained(name), open_source(source, name) as file:
         kind = _format(file, name)
+        decoder = _decoder(kind, name)
         if kind == "DICOM":
-            height, width = _read_dicom(file, name).shape
-            return ImageFacts(kind, width, height, "DICOM", False)
-        with _DECODERS[kind](file) as image:
-            _check_size(image.size, name)
+            from fracturelab.images.dicom import open_dicom
+
+            header = open_dicom(file, name=name, remarks=[])
+            return ImageFacts(kind, int(header.Columns), int(header.Rows), "DICOM", False)
+        with decoder(file) as image:
+            check_size(image.width, image.height, name)
             width, height = image.size
             with suppress(Exception):
                 if kind != "TIFF" and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):  # Pillow itself turns TIFF
                     width, height = height, width
             return ImageFacts(kind, width, height, image.mode, bool(getattr(image, "is_animated", False)))
+
+
+def _decode(file: BinaryIO, kind: str, name: str, min_side: int | None, remarks: list[str]) -> np.ndarray:
+    with _decoder(kind, name)(file) as image:
+        check_size(image.width, image.height, name)
+        several = bool(getattr(image, "is_animated", False))
+        if kind == "JPEG":
+            pixels = _decode_jpeg(file, image, name, min_side, remarks)
+        elif (deep := read_deep_colour(image, file)) is not None:
+            pixels = scale_integers(deep)
+        else:
+            inverted = kind == "TIFF" and image.mode not in ("1", "L") and image.tag_v2.get(_PHOTOMETRIC) == 0
+            pixels = _upright(image)
+            pixels = 255 - pixels if inverted else pixels
+    if several:
+        remarks.append(SEVERAL)
+    return pixels
+
+
+def _decode_jpeg(file: BinaryIO, image: Any, name: str, min_side: int | None, remarks: list[str]) -> np.ndarray:
+    scans = _count_scans(file, image.size, name)
+    side = (min_side, min_side) if min_side else image.size
+    image.draft("L", side)
+    try:
+        return _upright(image)
+    except OSError:
+        file.seek(0)
+        data = file.read()
+        whole = scans == 1 and not data.endswith(_END) and b"\xff\xdd" not in data
+        if not whole:
+            raise
+        # Where rows are missing, the decoder takes further bytes for pixels, and the two pictures differ.
+        pictures = []
+        for extra in (b"", b"\x5a\x93\xc6\x35" * 64):
+            with _decoder("JPEG", name)(io.BytesIO(data.removesuffix(b"\xff") + extra + _END)) as mended:
+                mended.draft("L", side)
+                pictures.append(_upright(mended))
+        if not np.array_equal(pictures[0], pictures[1]):
+            raise
+        remarks.append(NO_END)
+        return pictures[0]
+
+
+def _upright(image: Any) -> np.ndarray:
+    image.load()
+    with suppress(Exception):  # damaged EXIF leaves the pixels whole
+        ImageOps.exif_transpose(image, in_place=True)
+    return to_uint8(image)
+
+
+def _decoder(kind: str, name: str) -> Any:
+    """What decodes this format; the decoders of DICOM and HEIC are optional."""
+    module, _, decoder = _DECODERS[kind].partition(":")
+    try:
+        return getattr(import_module(module), decoder)
+    except ImportError:
+        article = "an" if kind == "AVIF" else "a"
+        raise UnreadableImageError(
+            name, f"{article} {kind} file; to read it: python -m pip install 'fracturelab[formats]'"
+        ) from None
 
 
 def _name(source: Source) -> str:
@@ -158,43 +201,8 @@ def _name(source: Source) -> str:
     return str(getattr(source, "name", "<file>"))
 
 
-@contextmanager
-def _opened(source: Source, name: str) -> Iterator[BinaryIO]:
-    """A seekable binary file of known, bounded length."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        _check_length(len(source), name)
-        yield io.BytesIO(source)
-        return
-    if not isinstance(source, (str, os.PathLike)):
-        data = source.read(MAX_FILE_BYTES + 1)
-        _check_length(len(data), name)
-        yield io.BytesIO(data)
-        return
-    with open_regular(source) as file:
-        _check_length(os.fstat(file.fileno()).st_size, name)
-        yield file
-
-
-def _check_length(length: int, name: str) -> None:
-    if length == 0:
-        raise UnreadableImageError(name, "the file is empty (0 bytes)")
-    if length > MAX_FILE_BYTES:
-        limit = MAX_FILE_BYTES // 1_000_000
-        raise UnreadableImageError(name, f"the file is longer than the limit of {limit} MB")
-
-
-def _check_size(size: tuple[int, int], name: str) -> None:
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise UnreadableImageError(
-            name, f"{width} x {height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} million"
-        )
-    if min(width, height) < MIN_SIDE:
-        raise UnreadableImageError(name, f"{width} x {height} pixels, too small for an X-ray")
-
-
-def _check_scans(file: BinaryIO, size: tuple[int, int], name: str) -> None:
-    """Count a JPEG's scans before any is decoded. In its compressed data the marker's two bytes never follow."""
+def _count_scans(file: BinaryIO, size: tuple[int, int], name: str) -> int:
+    """Count the scans of a JPEG before any is decoded. In its compressed data the two marker bytes never follow."""
     place, last, scans = file.tell(), b"", 0
     file.seek(0)
     while block := file.read(1 << 20):
@@ -206,6 +214,7 @@ def _check_scans(file: BinaryIO, size: tuple[int, int], name: str) -> None:
         raise UnreadableImageError(
             name, f"a JPEG of {scans} scans of {width} x {height} pixels, which would take too long to decode"
         )
+    return scans
 
 
 def _format(file: BinaryIO, name: str) -> str:
@@ -215,17 +224,6 @@ def _format(file: BinaryIO, name: str) -> str:
     if kind not in IMAGE_FORMATS:
         raise UnreadableImageError(name, f"not an image: the content is {kind}")
     return kind
-
-
-def _read_dicom(file: BinaryIO, name: str) -> np.ndarray:
-    """The one place where a DICOM file is handed on; its reader is optional."""
-    try:
-        from fracturelab.images.dicom import read_dicom
-    except ImportError:
-        raise UnreadableImageError(
-            name, "a DICOM file; to read it: python -m pip install 'fracturelab[formats]'"
-        ) from None
-    return read_dicom(file, name=name, max_pixels=MAX_PIXELS, min_side=MIN_SIDE)
 
 
 @contextmanager

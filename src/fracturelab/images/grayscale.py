@@ -7,14 +7,17 @@ from PIL import Image, ImageChops
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _DEPTHS = (8, 10, 12, 14, 16)
+_BRIGHT = 0.01  # of the pixels may be brighter than the depth: burnt-in markers, single hot pixels
+_ABOVE = 1.25  # times the brightest of the other pixels: what is brighter still is clipped
 
 
 def scale_integers(values: np.ndarray) -> np.ndarray:
-    """Scale 16-bit grey values to uint8 by the depth they use.
+    """Scale grey values of up to 16 bits to uint8 by the depth they use.
 
     X-rays of 10, 12 or 14 bits are commonly stored in 16-bit files. The depth is the smallest of 8, 10, 12, 14 and 16
-    bits that holds the image's largest value, and that depth's full range becomes 0..255. Black stays black, and an
-    8-bit image multiplied by 257 comes back as it was.
+    bits that holds all but 1% of the pixels, so that a burnt-in marker does not decide it. The full range of that depth
+    becomes 0..255, and brighter pixels 255. Where values go beyond a depth by up to a quarter, such as 5000, the range
+    is that much longer. Black stays black, and an 8-bit image multiplied by 257 comes back as it was.
 
     Args:
         values: Unsigned integers of at most 65535, any shape.
@@ -22,20 +25,20 @@ def scale_integers(values: np.ndarray) -> np.ndarray:
     Returns:
         uint8, the same shape.
     """
-    largest = int(values.max(initial=0))
-    depth = next(bits for bits in _DEPTHS if largest < 2**bits)
-    if depth == 8:
-        return values.astype(np.uint8)
-    table = np.rint(np.arange(2**depth) * (255.0 / (2**depth - 1))).astype(np.uint8)
+    most = _BRIGHT * values.size
+    ranges = [times * (2**bits - 1) for bits in _DEPTHS for times in (1, _ABOVE)]
+    full = next(full for full in ranges if np.count_nonzero(values > full) <= most)
+    table = np.rint(np.arange(65536) * (255 / full)).clip(max=255).astype(np.uint8)
     return table[values]
 
 
 def scale_reals(values: np.ndarray) -> np.ndarray:
-    """Scale floating-point or 32-bit integer grey values to uint8.
+    """Scale floating-point or wide integer grey values to uint8.
 
     Values within 0..1 (floats) become 0..255; values within 0..255 are kept; integers within 0..65535 follow
-    `scale_integers`; anything else (Hounsfield-like or negative values) is stretched from its smallest to its largest
-    finite value. NaN and minus infinity become the smallest value, plus infinity the largest.
+    `scale_integers`. Anything else (Hounsfield-like or negative values) is stretched from its smallest finite value to
+    its largest, or to 1.25 times the range of the darker 99% of the pixels where the largest lies above that. NaN and
+    minus infinity become the smallest value, plus infinity the largest.
 
     Args:
         values: Real numbers, any shape.
@@ -47,25 +50,34 @@ def scale_reals(values: np.ndarray) -> np.ndarray:
         ValueError: No value is finite.
     """
     integers = np.issubdtype(values.dtype, np.integer)
-    if integers:
-        low, high = float(values.min()), float(values.max())
-        if low >= 0 and high <= 65535:
-            return scale_integers(values.astype(np.uint16))
-    else:
-        finite = np.isfinite(values)
-        if not finite.any():
-            raise ValueError("no pixel is a finite number")
-        low, high = float(values[finite].min()), float(values[finite].max())
-        if not finite.all():
-            values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    finite = values if integers else values[np.isfinite(values)]
+    if finite.size == 0:
+        raise ValueError("no pixel is a finite number")
+    low, high = float(finite.min()), float(finite.max())
+    if integers and low >= 0 and high <= 65535:
+        return scale_integers(values.astype(np.uint16))
     if not integers and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     elif low >= 0 and high <= 255:
         low, high = 0.0, 255.0
+    else:
+        high = min(high, low + _ABOVE * (float(np.percentile(finite, 100 * (1 - _BRIGHT))) - low))
     if high <= low:
         return np.zeros(values.shape, np.uint8)
-    scaled = (values.astype(np.float64) - low) * (255.0 / (high - low))
-    return np.rint(scaled).clip(0, 255).astype(np.uint8)
+    scaled = (np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low) - low) * (255.0 / (high - low))
+    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+
+
+def luma(colours: np.ndarray) -> np.ndarray:
+    """The brightness of colours (ITU-R 601-2), as Pillow computes it.
+
+    Args:
+        colours: (height, width, 3 or more), red, green and blue first.
+
+    Returns:
+        (height, width), the same type.
+    """
+    return np.rint(colours[..., :3] @ np.array([0.299, 0.587, 0.114])).astype(colours.dtype)
 
 
 def to_uint8(image: Image.Image) -> np.ndarray:
@@ -73,7 +85,7 @@ def to_uint8(image: Image.Image) -> np.ndarray:
 
     Colour becomes luma (ITU-R 601-2, Pillow's rule). Transparency is laid over black, the colour of padding; an alpha
     channel that hides the whole picture is ignored. CMYK follows Pillow, which reads JPEG's CMYK in Adobe's inverted
-    sense. Integer depths follow `scale_integers`, floats `scale_reals`.
+    sense. 16-bit grey follows `scale_integers`, 32-bit integers and floats `scale_reals`.
 
     Args:
         image: A loaded picture.

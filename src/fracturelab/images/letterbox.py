@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from fracturelab.images.decode import Source, read_image
+from fracturelab.images.decode import read_image
+from fracturelab.images.opening import Source
 
 
 def letterbox(image: np.ndarray, size: int) -> np.ndarray:
@@ -60,7 +61,7 @@ def picture_area(shape: tuple[int, ...], size: int) -> tuple[slice, slice]:
     return rows, columns
 
 
-def load_image(source: Source, size: int) -> np.ndarray:
+def load_image(source: Source, size: int, *, remarks: list[str] | None = None) -> np.ndarray:
     """Read an image file and letterbox it: the path that every image of the project takes.
 
     A large JPEG is decoded at a reduced scale that leaves both sides at least twice `size`. Against decoding all of it,
@@ -70,6 +71,7 @@ def load_image(source: Source, size: int) -> np.ndarray:
     Args:
         source: A path, the file's bytes, or an open binary file.
         size: Side of the square, in pixels.
+        remarks: A list that takes sentences about a file that was read in part or in spite of a defect.
 
     Returns:
         uint8, (size, size, 1), bone bright, padded with 0.
@@ -77,4 +79,4 @@ def load_image(source: Source, size: int) -> np.ndarray:
     Raises:
         UnreadableImageError: The file cannot be decoded whole.
     """
-    return letterbox(read_image(source, min_side=2 * size), size)
+    return letterbox(read_image(source, min_side=2 * size, remarks=remarks), size)

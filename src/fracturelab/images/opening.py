@@ -1,7 +1,8 @@
-"""Open a file for reading without ever waiting for it."""
+"""Open a file for reading without ever waiting for it, and refuse what is too large to be a picture."""
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -9,6 +10,59 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from fracturelab.errors import UnreadableImageError
+
+MAX_PIXELS = 80_000_000
+"""Pictures of more pixels are refused from their header. The largest digital radiographs have about 60 million."""
+
+MAX_FILE_BYTES = 1_000_000_000
+"""Longer files are refused unopened."""
+
+MIN_SIDE = 8
+"""Pictures with a side shorter than this many pixels are refused: no X-ray is that small."""
+
+Source = str | os.PathLike[str] | bytes | BinaryIO
+
+
+@contextmanager
+def open_source(source: Source, name: str) -> Iterator[BinaryIO]:
+    """A seekable binary file of known, bounded length.
+
+    Args:
+        source: A path, the file's bytes, or an open binary file.
+        name: The name of the file in errors.
+
+    Raises:
+        UnreadableImageError: It cannot be opened, it is empty, or it is longer than `MAX_FILE_BYTES`.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        with open_regular(source) as file:
+            _check_length(os.fstat(file.fileno()).st_size, name)
+            yield file
+        return
+    data = source if isinstance(source, (bytes, bytearray, memoryview)) else source.read(MAX_FILE_BYTES + 1)
+    _check_length(len(data), name)
+    yield io.BytesIO(data)
+
+
+def check_size(width: int, height: int, name: str) -> None:
+    """Refuse pictures of more than `MAX_PIXELS` pixels or with a side below `MIN_SIDE`.
+
+    Raises:
+        UnreadableImageError: The size is not accepted.
+    """
+    size = f"{width} x {height} pixels"
+    if width * height > MAX_PIXELS:
+        raise UnreadableImageError(name, f"{size}, more than the limit of {MAX_PIXELS // 1_000_000} million")
+    if min(width, height) < MIN_SIDE:
+        raise UnreadableImageError(name, f"{size}, too small for an X-ray")
+
+
+def _check_length(length: int, name: str) -> None:
+    if length == 0:
+        raise UnreadableImageError(name, "the file is empty (0 bytes)")
+    if length > MAX_FILE_BYTES:
+        limit = MAX_FILE_BYTES // 1_000_000
+        raise UnreadableImageError(name, f"the file is longer than the limit of {limit} MB")
 
 
 @contextmanager

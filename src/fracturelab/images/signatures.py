@@ -22,9 +22,6 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"Rar!", "a rar archive"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (0, b"%PDF", "a PDF document"),
-    (4, b"ftyphei", "a HEIC picture (save it as PNG or JPEG)"),
-    (4, b"ftypmif", "a HEIC picture (save it as PNG or JPEG)"),
-    (4, b"ftypavif", "an AVIF picture (save it as PNG or JPEG)"),
     (4, b"ftyp", "a video"),
     (0, b"\x00\x00\x00\x0cjP", "a JPEG 2000 picture (save it as PNG or JPEG)"),
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture (save it as PNG or JPEG)"),
@@ -34,7 +31,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"MZ", "a program"),
 )
 
-IMAGE_FORMATS = frozenset({"PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "DICOM"})
+IMAGE_FORMATS = frozenset({"PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "AVIF", "HEIC", "DICOM"})
 
 
 def recognise(head: bytes) -> str:
@@ -48,6 +45,14 @@ def recognise(head: bytes) -> str:
     """
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
+    if head[4:8] == b"ftyp":  # the brands of a file in ISO's base media format
+        brands = head[8 : min(int.from_bytes(head[:4]), len(head))]
+        if b"avif" in brands or b"avis" in brands:
+            return "AVIF"
+        if any(brand in brands for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")):
+            return "HEIC"
+    if _is_bare_dicom(head):
+        return "DICOM"
     for offset, signature, name in _SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
             return name
@@ -63,3 +68,11 @@ def recognise(head: bytes) -> str:
     if head and not any(head):
         return "nothing but zero bytes"
     return "unknown data"
+
+
+def _is_bare_dicom(head: bytes) -> bool:
+    """Whether a file begins with a first DICOM element, without the preamble of 128 bytes and "DICM"."""
+    group, element, length = (int.from_bytes(head[at : at + size], "little") for at, size in ((0, 2), (2, 2), (4, 4)))
+    if len(head) < 132 or group not in (2, 8) or element > 0x60:
+        return False
+    return head[4:6] in (b"UL", b"OB", b"UI", b"CS", b"SH", b"DA") or (length % 2 == 0 and 0 < length <= 128)

@@ -25,7 +25,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 # Raise this when decoding or letterboxing changes any pixel: older caches are then left aside.
-FORMAT = "fracturelab images 2"
+FORMAT = "fracturelab images 3"
 _SPOT_CHECKS = 32
 _DAY = 86_400
 _SETTLED = 600  # seconds after which another build must have named its pixels in a manifest

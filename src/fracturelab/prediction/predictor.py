@@ -17,7 +17,6 @@ from fracturelab.prediction.likeness import Likeness, of_card
 
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 LABELS = ("normal", "fractured")
-SEVERAL = "The file has several pictures; only the first was read."
 
 
 @dataclass(frozen=True)
@@ -84,24 +83,24 @@ class Predictor:
         """A row for each file, in order: path, p_fracture and label, or path and error.
 
         A row has a `remark` as well where an answer should not be taken as it is: the picture is unlike the training
-        images, or the file holds several pictures of which the first was read.
+        images, or the file was read in part or in spite of a defect.
 
         Args:
             paths: Image files, read and letterboxed as in training.
             batch_size: Images in memory at a time.
         """
-        from fracturelab.images import image_facts, load_image
+        from fracturelab.images import load_image
 
         rows: list[dict[str, Any]] = []
         for start in range(0, len(paths), batch_size):
             part: list[dict[str, Any]] = []
-            pixels, several = [], []
+            pixels, reading = [], []
             for path in paths[start : start + batch_size]:
                 row: dict[str, Any] = {"path": os.fspath(path)}
                 try:
-                    picture = load_image(os.fspath(path), self.input_size)
-                    several.append(SEVERAL if image_facts(os.fspath(path)).animated else "")
-                    pixels.append(picture)
+                    remarks: list[str] = []
+                    pixels.append(load_image(os.fspath(path), self.input_size, remarks=remarks))
+                    reading.append(" ".join(remarks))
                 except UnreadableImageError as error:
                     row["error"] = error.reason
                 except FracturelabError as error:
@@ -111,14 +110,14 @@ class Predictor:
                 part.append(row)
             batch = np.stack(pixels) if pixels else np.zeros((0, self.input_size, self.input_size, 1), np.uint8)
             unlike = self.likeness.remarks(batch) if self.likeness is not None else [""] * len(batch)
-            answers = zip(self.predict(batch), several, unlike, strict=True)
+            answers = zip(self.predict(batch), reading, unlike, strict=True)
             for row in part:
                 if "error" not in row:
-                    answer, *remarks = next(answers)
+                    answer, *noted = next(answers)
                     row["p_fracture"] = float(answer)
                     row["label"] = self.label(row["p_fracture"])
-                    if any(remarks):
-                        row["remark"] = " ".join(remark for remark in remarks if remark)
+                    if any(noted):
+                        row["remark"] = " ".join(remark for remark in noted if remark)
             rows += part
         return rows
 

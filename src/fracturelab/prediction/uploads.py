@@ -78,7 +78,6 @@ def read_upload(name: str, data: bytes, *, size: int, limits: Limits = LIMITS) -
         limits: What is refused unread.
     """
     from fracturelab.images import image_facts, letterbox, load_image, picture_area, read_image
-    from fracturelab.prediction.predictor import SEVERAL
 
     name, key = plain_name(name), hashlib.sha256(data).hexdigest()
     if len(data) > limits.file_bytes:
@@ -90,7 +89,8 @@ def read_upload(name: str, data: bytes, *, size: int, limits: Limits = LIMITS) -
             raise UnreadableImageError(
                 name, f"{facts.width} x {facts.height} pixels, more than {limits.pixels // 1_000_000} million"
             )
-        pixels = load_image(data, size)  # the very path that training and `fracturelab predict` take
+        remarks: list[str] = []
+        pixels = load_image(data, size, remarks=remarks)  # the very path that training and `fracturelab predict` take
         picture = read_image(data, min_side=limits.shown)[:, :, 0]
     except UnreadableImageError as error:
         return Upload(name, key, problem=f"{name} cannot be read: {error.reason}.")
@@ -99,9 +99,6 @@ def read_upload(name: str, data: bytes, *, size: int, limits: Limits = LIMITS) -
     if max(picture.shape) > limits.shown:
         square = letterbox(picture, limits.shown)[:, :, 0]
         picture = np.ascontiguousarray(square[picture_area(picture.shape, limits.shown)])
-    remarks = []
-    if facts.animated:
-        remarks.append(SEVERAL)
     if min(facts.width, facts.height) < 100:
         remarks.append("The picture is very small: a fine fracture line would not show.")
     if int(np.ptp(picture)) < 20:
