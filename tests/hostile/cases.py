@@ -255,7 +255,13 @@ HOSTILE = (
     ),
     _bad("zip-png", "archive.png", "zip named .png", "zip", archive),
     _bad("pdf", "report.jpg", "PDF named .jpg", "PDF", lambda: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"),
-    _bad("heic", "phone.jpg", "a phone's HEIC named .jpg", "HEIC", lambda: b"\0\0\0\x18ftypheic\0\0\0\0" + bytes(64)),
+    _bad(
+        "heic",
+        "phone.jpg",
+        "the start of a phone's HEIC, named .jpg",
+        "damaged",
+        lambda: b"\0\0\0\x18ftypheic\0\0\0\0" + bytes(64),
+    ),
     _bad(
         "pickle",
         "pickle.png",
