@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
         with contextlib.redirect_stdout(sys.stderr):
             command: Callable[[argparse.Namespace], tuple[object, str, int]] = arguments.command
             document, text, code = command(arguments)
+        if isinstance(document, dict) and hasattr(arguments, "reading"):
+            document["reading"] = arguments.reading
         if arguments.json:
             print_json(document)
         else:

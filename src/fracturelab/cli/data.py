@@ -77,35 +77,41 @@ def add_commands(commands: Any) -> None:
 def reading_options() -> argparse.ArgumentParser:
     """Return the options that say how to read a folder, as a parent parser."""
     parent = argparse.ArgumentParser(add_help=False)
-    parent.add_argument(
-        "--label-names",
-        action="append",
-        default=[],
-        metavar="NAME=LABEL",
-        help="what a folder name means: fractured, normal, ignore or skip; may be given again",
-    )
-    parent.add_argument("--layout", default="auto", help="auto, labels_csv, fracatlas, mura, folders or unlabelled")
+    again: dict[str, Any] = {"action": "append", "default": [], "metavar": "NAME=MEANING"}
+    words = "what the name of a folder, label or box means: fractured, normal, ignore or skip; may be given again"
+    parent.add_argument("--label-names", **again, help=words)
+    parent.add_argument("--split-names", **again, help="which part a name means: train, val, test, ignore or skip")
+    layouts = "auto, labels_csv, fracatlas, mura, yolo, coco, voc, folders or unlabelled"
+    parent.add_argument("--layout", default="auto", help=layouts)
     return parent
 
 
-def read_folder(arguments: argparse.Namespace, *, allow_unlabelled: bool = False) -> pd.DataFrame:
-    """Read the folder that a command was given into a table."""
-    from fracturelab.datasets import read_dataset
-
+def _names(option: str, given: list[str]) -> dict[str, str]:
     names = {}
-    for given in arguments.label_names:
-        name, equals, label = given.rpartition("=")
-        if not equals or not name or not label:
-            raise FracturelabError(f"expected --label-names NAME=LABEL, such as sick=fractured. Received: {given!r}")
-        names[name] = label
-    source = getattr(arguments, "source", None)
-    return read_dataset(
+    for text in given:
+        name, _, meaning = text.rpartition("=")
+        if not name or not meaning:
+            raise FracturelabError(f"expected {option} NAME=MEANING, such as sick=fractured. Received: {text!r}")
+        names[name] = meaning
+    return names
+
+
+def read_folder(arguments: argparse.Namespace, *, allow_unlabelled: bool = False) -> pd.DataFrame:
+    """Read the folder that a command was given into a table, and say what was used as what."""
+    from fracturelab.datasets import read_dataset, reading_lines
+
+    table = read_dataset(
         arguments.folder,
         layout=arguments.layout,
-        label_names=names or None,
-        source=source,
+        label_names=_names("--label-names", arguments.label_names),
+        split_names=_names("--split-names", arguments.split_names),
+        source=getattr(arguments, "source", None),
         allow_unlabelled=allow_unlabelled,
     )
+    arguments.reading = table.attrs["reading"]
+    if not arguments.json:
+        say("\n".join(reading_lines(arguments.reading)))
+    return table
 
 
 def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
@@ -119,7 +125,8 @@ def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
         raise FracturelabError(f"expected --workers of at least 1. Received: {arguments.workers}")
     table = read_folder(arguments)
     others = [name for name in list_other_files(arguments.folder) if Path(name).name.lower() not in _TABLES]
-    others = [name for name in others if not is_part_of_fracatlas(name)]
+    read = {os.path.splitext(name)[1] for name in arguments.reading["tables"]}
+    others = [name for name in others if not is_part_of_fracatlas(name) and os.path.splitext(name)[1] not in read]
     others = [os.path.join(os.path.abspath(arguments.folder), name) for name in others]
     with on_cluster(arguments.dask):
         report = audit(

@@ -255,11 +255,12 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Answer for each file."""
+    from fracturelab.datasets.walking import count_others
     from fracturelab.models.files import check_model_file
     from fracturelab.prediction import load_predictor
     from fracturelab.prediction.predictor import choose_runtime
 
-    paths = expand(arguments.files)
+    paths, left_out = expand(arguments.files)
     check_model_file(arguments.model)
     runtime = choose_runtime(arguments.model, arguments.runtime)
     if runtime == "keras":
@@ -282,7 +283,11 @@ def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
         say(f"warning: All {answered} predictions are {labels.pop()} at the threshold {predictor.threshold:.3f}.")
     if not answered:
         say(f"fracturelab: error: none of {count(len(answers), 'file')} can be read as an image; see the rows' reasons")
+    if left_out:
+        reasons = [f"{number_} {reason}" for reason, number_ in count_others(left_out).items()]
+        say(f"note: files left out: {', '.join(reasons)}")
     text = columns(rows, align="rll") + f"\n{NOT_CLINICAL}"
+    answers += [{"path": path, "error": f"{path}: left out, no image"} for path in left_out]
     return answers, text, 0 if answered else 2
 
 
@@ -364,8 +369,11 @@ def check_writable(folder: Path) -> Path:
     return folder
 
 
-def expand(files: Sequence[str]) -> list[str]:
+def expand(files: Sequence[str]) -> tuple[list[str], list[str]]:
     """Replace each folder by the images in it; files stay as they were given.
+
+    Returns:
+        The images, and the files of the folders that are no images.
 
     Raises:
         FracturelabError: There are no images, or a folder cannot be read: none is passed over in silence.
@@ -373,15 +381,17 @@ def expand(files: Sequence[str]) -> list[str]:
     from fracturelab.datasets.walking import walk
 
     paths: list[str] = []
+    others: list[str] = []
     for given in files:
         if os.path.isdir(given):
-            found = walk(Path(given)).images
-            paths += [os.path.join(given, *parts, name) for parts, names in found.items() for name in names]
+            listed = walk(Path(given))
+            paths += [path for path, _ in listed.paths()]
+            others += [os.path.join(given, name) for name in listed.others]
         else:
             paths.append(given)
     if not paths:
         raise FracturelabError(f"expected X-ray files. Received: {', '.join(files)}, without an image in it")
-    return paths
+    return paths, others
 
 
 def plain_name(text: str) -> str:

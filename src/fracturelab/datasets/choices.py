@@ -53,7 +53,10 @@ class Reading:
         more = len(self.without_meaning) - len(first)
         return {
             "layout": self.layout,
-            "tables": self.tables,
+            "tables": [
+                *self.tables[:_LISTED],
+                *([f"{len(self.tables) - _LISTED} more"] if self.tables[_LISTED:] else []),
+            ],
             "columns": self.columns,
             "names": self.names,
             "without_meaning": [*first, f"{more} more"] if more else first,
@@ -163,5 +166,5 @@ def reading_lines(reading: Mapping[str, Any]) -> list[str]:
         lines.append(f"Not used: {some(reading['without_meaning'], _LISTED)}.")
     if reading["left_out"]:
         counts = [f"{count} {reason}" for reason, count in reading["left_out"].items()]
-        lines.append(f"Left out, files: {some(counts, _LISTED)}.")
+        lines.append(f"Left out: {some(counts, _LISTED)}.")
     return lines

@@ -88,12 +88,12 @@ def _meanings(path: Path, cells: pd.DataFrame, columns: list[str], choices: Choi
         return UNSURE if opposite or flag.kind else Meaning(1 - int(flag.label or 0))
 
     meanings = {
-        name: {text: choices.label(text or EMPTY, partial(read, flag=flag)) for text in set(cells[name])}
+        name: {text: choices.label(text or EMPTY, partial(read, flag=flag)) for text in sorted(set(cells[name]))}
         for name, flag in flags.items()
     }
     speaking = {name: known for name, known in meanings.items() if any(m not in (None, UNSURE) for m in known.values())}
     for name, known in (speaking := speaking or dict(list(meanings.items())[:1])).items():
-        choices.words.update(dict.fromkeys(sorted(text for text in known if answer_of(text) is not None)))
+        choices.words.update(dict.fromkeys(text for text in known if answer_of(text) is not None))
         for text, meaning in known.items():
             if meaning:
                 choices.reading.note(f"{name}={text or EMPTY}" if flags[name] else text or EMPTY, word_for(meaning))

@@ -61,12 +61,11 @@ def list_other_files(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def count_others(others: list[str]) -> dict[str, int]:
-    """Why files are left out, and how many: `{".txt (no image)": 3, ".jp2 (save it as PNG)": 1}`."""
+    """Why files are left out, and how many: `{".txt": 3, ".jp2 (save it as PNG)": 1}`."""
     ways = vocabulary()["not_read"]
-    suffixes = [os.path.splitext(name)[1].lower() for name in others]
-    return dict(
-        Counter(f"{suffix or 'without suffix'} ({ways.get(suffix, 'no image')})" for suffix in suffixes).most_common()
-    )
+    suffixes = Counter(os.path.splitext(name)[1].lower() for name in others)
+    reasons = {suffix: f" ({ways[suffix]})" if suffix in ways else "" for suffix in suffixes}
+    return {f"{suffix or 'without suffix'}{reasons[suffix]}": count for suffix, count in suffixes.most_common()}
 
 
 def check_folder(folder: str | os.PathLike[str]) -> Path:
