@@ -1,7 +1,7 @@
-"""Batches for training: order, balance and augmentation, all of it a function of (seed, epoch, image).
+"""Batches for training: order, balance and augmentation follow from (seed, epoch, image).
 
-Nothing here carries a random state from one batch to the next: epoch 7 of seed 3 is the same whether or not epochs 0
-to 6 ran in this process, and whatever the number of threads. Images may be a memory map; only a batch is in memory.
+No random state passes from one batch to the next. So epoch 7 of seed 3 is the same whether or not epochs 0 to 6 ran in
+this process, for every number of threads. Images may be a memory map; only a batch is in memory.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a view of a radiograph may be from the radiograph.
+    """Limits of the random changes that augmentation makes to a radiograph.
 
     Attributes:
-        flip: Chance of mirroring left and right.
-        vertical_flip: Chance of mirroring top and bottom.
-        rotation: Largest turn either way, in degrees.
-        shift: Largest shift either way along each side, as a share of the side.
-        zoom: Largest change of scale either way, as a share; 0.1 is from 1/1.1 to 1.1.
-        contrast: Largest change of contrast either way around mid grey, as a share.
-        brightness: Largest change of brightness either way, as a share of 255.
+        flip: Probability of mirroring left and right.
+        vertical_flip: Probability of mirroring top and bottom.
+        rotation: Largest rotation in both directions, in degrees.
+        shift: Largest shift in both directions along each side, as a share of the side.
+        zoom: Largest change of scale, as a share; 0.1 is from 1/1.1 to 1.1.
+        contrast: Largest change of contrast around mid grey, as a share.
+        brightness: Largest change of brightness, as a share of 255.
     """
 
     flip: float = 0.5
@@ -47,13 +47,13 @@ DEFAULT_AUGMENTATION = Augmentation()
 
 
 def image_seeds(*, seed: int, epoch: int, images: ArrayLike, repeats: ArrayLike = 0) -> NDArray[np.int64]:
-    """Rows of (seed, epoch, image, repeat), one a view, for `augment`.
+    """Rows of (seed, epoch, image, repeat), a row for each view, for `augment`.
 
     Args:
         seed: Seed of the run.
         epoch: Number of the epoch, from 0.
         images: (n,) index of each image in its data set.
-        repeats: (n,) how often the image came before in this epoch; balanced epochs repeat the rarer class.
+        repeats: (n,) how often the image was drawn before in this epoch; balanced epochs repeat the rarer class.
     """
     index = np.asarray(images, np.int64)
     rows = np.broadcast_arrays(np.int64(seed), np.int64(epoch), index, np.asarray(repeats, np.int64))
@@ -63,16 +63,16 @@ def image_seeds(*, seed: int, epoch: int, images: ArrayLike, repeats: ArrayLike 
 def augment(
     images: NDArray[np.uint8] | tf.Tensor, *, seeds: ArrayLike, augmentation: Augmentation | None = None
 ) -> tf.Tensor:
-    """Turn, shift, zoom, mirror and re-expose images, each as its own seed says.
+    """Rotate, shift, zoom and mirror images and change their exposure; the changes to an image follow from its seed.
 
     Args:
         images: (n, h, w, 1), grey levels 0..255, any number type.
-        seeds: (n, k) non-negative integers, a row an image, as from `image_seeds`. Equal rows give equal views.
-        augmentation: How far; None for the defaults.
+        seeds: (n, k) non-negative integers, a row for each image, as from `image_seeds`. Equal rows give equal views.
+        augmentation: Limits of the changes; None for the defaults.
 
     Returns:
-        float32 (n, h, w, 1), 0..255; what lies outside the image is 0, as in `images.letterbox`. Padding and
-        background that are 0 stay 0.
+        float32 (n, h, w, 1), 0..255; pixels beyond the border of the image are 0, as in `images.letterbox`. Padding
+        and background that are 0 stay 0.
     """
     seeds = np.atleast_2d(np.asarray(seeds, np.int64))
     transforms, contrast, brightness = _draw(seeds, augmentation or Augmentation(), images.shape[1], images.shape[2])
@@ -80,7 +80,7 @@ def augment(
 
 
 def _draw(
-    seeds: NDArray[np.int64], how: Augmentation, height: int, width: int
+    seeds: NDArray[np.int64], limits: Augmentation, height: int, width: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Projective transforms (n, 8) from output to input pixels, contrasts (n,) and brightnesses (n,)."""
     transforms = np.zeros((len(seeds), 8), np.float32)
@@ -89,17 +89,17 @@ def _draw(
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     for row, seed in enumerate(seeds):
         flip, vertical, turn, move_x, move_y, zoom, sharp, light = np.random.default_rng(seed).random(8)
-        angle = math.radians(how.rotation) * (2 * turn - 1)
-        scale = (1 + how.zoom) ** (2 * zoom - 1)
+        angle = math.radians(limits.rotation) * (2 * turn - 1)
+        scale = (1 + limits.zoom) ** (2 * zoom - 1)
         cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
-        mirror_x = -1.0 if flip < how.flip else 1.0
-        mirror_y = -1.0 if vertical < how.vertical_flip else 1.0
+        mirror_x = -1.0 if flip < limits.flip else 1.0
+        mirror_y = -1.0 if vertical < limits.vertical_flip else 1.0
         a, b, d, e = cos * mirror_x, -sin * mirror_x, sin * mirror_y, cos * mirror_y
-        x = centre_x - a * centre_x - b * centre_y + how.shift * width * (2 * move_x - 1)
-        y = centre_y - d * centre_x - e * centre_y + how.shift * height * (2 * move_y - 1)
+        x = centre_x - a * centre_x - b * centre_y + limits.shift * width * (2 * move_x - 1)
+        y = centre_y - d * centre_x - e * centre_y + limits.shift * height * (2 * move_y - 1)
         transforms[row, :6] = a, b, x, d, e, y
-        contrast[row] = 1 + how.contrast * (2 * sharp - 1)
-        brightness[row] = 255 * how.brightness * (2 * light - 1)
+        contrast[row] = 1 + limits.contrast * (2 * sharp - 1)
+        brightness[row] = 255 * limits.brightness * (2 * light - 1)
     return transforms, contrast, brightness
 
 
@@ -123,19 +123,19 @@ def _apply(images: tf.Tensor, transforms: tf.Tensor, contrast: tf.Tensor, bright
 def epoch_order(
     labels: ArrayLike, *, seed: int, epoch: int, shuffle: bool = True, balanced: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which images an epoch shows, in which order.
+    """The images of an epoch, in order.
 
     Args:
         labels: (n,) class of each image.
         seed: Seed of the run.
         epoch: Number of the epoch, from 0.
-        shuffle: In random order; always so where balanced.
-        balanced: As many draws of each class as of any other, n together: the rarer class comes several times, of the
-            commoner one a different part in each epoch. A network learns from such epochs what class weights, which
-            make rare images shout, teach it badly.
+        shuffle: In random order; a balanced epoch always is.
+        balanced: As many draws of each class, n in all. Images of the rarer class are drawn several times; of the
+            commoner class each epoch has a different part. Class weights teach a network less, since they give single
+            rare images a large weight.
 
     Returns:
-        The indices and, for each, how often the image came before in this epoch.
+        The indices and, for each, how often the image was drawn before in this epoch.
     """
     labels = np.asarray(labels).reshape(-1)
     n = len(labels)
@@ -145,6 +145,21 @@ def epoch_order(
     if not balanced:
         order = rng.permutation(n) if shuffle else np.arange(n)
         return order, np.zeros(n, np.int64)
+    drawn, repeats = balanced_draws(labels, n, rng)
+    # Classes are spread evenly, so that each batch, too, is balanced to within one image of a class.
+    place = np.concatenate([(np.arange(len(part)) + rng.random()) / len(part) for part in drawn])
+    order = np.argsort(place, kind="stable")
+    return np.concatenate(drawn)[order], np.concatenate(repeats)[order]
+
+
+def balanced_draws(
+    labels: NDArray, n: int, rng: np.random.Generator
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """Draw images, as many of each class and evenly from its images.
+
+    Returns:
+        For each class the indices that were drawn, n in all, and how often each was drawn before.
+    """
     classes = np.unique(labels)
     shares = np.full(len(classes), n // len(classes))
     shares[: n % len(classes)] += 1
@@ -154,18 +169,15 @@ def epoch_order(
         rounds = -(-int(share) // len(members))
         drawn.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:share])
         repeats.append(np.repeat(np.arange(rounds), len(members))[:share])
-    # Classes are dealt out evenly, so that a batch, too, is balanced to within one image a class.
-    place = np.concatenate([(np.arange(len(part)) + rng.random()) / len(part) for part in drawn])
-    order = np.argsort(place, kind="stable")
-    return np.concatenate(drawn)[order], np.concatenate(repeats)[order]
+    return drawn, repeats
 
 
 def epoch_views(labels: ArrayLike, *, views: int, seed: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which images a balanced epoch shows, in which order, and which of its stored views each time.
+    """The images of a balanced epoch, in order, and the stored view that is used of each.
 
     Args:
         labels: (n,) class of each image.
-        views: Views that are stored of an image; one that comes again comes in the next one.
+        views: Number of stored views of an image; a repeated image is used in its next view.
         seed: Seed of the run.
         epoch: Number of the epoch, from 0.
 
@@ -196,10 +208,10 @@ def batches(
         labels: (n,) class of each image; None for images alone.
         rows: Indices of the images to use; None for all. Random states follow from these indices, not from places in
             the epoch.
-        batch_size: Images a batch.
+        batch_size: Images in a batch.
         shuffle: In random order.
         balanced: See `epoch_order`.
-        augmentation: Augment each image as (seed, epoch, image) says; None shows the images as they are.
+        augmentation: Limits of the changes, which follow from (seed, epoch, image); None shows the images unchanged.
         seed: Seed of the run.
         epoch: Number of the epoch, from 0.
 
@@ -228,9 +240,9 @@ def batches(
         pixels = _apply(pixels, *drawn) if drawn else tf.cast(pixels, tf.float32)
         return pixels if labels is None else (pixels, label)
 
-    one = tf.TensorSpec((None,), tf.float32)
-    specs = [tf.TensorSpec((None, height, width, 1), tf.uint8), one]
-    drawn_specs = [] if augmentation is None else [tf.TensorSpec((None, 8), tf.float32), one, one]
+    scalars = tf.TensorSpec((None,), tf.float32)
+    specs = [tf.TensorSpec((None, height, width, 1), tf.uint8), scalars]
+    drawn_specs = [] if augmentation is None else [tf.TensorSpec((None, 8), tf.float32), scalars, scalars]
     return read_batches(read, specs + drawn_specs, n=len(order), batch_size=batch_size, finish=finish)
 
 
@@ -245,11 +257,11 @@ def read_batches(
     """A data set whose batches a NumPy function reads.
 
     Args:
-        read: From the places of a batch in the epoch to its arrays.
+        read: Returns the arrays of a batch, by its places in the epoch.
         specs: Shape and type of each array.
-        n: Images an epoch.
-        batch_size: Images a batch.
-        finish: From the tensors of a batch to what the data set yields; part of TensorFlow's graph.
+        n: Images in an epoch.
+        batch_size: Images in a batch.
+        finish: Turns the tensors of a batch into an element of the data set, within TensorFlow's graph.
 
     Returns:
         The batches, in order. Their number is known.

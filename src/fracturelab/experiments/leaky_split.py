@@ -1,4 +1,4 @@
-"""How a validation score comes to shine: augmented copies are made first, and then the images are split at random.
+"""A leaking split: augmented copies are made first, and then the images are split at random.
 
 Many published projects do this. Copies of one X-ray end up on both sides, so that the network is validated on images
 it was trained on. Notebook 02 measures it against copies of other X-rays, which is the only use of this module.
@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fracturelab.pipeline import Augmentation, augment, image_seeds
+from fracturelab.pipeline import Augmentation, augment, balanced_draws, image_seeds
 from fracturelab.training.prepare import Prepared
 
 MIRRORED_AND_REEXPOSED = Augmentation(rotation=0.0, shift=0.0, zoom=0.0)
@@ -21,14 +21,14 @@ _BLOCK = 256
 
 
 def augmented_copies(
-    images: NDArray[np.uint8], origins: ArrayLike, *, augmentation: Augmentation | None = None, seed: int = 0
+    images: NDArray[np.uint8], origins: ArrayLike, *, augmentation: Augmentation = MIRRORED_AND_REEXPOSED, seed: int = 0
 ) -> NDArray[np.uint8]:
     """Make augmented copies of images, as many of each as its index occurs.
 
     Args:
         images: uint8 (n, size, size, 1); may be a memory map.
         origins: (m,) index of the image that each copy is made of.
-        augmentation: How far a copy may be from its original; None for `MIRRORED_AND_REEXPOSED`.
+        augmentation: Limits of the changes to a copy.
         seed: A copy follows from (seed, its original's index, how often that came before).
 
     Returns:
@@ -39,17 +39,16 @@ def augmented_copies(
     for value in np.unique(index):
         here = index == value
         repeats[here] = np.arange(here.sum())
-    how = augmentation or MIRRORED_AND_REEXPOSED
     copies = np.empty((len(index), *images.shape[1:]), np.uint8)
     for start in range(0, len(index), _BLOCK):
         part = slice(start, start + _BLOCK)
         seeds = image_seeds(seed=seed, epoch=0, images=index[part], repeats=repeats[part])
-        copies[part] = np.rint(np.asarray(augment(images[index[part]], seeds=seeds, augmentation=how)))
+        copies[part] = np.rint(np.asarray(augment(images[index[part]], seeds=seeds, augmentation=augmentation)))
     return copies
 
 
 def balanced_origins(labels: ArrayLike, *, copies: int, seed: int = 0) -> NDArray[np.int64]:
-    """Choose what to copy so that every class gets the same number of copies, spread evenly over its images.
+    """Choose the originals so that every class gets the same number of copies, spread evenly over its images.
 
     Args:
         labels: (n,) class of each image.
@@ -59,21 +58,17 @@ def balanced_origins(labels: ArrayLike, *, copies: int, seed: int = 0) -> NDArra
     Returns:
         int64 (copies,): index of each copy's original.
     """
-    labels = np.asarray(labels)
-    classes = np.unique(labels)
-    shares = np.full(len(classes), copies // len(classes))
-    shares[: copies % len(classes)] += 1
-    rng = np.random.default_rng(seed)
-    chosen = []
-    for value, share in zip(classes, shares, strict=True):
-        members = np.flatnonzero(labels == value)
-        rounds = -(-int(share) // len(members))
-        chosen.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:share])
-    return np.concatenate(chosen).astype(np.int64)
+    drawn, _ = balanced_draws(np.asarray(labels), copies, np.random.default_rng(seed))
+    return np.concatenate(drawn).astype(np.int64)
 
 
 def augment_then_split(
-    prepared: Prepared, *, copies: int = 2000, val: float = 0.2, augmentation: Augmentation | None = None, seed: int = 0
+    prepared: Prepared,
+    *,
+    copies: int = 2000,
+    val: float = 0.2,
+    augmentation: Augmentation = MIRRORED_AND_REEXPOSED,
+    seed: int = 0,
 ) -> Prepared:
     """The flawed way: balanced augmented copies of the training images, split by copy at random.
 
@@ -84,7 +79,7 @@ def augment_then_split(
         prepared: Honestly split images.
         copies: Number of copies in all.
         val: Share of the copies for validation.
-        augmentation: How far a copy may be from its original; None for `MIRRORED_AND_REEXPOSED`.
+        augmentation: Limits of the changes to a copy.
         seed: Decides the copies and the split.
 
     Returns:
@@ -98,7 +93,12 @@ def augment_then_split(
 
 
 def split_then_augment(
-    prepared: Prepared, *, copies: int = 2000, val: float = 0.2, augmentation: Augmentation | None = None, seed: int = 0
+    prepared: Prepared,
+    *,
+    copies: int = 2000,
+    val: float = 0.2,
+    augmentation: Augmentation = MIRRORED_AND_REEXPOSED,
+    seed: int = 0,
 ) -> Prepared:
     """The right way on the same copies: validated on as many copies of the validation images.
 

@@ -1,8 +1,9 @@
-"""Probabilities that mean what they say: Platt scaling on validation images, folded into the last layer.
+"""Platt scaling of probabilities on validation images, written into the last layer of the model.
 
-A head that was trained with both classes weighing the same answers as if half of all X-rays were fractured. Platt's
-scaling (*Probabilistic outputs for support vector machines*, 1999) fits `sigmoid(slope * logit + shift)` to validation
-labels; for a positive slope it changes no ranking and no AUC, and since it is linear it becomes part of the model.
+A head that was trained with equal weight for both classes gives probabilities as if half of all X-rays were fractured.
+Platt's scaling (*Probabilistic outputs for support vector machines*, 1999) fits `sigmoid(slope * logit + shift)` to
+validation labels. With a positive slope it changes no ranking and no AUC. It is linear in the logit, so the last layer
+can hold it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit, logit
 
 from fracturelab.errors import FracturelabError
 from fracturelab.training.epochs import predict
@@ -28,8 +30,8 @@ class PlattScaling:
     """A straight line from logit to logit.
 
     Attributes:
-        slope: Below 1: the answers were too sure.
-        shift: Below 0: fractures are rarer than the answers took them to be.
+        slope: Below 1 if the probabilities were too close to 0 and 1.
+        shift: Below 0 if fractures are rarer than the probabilities imply.
     """
 
     slope: float
@@ -37,16 +39,15 @@ class PlattScaling:
 
     def __call__(self, probabilities: ArrayLike) -> np.ndarray:
         """Calibrated probabilities, of the shape given."""
-        return 1 / (1 + np.exp(-(self.slope * _logit(probabilities) + self.shift)))
+        return expit(self.slope * _logit(probabilities) + self.shift)
 
 
 def _logit(probabilities: ArrayLike) -> np.ndarray:
-    p = np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON)
-    return np.log(p / (1 - p))
+    return logit(np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON))
 
 
 def fit_platt(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
-    """Fit the two numbers on images that trained nothing.
+    """Fit slope and shift on images that were not trained on.
 
     Args:
         labels: (n,) 0 or 1, both present.
@@ -56,7 +57,7 @@ def fit_platt(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
         The scaling.
 
     Raises:
-        FracturelabError: One class only, or answers that rank the fractured images below the normal ones.
+        FracturelabError: One class only, or probabilities that rank fractured images below normal ones.
     """
     scaling = _fitted(labels, probabilities)
     if scaling.slope <= 0:
@@ -65,7 +66,7 @@ def fit_platt(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
 
 
 def _fitted(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
-    """The scaling that fits best, whatever its slope."""
+    """The scaling that fits best, for any sign of its slope."""
     from sklearn.linear_model import LogisticRegression
 
     labels = np.asarray(labels, np.int64)
@@ -76,15 +77,15 @@ def _fitted(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
 
 
 def member_scaling(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
-    """Fit the scaling of a member of an ensemble; one that ranks images backwards is given no say.
+    """Fit the scaling of a member of an ensemble; a member that ranks images in reverse gets a constant probability.
 
     Args:
-        labels: (n,) 0 or 1, both present, of images that trained nothing.
+        labels: (n,) 0 or 1, both present, of images that were not trained on.
         probabilities: (n,) P(fractured) of the member.
 
     Returns:
-        The scaling; with a slope of 0 and the share of fractured images as its answer to all, for a member whose fitted
-        slope would be 0 or below.
+        The scaling. If the fitted slope would be 0 or below, its slope is 0 and its probability for every image is the
+        share of fractured images.
 
     Raises:
         FracturelabError: One class only.

@@ -1,15 +1,15 @@
 """A linear head solved exactly: logistic regression on standardised features, written into the Keras model.
 
-Fine-tuning from a head that has not converged tears pretrained features apart (Kumar et al., *Fine-Tuning can Distort
-Pretrained Features and Underperform Out-of-Distribution*, 2022). So the head is solved to the end first, which for a
-linear layer takes seconds, and its strength of L2 is chosen by cross-validation over groups of training images.
+Fine-tuning from a head that has not converged distorts pretrained features (Kumar et al., *Fine-Tuning can Distort
+Pretrained Features and Underperform Out-of-Distribution*, 2022). So the head is solved first, which for a linear layer
+takes seconds. Its strength of L2 is chosen by cross-validation over groups of training images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +35,7 @@ class Head:
         variance: (d,) of the training features, floored where a feature hardly varies.
         kernel: (d, outputs); one output for two classes.
         bias: (outputs,)
-        strength: Of L2.
+        strength: Strength of L2.
     """
 
     mean: NDArray[np.float64]
@@ -53,8 +53,8 @@ class Head:
 def moments(views: Sequence[NDArray], rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and variance of each feature over some rows of every view.
 
-    Features that hardly vary (below 1% of the median standard deviation) get that floor: an image unlike the training
-    images must not be blown up by a feature that slept through training.
+    The standard deviation of a feature is at least 1% of the median one. Otherwise a feature that is nearly constant
+    over the training images would dominate on an image unlike them.
     """
     total = np.zeros(views[0].shape[1])
     squares = np.zeros_like(total)
@@ -69,7 +69,7 @@ def moments(views: Sequence[NDArray], rows: NDArray[np.int64]) -> tuple[NDArray[
 
 
 def _blocks(views: Sequence[NDArray], rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
-    """The rows of every view, some thousands at a time, without a copy where they are all the rows there are."""
+    """The rows of every view in blocks, without a copy where the rows are all rows."""
     whole = _all_rows(views, rows)
     for view in views:
         for start in range(0, len(rows), _CHUNK):
@@ -80,12 +80,12 @@ def _blocks(views: Sequence[NDArray], rows: NDArray[np.int64]) -> Iterator[NDArr
 def _loaded(
     views: Sequence[NDArray], labels: NDArray[np.int64], rows: NDArray[np.int64], *, share: int = 1
 ) -> tuple[Sequence[NDArray], NDArray[np.int64], NDArray[np.int64]]:
-    """Views, labels and rows with only those rows, in memory, where they fit well; else as they are.
+    """Views, labels and rows, reduced to these rows in memory where they fit; else unchanged.
 
-    Of the memory that features may take, `share` such sets get an equal part each.
+    `share` such sets share the memory for features equally.
     """
-    there = all(type(view) is np.ndarray and view.dtype == np.float32 for view in views)
-    if len(rows) * views[0].shape[1] * 4 * len(views) > _MEMORY // share or (there and _all_rows(views, rows)):
+    in_memory = all(type(view) is np.ndarray and view.dtype == np.float32 for view in views)
+    if len(rows) * views[0].shape[1] * 4 * len(views) > _MEMORY // share or (in_memory and _all_rows(views, rows)):
         return views, labels, rows
     return [np.asarray(view[rows], np.float32) for view in views], labels[rows], np.arange(len(rows))
 
@@ -106,16 +106,16 @@ def solve(
 ) -> Head:
     """Minimise the mean cross-entropy, every class weighing the same, plus `strength / 2 * |kernel|^2`.
 
-    Equal to scikit-learn's `LogisticRegression(C=1 / (strength * n), class_weight="balanced")` on standardised
+    It equals scikit-learn's `LogisticRegression(C=1 / (strength * n), class_weight="balanced")` on standardised
     features; the features may be memory maps and are never in memory as a whole.
 
     Args:
         views: Features (n, d) of each view; row i of each view is image i.
         labels: (n,) class of each image.
-        rows: Which images to fit.
-        strength: Of L2.
+        rows: Indices of the images to fit.
+        strength: Strength of L2.
         classes: 2 for one logit, more for a softmax.
-        start: Where to start; its moments are used as well.
+        start: Head to start from; its moments are used as well.
         tolerance: Relative improvement of the loss below which L-BFGS stops.
     """
     from scipy.optimize import minimize
@@ -218,28 +218,21 @@ def cross_validated_strength(
     heads: list[Head | None] = [None] * len(parts)
     losses: dict[float, float] = {}
     for strength in strengths:
-        found = []
+        held_out = []
         for number, ((fit_views, fit_labels, fit_rows), held) in enumerate(parts):
-            heads[number] = head = solve(
-                fit_views,
-                fit_labels,
-                rows=fit_rows,
-                strength=strength,
-                classes=classes,
-                start=heads[number],
-                tolerance=1e-5,
-            )
+            settings: dict[str, Any] = {"strength": strength, "classes": classes, "tolerance": 1e-5}
+            heads[number] = head = solve(fit_views, fit_labels, rows=fit_rows, start=heads[number], **settings)
             logits = np.concatenate([head.logits(block) for block in _blocks(views[:1], held)])
             loss, _ = _cross_entropy(logits, labels[held])
-            found.append(np.mean([loss[labels[held] == value].mean() for value in range(classes)]))
-        losses[strength] = float(np.mean(found)) if found else float("inf")
+            held_out.append(np.mean([loss[labels[held] == value].mean() for value in range(classes)]))
+        losses[strength] = float(np.mean(held_out)) if held_out else float("inf")
         if losses[strength] > 1.02 * min(losses.values()):
             break  # weaker ones overfit more, and take longest
     return min(losses, key=lambda strength: losses[strength]), losses
 
 
 def write_head(model: keras.Model, head: Head) -> None:
-    """Write a head into a transfer model; the model then answers as the head does on its features."""
+    """Write a head into a transfer model, whose probabilities are then those of the head on its features."""
     standardise, dense = model.get_layer(STANDARDISE), model.layers[-1]
     standardise.set_weights([head.mean.astype(np.float32), (head.variance - standardise.epsilon).astype(np.float32)])
     dense.set_weights([head.kernel.astype(np.float32), head.bias.astype(np.float32)])
