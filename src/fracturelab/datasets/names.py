@@ -79,7 +79,10 @@ def meaning_of(name: str) -> Meaning | None:
     if "".join(all_words) in known["unsure"]:
         return UNSURE
     split = split_of(name)
-    words = [word for word in all_words if word not in known["fillers"] and not (split and _is_part(word))]
+    words = [word for word in all_words if word not in known["fillers"]]
+    if split:
+        fillers = vocabulary()["parts"]["fillers"]
+        words = [word for word in words if not (_is_part(word) or word.isdigit() or word in fillers)]
     text = "".join(words)
     if text in known["normal"] or _without(text, known["no"], known["no_after"]) in known["fractured"]:
         return Meaning(NORMAL)
