@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.cli.data import read_folder, reading_options
-from fracturelab.cli.output import NOT_CLINICAL, columns, common, confusion_table, count, metrics_table, number, say
+from fracturelab.cli.output import (
+    NOT_CLINICAL,
+    columns,
+    common,
+    confusion_table,
+    count,
+    metrics_table,
+    number,
+    say,
+    subgroup_table,
+)
 from fracturelab.errors import FracturelabError
 from fracturelab.system.quiet import load_tensorflow
 
@@ -184,7 +194,8 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Score a model on labelled X-rays."""
-    from fracturelab.evaluation import evaluate, verdict
+    from fracturelab.datasets.fractures import fracture_sizes
+    from fracturelab.evaluation import evaluate, subgroup_scores, verdict
     from fracturelab.images import load_readable_images
     from fracturelab.models.files import check_model_file
     from fracturelab.prediction import load_predictor
@@ -208,6 +219,8 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     found = evaluate(
         table["label"].to_numpy(int), probabilities, threshold=threshold, groups=table["group"], seed=arguments.seed
     )
+    sizes = fracture_sizes(table)
+    groups = subgroup_scores(table, probabilities, threshold=threshold, fracture_sizes=sizes, seed=arguments.seed)
     warnings += [*found.warnings, *predictor.cautions(pixels)]
     unreadable = [{"path": path, "reason": reason} for path, reason in reasons.items()]
     document = {
@@ -217,6 +230,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
         **found.to_dict(),
         "groups": found.n_groups,
         "weighted_f1": found.metrics["weighted_f1"].to_dict(),
+        "subgroups": groups,
         "unreadable": unreadable,
         "warnings": warnings,
     }
@@ -230,22 +244,28 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
         weights=predictor.card.get("weights"),
         seed=arguments.seed,
         seconds=time.perf_counter() - began,
-        results={**found.to_record(), "model": _model_name(arguments.model, predictor.card), "warnings": warnings},
+        results={
+            **found.to_record(),
+            "subgroups": groups,
+            "model": _model_name(arguments.model, predictor.card),
+            "warnings": warnings,
+        },
         folder=results,
     )
     document["record"] = str(record)
     for warning in warnings:
         say(f"warning: {warning}")
     fractured = int((table["label"] == 1).sum())
-    groups = f" in {count(found.n_groups, 'group')}" if found.n_groups < found.n else ""
+    among = f" in {count(found.n_groups, 'group')}" if found.n_groups < found.n else ""
     lines = [
-        f"{arguments.model} on {arguments.folder}, {_spoken(part)}: {count(found.n, 'image')}{groups} "
+        f"{arguments.model} on {arguments.folder}, {_spoken(part)}: {count(found.n, 'image')}{among} "
         f"({fractured} fractured), threshold {number(threshold)}",
         "",
         metrics_table(document_metrics(found)),
         "",
         confusion_table(found.confusion_matrix),
         "",
+        *([subgroup_table(groups), ""] if groups else []),
         verdict(found),
         *([f"{count(len(unreadable), 'unreadable file')} left out; --json lists them."] if unreadable else []),
         f"Record: {record}. {NOT_CLINICAL}",

@@ -82,6 +82,18 @@ def confusion_table(matrix: Sequence[Sequence[int]]) -> str:
     return columns(rows, align="lrr")
 
 
+def subgroup_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the scores of subgroups, one a line, with 95% intervals."""
+    from fracturelab.records.names import interval_text, metric_name
+
+    scores = ("roc_auc", "recall", "specificity")
+    cells = [["", "images", "fractured", *map(metric_name, scores)]]
+    for row in rows:
+        values = [interval_text(row[score]) or "-" for score in scores]
+        cells.append([row["subgroup"], str(row["n"]), str(row["fractured"]), *values])
+    return columns(cells, align="lrrlll")
+
+
 def count(n: int, thing: str) -> str:
     """Return a number with its noun: `1 image`, `2 images`."""
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"

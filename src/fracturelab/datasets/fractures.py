@@ -66,6 +66,19 @@ def fracture_masks(table: pd.DataFrame, size: int) -> Fractures:
     return Fractures(masks, boxes, known)
 
 
+def fracture_sizes(table: pd.DataFrame) -> np.ndarray | None:
+    """The longer side of each image's largest fracture, as a share of the picture's longer side.
+
+    Returns:
+        float (n,), NaN for normal images and where the fracture's place is not known; None without annotations.
+    """
+    if annotations_folder(table["path"]) is None:
+        return None
+    size = 320
+    boxes = fracture_masks(table, size).boxes
+    return np.array([(found[:, 2:] - found[:, :2]).max(initial=0) / size or np.nan for found in boxes])
+
+
 def _drawn(outline: Outline, path: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The mask (size, size) and the boxes (k, 4) of one image."""
     facts = image_facts(path)

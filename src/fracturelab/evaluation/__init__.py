@@ -13,6 +13,7 @@ from fracturelab.evaluation.paired import Comparison, McNemar, compare, mcnemar
 from fracturelab.evaluation.seeds import SeedsComparison, compare_seeds
 from fracturelab.evaluation.sentences import conclusion, p_value, verdict
 from fracturelab.evaluation.studies import Spread, study_scores, summary_over_seeds
+from fracturelab.evaluation.subgroups import subgroup_members, subgroup_scores
 from fracturelab.evaluation.thresholds import choose_threshold
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "precision_recall_curve",
     "roc_curve",
     "study_scores",
+    "subgroup_members",
+    "subgroup_scores",
     "summary_over_seeds",
     "verdict",
     "wilson",

@@ -19,6 +19,7 @@ from fracturelab.plots.images import (
 from fracturelab.plots.matrices import confusion_matrices, confusion_matrix
 from fracturelab.plots.scores import importances, score_against_cost, score_over_parts
 from fracturelab.plots.style import FRACTURED, NORMAL, SHIPPED, V1, V2, WIDTH, save_figure, style
+from fracturelab.plots.subgroups import subgroup_intervals
 from fracturelab.plots.thresholds import threshold_choice
 from fracturelab.plots.training import learning_curve, training_curves
 from fracturelab.plots.tuning import tuning_history, tuning_slices
@@ -56,6 +57,7 @@ __all__ = [
     "shortcuts",
     "size_scatter",
     "style",
+    "subgroup_intervals",
     "threshold_choice",
     "training_curves",
     "tuning_history",
