@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import subprocess
 import sys
 
@@ -46,3 +47,16 @@ def test_a_map_of_one_radiograph_has_its_size(tmp_path):
     heat = fl.explain(model, image)
     assert heat.shape == image.shape[:2] and heat.dtype == np.float32
     assert heat.min() >= 0 and heat.max() <= 1
+
+
+def test_six_lines_from_a_folder_to_a_saved_and_scored_model(tmp_path, monkeypatch):
+    """The example of the package's docstring, on a folder of phantoms."""
+    from fracturelab.phantoms import write_set
+
+    monkeypatch.chdir(tmp_path)
+    write_set("xrays", n=48, size=64, progress=False)
+    example = doctest.DocTestParser().get_doctest(fl.__doc__ or "", {}, "fracturelab", None, None)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert len(example.examples) == 6
+    assert runner.run(example).failed == 0
+    assert (tmp_path / "mine.keras").is_file()

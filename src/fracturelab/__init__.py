@@ -5,11 +5,13 @@ For teaching and research. Not for clinical use.
 From a folder of X-rays to a saved model with its scores:
 
     >>> import fracturelab as fl
-    >>> table = fl.read_dataset("xrays")
-    >>> prepared = fl.prepare(table, size=64)
+    >>> prepared = fl.prepare(fl.read_dataset("xrays"), size=64)
     >>> fit = fl.train_v1(prepared, epochs=2)
     >>> path = fit.save("mine.keras")
-    >>> fit.evaluate("test").table
+    >>> fit.evaluate("test").table.loc["ROC AUC"].index.tolist()
+    ['value', 'low', 'high']
+    >>> fl.load_predictor(path).threshold == fit.threshold
+    True
 
 `read_dataset`, `audit_dataset`, `prepare`, `build_cnn`, `build_transfer_model`, `train_v1`, `train_v2`, `evaluate`,
 `load_predictor`, `explain`, `render_phantom` and the module `plots` are here, each loaded when it is first used. The

@@ -326,7 +326,7 @@ def test_evaluate_gives_the_promised_keys_and_the_scores_of_its_predictions(trai
     for actual, said in zip(truth, called, strict=True):
         table[actual][said] += 1
     assert found["confusion_matrix"] == table
-    assert Path(found["record"]).parent == in_empty_folder / "reports" / "results"
+    assert Path(found["record"]).parent == in_empty_folder / "reports" / "runs" / "results"
     assert cli.main(["evaluate", str(trained["model"]), str(outside)]) == 0
     text = capsys.readouterr().out
     assert "Not for clinical use." in text
@@ -498,14 +498,15 @@ def test_results_show_the_records_and_fill_the_tables_of_a_readme(trained, in_em
     )
     found = document(capsys, "results")
     assert found["records"] == 1
-    assert main(["fill", "README.md", "--json"]) == 0
+    folder = ["--folder", str(Path("reports/runs/results"))]
+    assert main(["fill", "README.md", *folder, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["filled"] == {"README.md": ["evaluation-small-*", "nothing-*"]}
     text = readme.read_text()
     auc = found["rows"][0]["metrics"]["roc_auc"]["value"]
     assert f"{auc:.3f}" in text
     assert "old" not in text
     assert "No run has been recorded yet." in text
-    assert main(["fill", "README.md"]) == 0
+    assert main(["fill", "README.md", *folder]) == 0
     assert readme.read_text() == text
 
 

@@ -43,7 +43,9 @@ def add_commands(commands: Any) -> None:
         "--threads", type=int, metavar="N", help="of each fit (default 2); the same number gives the same scores"
     )
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep finished folds there, for this run and later")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="where the record goes (default reports/results)")
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", help="where the record goes (default reports/runs/results)"
+    )
     parser.set_defaults(command=run_cross_validate)
 
 
@@ -53,9 +55,9 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
         least, given = 2 if name == "folds" else 1, getattr(arguments, name)
         if given is not None and given < least:
             raise FracturelabError(f"expected --{name} of at least {least}. Received: {given}")
-    from fracturelab.records import default_folder
+    from fracturelab.records import own_folder
 
-    results = check_writable(arguments.results or default_folder())
+    results = check_writable(arguments.results or own_folder())
     from fracturelab.experiments.fold_scores import record_folds
     from fracturelab.experiments.folds import DEFAULTS, SIZE, Parallel, cross_validate, with_holdout
     from fracturelab.training import prepare

@@ -52,7 +52,9 @@ def add_commands(commands: Any) -> None:
     train.add_argument("--size", type=int, metavar="PX", help="side of the input (v1: 128; v2: what suits the weights)")
     train.add_argument("--epochs", type=int, help="most epochs (v2: of fine-tuning; 0 keeps the frozen probe)")
     train.add_argument("--calibrate", action="store_true", help="scale the answers to the validation images' share")
-    train.add_argument("--results", type=Path, metavar="DIR", help="where the record goes (default reports/results)")
+    train.add_argument(
+        "--results", type=Path, metavar="DIR", help="where the record goes (default reports/runs/results)"
+    )
     train.set_defaults(command=run_train)
 
     evaluate = commands.add_parser(
@@ -69,7 +71,9 @@ def add_commands(commands: Any) -> None:
         help="which part (default: test where the folder has one, else all); unseen: not used in training",
     )
     evaluate.add_argument("--threshold", type=float, help="at or above it: fractured (default: the model's own)")
-    evaluate.add_argument("--results", type=Path, metavar="DIR", help="where the record goes (default reports/results)")
+    evaluate.add_argument(
+        "--results", type=Path, metavar="DIR", help="where the record goes (default reports/runs/results)"
+    )
     evaluate.set_defaults(command=run_evaluate)
 
     predict = commands.add_parser(
@@ -127,12 +131,12 @@ def schedule_option(arguments: argparse.Namespace, schedule: Schedule) -> Schedu
 def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Train, save and record a model."""
     from fracturelab.models.files import check_destination
-    from fracturelab.records import default_folder
+    from fracturelab.records import own_folder
     from fracturelab.splits import fracatlas_sentence
     from fracturelab.system.folders import reports_folder
 
     check_destination(arguments.out)
-    results = check_writable(arguments.results or default_folder())
+    results = check_writable(arguments.results or own_folder())
     table = read_folder(arguments)
     from fracturelab import training
 
@@ -199,10 +203,10 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     from fracturelab.images import load_readable_images
     from fracturelab.models.files import check_model_file
     from fracturelab.prediction import load_predictor
-    from fracturelab.records import default_folder, write_record
+    from fracturelab.records import own_folder, write_record
 
     began = time.perf_counter()
-    results = check_writable(arguments.results or default_folder())
+    results = check_writable(arguments.results or own_folder())
     table = read_folder(arguments)
     check_model_file(arguments.model)
     load_tensorflow()

@@ -23,7 +23,12 @@ def add_commands(commands: Any) -> None:
         help="show what runs have found",
         description="Show the run records as a table.",
     )
-    results.add_argument("--folder", type=Path, metavar="DIR", help="where the records lie (default reports/results)")
+    results.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="where the records lie (default reports/results and reports/runs/results)",
+    )
     results.set_defaults(command=run_results)
 
     compare = commands.add_parser(
@@ -40,13 +45,14 @@ def add_commands(commands: Any) -> None:
 
 def run_results(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Show the records."""
-    from fracturelab.records import default_folder, read_records
+    from fracturelab.records import default_folder, own_folder, read_records
 
-    folder = arguments.folder or default_folder()
-    records = read_records(folder)
+    folders = [arguments.folder] if arguments.folder else dict.fromkeys((default_folder(), own_folder()))
+    records = [record for folder in folders for record in read_records(folder)]
     rows = evaluated(records)
-    document: dict[str, Any] = {"folder": str(folder), "records": len(records), "rows": rows}
-    return document, scores_text(rows) if records else NO_RECORDS.format(folder), 0
+    where = " or ".join(map(str, folders))
+    document: dict[str, Any] = {"folder": where, "records": len(records), "rows": rows}
+    return document, scores_text(rows) if records else NO_RECORDS.format(where), 0
 
 
 def evaluated(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -79,7 +85,8 @@ def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
     reports = arguments.reports or reports_folder()
     out = arguments.out or reports
-    table = records.compare_records(records.read_records(reports / "results"))
+    found = [one for place in ("results", "runs/results") for one in records.read_records(reports / place)]
+    table = records.compare_records(found)
     document: dict[str, Any] = {"reports": str(reports), "models": _models(table), "files": []}
     if table.empty:
         return document, NO_RECORDS.format(reports / "results"), 0

@@ -15,7 +15,7 @@ from typing import Any
 from fracturelab.errors import FracturelabError
 from fracturelab.records.context import code_version, machine, package_versions
 from fracturelab.system.files import whole_file
-from fracturelab.system.folders import reports_folder
+from fracturelab.system.folders import REPORTS, reports_folder
 from fracturelab.system.plain import plain as system_plain
 
 _FORMAT = 1
@@ -26,6 +26,14 @@ _PATH = re.compile(r"(?<![\w.:/~])(?:/|[A-Za-z]:\\)(?:[^\s'\",;/\\]+[/\\])+([^\s
 def default_folder() -> Path:
     """`results/` of the reports: of the project, or where `FRACTURELAB_REPORTS` says."""
     return reports_folder() / "results"
+
+
+def own_folder() -> Path:
+    """Folder of the command line's records: apart from the project's, and not in commits.
+
+    `runs/results/` of the project's reports; with `FRACTURELAB_REPORTS`, the `results/` there.
+    """
+    return default_folder() if os.environ.get(REPORTS) else reports_folder() / "runs" / "results"
 
 
 def plain(value: Any) -> Any:
