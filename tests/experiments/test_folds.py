@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -203,8 +203,8 @@ def test_another_seed_setting_image_or_code_is_another_fold(prepared, fits, tmp_
     other[0] = "0" * 64
     for data, changes in (
         (prepared, {"seed": 1}),
-        (prepared, {"threads": 1}),
-        (prepared, {"options": {"epochs": 2}}),
+        (prepared, {"parallel": folds.Parallel(threads=1)}),
+        (prepared, {"options": {"schedule": replace(FROM_SCRATCH, epochs=2)}}),
         (prepared, {"options": {"augmentation": Augmentation()}}),
         (replace(prepared, hashes=other), {}),
     ):
@@ -219,11 +219,12 @@ def test_another_seed_setting_image_or_code_is_another_fold(prepared, fits, tmp_
 def test_weights_of_another_scaling_are_another_fit(monkeypatch):
     info = WeightsInfo("w", "bundled", "MobileNet", "", "", "ab", "w.h5", scaling={"scale": 1.0, "offset": 0.0})
     other = replace(info, scaling={"scale": 1 / 255, "offset": 0.0})
-    job = {"recipe": "v2", "options": {"augmentation": {}}, "weights": fold_process.weights_job(info), "seed": 0}
+    options = {"augmentation": {}, "schedule": asdict(FINE_TUNING)}
+    job = {"recipe": "v2", "options": options, "weights": fold_process.weights_job(info), "seed": 0}
     assert fold_process.key_of(job) != fold_process.key_of({**job, "weights": fold_process.weights_job(other)})
     monkeypatch.setattr("fracturelab.models.weights.resolve", lambda *_: other)
     with pytest.raises(FracturelabError, match="are others on this worker"):
-        fold_process._train(job, None, stores=None, checkpoints=None)
+        fold_process._train(job, None, store=FeatureStore(), checkpoints=None)
 
 
 def test_a_fold_that_was_edited_is_named_and_fitted_again(prepared, fits, tmp_path):
