@@ -104,7 +104,7 @@ def test_heat_lies_over_the_whole_image_and_is_clear_where_cold():
     opacity = over.get_array()[..., 3]
     assert opacity[1, 2] == pytest.approx(0.6)
     assert np.delete(opacity.ravel(), 7).max() == 0
-    assert ax.patches[0].get_bbox().bounds == (5, 6, 20, 10)
+    assert ax.patches[0].get_bbox().bounds == (4.5, 5.5, 20, 10)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +209,36 @@ def test_training_curves_do_not_blow_up_a_thousandth():
     assert np.ptp(score.get_ylim()) == pytest.approx(0.05)
     assert np.mean(score.get_ylim()) == pytest.approx(0.7015)
     assert np.ptp(loss.get_ylim()) < 0.01  # a loss has no scale of its own
+
+
+def test_training_curves_of_two_models_have_the_same_axes():
+    history = {"loss": [0.7, 0.6], "val_loss": [0.68, 0.65], "auc": [0.5, 0.7], "val_auc": [0.5, 0.6]}
+    loss, score = plots.training_curves(history, colour=plots.V1).axes
+    other_loss, other_score = plots.training_curves({"val_loss": [0.3], "val_auc": [0.9]}, colour=plots.V2).axes
+    assert loss.get_ylim() == other_loss.get_ylim()
+    assert score.get_ylim() == other_score.get_ylim()
+    assert [line.get_ydata()[0] for line in loss.lines[-1:] + score.lines[-1:]] == [np.log(2), 0.5]
+
+
+def test_a_montage_marks_fractures_where_they_are_known():
+    figure = plots.montage([np.full((20, 20), 90, np.uint8)] * 2, boxes=[(2, 3, 8, 9), None])
+    marked, plain = figure.axes
+    assert {patch.get_bbox().bounds for patch in marked.patches} == {(1.5, 2.5, 6.0, 6.0)}
+    assert not plain.patches
+
+
+def test_heat_stays_off_the_padding():
+    image = np.zeros((20, 20), np.uint8)
+    image[:, 5:15] = 90
+    ax = plots.heat_overlay(image, np.ones((4, 4)))
+    figure = ax.get_figure()
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
+    x, y = ax.transData.transform((2, 10)).astype(int)
+    inside, _ = ax.transData.transform((10, 10)).astype(int)
+    height = pixels.shape[0]
+    assert np.ptp(pixels[height - y, x]) < 3
+    assert np.ptp(pixels[height - y, inside]) > 50
 
 
 def test_learning_curve_has_a_band_where_it_is_known():

@@ -65,13 +65,19 @@ def _page(images: Sequence[Any], titles: Sequence[Any] | None, *, columns: int, 
 
 @styled
 def montage(
-    images: Sequence[ArrayLike], titles: Sequence[str] | None = None, *, columns: int = 6, title: str = ""
+    images: Sequence[ArrayLike],
+    titles: Sequence[str] | None = None,
+    *,
+    boxes: Sequence[Sequence[float] | None] | None = None,
+    columns: int = 6,
+    title: str = "",
 ) -> Figure:
     """A page of images with a short title each.
 
     Args:
         images: Grey images; sizes may differ.
         titles: One for each image, at most two lines; None for none.
+        boxes: Where the fracture is, (x0, y0, x1, y1) in pixels, or None, for each image.
         columns: Images in a row.
         title: Of the page.
 
@@ -82,10 +88,20 @@ def montage(
     width = WIDTH / min(columns, max(len(images), 3))
     text = 0.45 if titles is not None and any("\n" in t for t in titles) else 0.28 if titles is not None else 0.06
     figure, axes = panels(len(images), columns=columns, panel=(width, _height(images, width, text=text)))
-    for ax, image, words in zip(axes, images, titles or [""] * len(images), strict=True):
-        _show(ax, image, words)
+    for i, (ax, image) in enumerate(zip(axes, images, strict=True)):
+        _show(ax, image, titles[i] if titles is not None else "")
+        _draw_box(ax, None if boxes is None else boxes[i])
     _page_title(figure, title)
     return figure
+
+
+def _draw_box(ax: Axes, box: Sequence[float] | None) -> None:
+    """Draws where the fracture is, so that it can be seen on bone, on black and on heat."""
+    if box is not None:
+        x0, y0, x1, y1 = box
+        for colour, dashes in (("black", "-"), ("#8FD3FF", "--")):
+            look = {"fill": False, "edgecolor": colour, "linewidth": 1.5, "linestyle": dashes}
+            ax.add_patch(plt.Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, **look))
 
 
 def _page_title(figure: Figure, title: str) -> None:
@@ -214,13 +230,12 @@ def heat_overlay(
     _show(ax, pixels, title)
     colours = plt.get_cmap("autumn_r")(warm)  # yellow to red: seen on white bone and on black background
     colours[..., 3] = alpha * np.sqrt(warm)
-    ax.imshow(colours, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear")
-    if box is not None:
-        x0, y0, x1, y1 = box
-        for colour, dashes in (("black", "-"), ("#8FD3FF", "--")):  # seen on bone, on black and on heat
-            ax.add_patch(
-                plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5, linestyle=dashes)
-            )
+    drawn = ax.imshow(colours, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear")
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    if len(rows):  # padding is no part of the X-ray and gets no colour
+        corner, sides = (columns[0] - 0.5, rows[0] - 0.5), (np.ptp(columns) + 1, np.ptp(rows) + 1)
+        drawn.set_clip_path(plt.Rectangle(corner, *sides, transform=ax.transData))
+    _draw_box(ax, box)
     return ax
 
 

@@ -18,7 +18,12 @@ _LEAST_SPAN = 0.05  # of an axis of scores: a hundredth must not look like a mou
 
 @styled
 def training_curves(
-    history: Mapping[str, ArrayLike], *, stages: Sequence[str] | None = None, best: int | None = None, title: str = ""
+    history: Mapping[str, ArrayLike],
+    *,
+    stages: Sequence[str] | None = None,
+    best: int | None = None,
+    title: str = "",
+    colour: str | None = None,
 ) -> Figure:
     """Loss on the left, every other measure on the right, over the epochs.
 
@@ -28,6 +33,8 @@ def training_curves(
         stages: Stage of each epoch, such as "head" or "fine-tuning"; a dotted line separates them.
         best: Epoch (from 0) whose weights are kept, marked.
         title: Of the figure.
+        colour: Of a model for two classes. Validation is drawn in it and training in grey, on fixed axes with lines at
+            chance, so that two models can be compared. None for a colour a measure, and axes that fit the values.
 
     Returns:
         The figure.
@@ -45,7 +52,9 @@ def training_curves(
     figure, axes = panels(len(drawn), columns=2, panel=(WIDTH / len(drawn), 3.2))
     for ax, group in zip(axes, drawn, strict=True):
         for i, (name, values) in enumerate(group.items()):
-            look = {"color": COLOURS[i % len(COLOURS)], "linestyle": "-" if name.startswith("val_") else "--"}
+            validation = name.startswith("val_")
+            shade = COLOURS[i % len(COLOURS)] if colour is None else colour if validation else GREY
+            look = {"color": shade, "linestyle": "-" if validation else "--"}
             look |= {"marker": "o" if len(values) <= 30 else None, "markersize": 3}
             ax.plot(np.arange(1, len(values) + 1), values, label=_in_words(name), **look)
         epochs = max(len(values) for values in group.values())
@@ -56,7 +65,10 @@ def training_curves(
         ax.set(xlabel="epoch", xlim=(0.5, epochs + 0.5), ylabel="loss" if group is losses else "score")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         low, high = ax.get_ylim()
-        if group is others and high - low < _LEAST_SPAN:
+        if colour is not None:
+            ax.set_ylim((0, max(high, 1.0)) if group is losses else (min(low, 0.4), 1.01))
+            ax.axhline(np.log(2) if group is losses else 0.5, color=GREY, linewidth=1, linestyle=":", label="chance")
+        elif group is others and high - low < _LEAST_SPAN:
             ax.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
         ax.legend()
     if title:
