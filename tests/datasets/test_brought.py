@@ -1,4 +1,4 @@
-"""What people bring (labels turned round, parts lost, tables of offices, sets for detection) is not misread in silence."""
+"""What people bring: labels turned round, parts lost, tables of offices, sets for detection."""
 
 from __future__ import annotations
 

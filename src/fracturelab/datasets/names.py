@@ -117,7 +117,7 @@ def split_of(name: str) -> str | None:
         if part := next((part for part in ("train", "val", "test") if choice in parts[part]), None):
             return part
     named = {part for word in words for part in ("train", "val", "test") if word in parts[part]}
-    rest = " ".join(word for word in words if not _is_part(word))
+    rest = " ".join(word for word in words if not _is_part(word) and word not in parts["fillers"])
     return named.pop() if len(named) == 1 and rest and meaning_of(rest) else None
 
 
