@@ -200,7 +200,7 @@ def test_a_copy_that_fails_leaves_the_folder_as_it_was(real, ward, monkeypatch):
         Path(target).write_bytes(b"")
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(FracturelabError, match="No space left"):
         fill(ward, n=8, folder=real, used=[])
     assert sorted(path.name for path in real.iterdir()) == ["README.md", "examples"]
 

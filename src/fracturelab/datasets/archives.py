@@ -7,7 +7,8 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -26,7 +27,11 @@ class _Member(NamedTuple):
     size: int
     is_folder: bool
     refuse: str | None
-    handle: zipfile.ZipInfo | tarfile.TarInfo
+    open: Callable[[], IO[bytes] | None]
+
+    @property
+    def path(self) -> PurePosixPath:
+        return PurePosixPath(self.name.replace("\\", "/"))
 
 
 def extract_archive(
@@ -53,30 +58,19 @@ def extract_archive(
     source, target = Path(archive), Path(os.path.abspath(folder))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FracturelabError(f"expected a new or empty folder to unpack into. Received: {target}; choose another")
+    if not source.is_file():
+        raise FracturelabError(f"expected an archive. Received: {source}, which is not a file")
     try:
-        opened: zipfile.ZipFile | tarfile.TarFile
-        if not source.is_file():
-            raise FracturelabError(f"expected an archive. Received: {source}, which is not a file")
-        if zipfile.is_zipfile(source):
-            opened = zipfile.ZipFile(source)
-        elif tarfile.is_tarfile(source):
-            opened = tarfile.TarFile.open(source)  # closed by the `with` below
-        else:
+        if not zipfile.is_zipfile(source) and not tarfile.is_tarfile(source):
             raise FracturelabError(f"expected a zip or tar archive. Received: {source}; download it again?")
-        with opened:
-            members = list(_checked(opened, source, max_bytes))
-            _unpack(opened, members, target)
+        with zipfile.ZipFile(source) if zipfile.is_zipfile(source) else tarfile.open(source) as opened:
+            _unpack(list(_checked(opened, source, max_bytes)), target)
     except FracturelabError:
         raise
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise FracturelabError(f"the archive {source} cannot be unpacked into {target}: {_short(error)}") from error
     except Exception as error:  # zlib.error and lzma.LZMAError have no common parent
-        raise FracturelabError(f"the archive {source} is damaged: {_short(error)}") from error
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise FracturelabError(f"the archive {source} cannot be unpacked into {target}: {reason}") from error
     return target
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def _checked(opened: zipfile.ZipFile | tarfile.TarFile, source: Path, max_bytes: int) -> Iterator[_Member]:
@@ -85,7 +79,7 @@ def _checked(opened: zipfile.ZipFile | tarfile.TarFile, source: Path, max_bytes:
     total, count, kinds = 0, 0, dict[str, bool]()
     for member in _members(opened):
         total, count = total + member.size, count + 1
-        path = PurePosixPath(member.name.replace("\\", "/"))
+        path = member.path
         refuse = member.refuse
         if path.is_absolute() or ".." in path.parts or ":" in member.name.split("/")[0] or "\0" in member.name:
             refuse = "leaves the folder"
@@ -114,11 +108,12 @@ def _members(opened: zipfile.ZipFile | tarfile.TarFile) -> Iterator[_Member]:
                 refuse = "is a link or a device"
             elif info.flag_bits & 1:
                 refuse = "is locked with a password"
-            yield _Member(info.filename, info.file_size, info.is_dir(), refuse, info)
+            yield _Member(info.filename, info.file_size, info.is_dir(), refuse, partial(opened.open, info))
         return
     for entry in opened:
         refuse = None if entry.isreg() or entry.isdir() else "is a link or a device"
-        yield _Member(entry.name, entry.size if entry.isreg() else 0, entry.isdir(), refuse, entry)
+        size = entry.size if entry.isreg() else 0
+        yield _Member(entry.name, size, entry.isdir(), refuse, partial(opened.extractfile, entry))
     # tar itself stops at its end mark; the compressor's checksum stands behind that.
     tail = 0
     while opened.fileobj is not None and (block := opened.fileobj.read(1 << 20)):
@@ -127,40 +122,22 @@ def _members(opened: zipfile.ZipFile | tarfile.TarFile) -> Iterator[_Member]:
             raise FracturelabError("the archive is refused, nothing was unpacked: it goes on after its end")
 
 
-def _unpack(opened: zipfile.ZipFile | tarfile.TarFile, members: list[_Member], target: Path) -> None:
+def _unpack(members: list[_Member], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     need = sum(member.size for member in members)
     free = shutil.disk_usage(target.parent).free
     if need > free:
         raise FracturelabError(f"unpacking needs {need / 1e6:.0f} MB in {target.parent}, {free / 1e6:.0f} MB are free")
-    with whole_folder(target) as partial:
+    with whole_folder(target) as folder:
         for member in members:
-            path = partial.joinpath(*PurePosixPath(member.name.replace("\\", "/")).parts)
+            path = folder.joinpath(*member.path.parts)
             if member.is_folder:
                 path.mkdir(parents=True, exist_ok=True)
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _stream(opened, member) as content, path.open("xb") as file:
-                _copy(content, file, member)
-
-
-def _stream(opened: zipfile.ZipFile | tarfile.TarFile, member: _Member) -> IO[bytes]:
-    if isinstance(opened, zipfile.ZipFile):
-        assert isinstance(member.handle, zipfile.ZipInfo)
-        return opened.open(member.handle)
-    assert isinstance(member.handle, tarfile.TarInfo)
-    content = opened.extractfile(member.handle)
-    assert content is not None
-    return content
-
-
-def _copy(content: IO[bytes], file: IO[bytes], member: _Member) -> None:
-    """Write at most what the archive's directory promised: a member that holds more is lying."""
-    left = member.size
-    while block := content.read(1 << 20):
-        left -= len(block)
-        if left < 0:
-            raise FracturelabError(f"the archive is refused: {member.name!r} is longer than it says")
-        file.write(block)
-    if left:
-        raise FracturelabError(f"the archive is damaged: {member.name!r} is shorter than it says")
+            content = member.open()  # gives no more than the size that was counted
+            assert content is not None
+            with content, path.open("xb") as file:
+                shutil.copyfileobj(content, file, 1 << 20)
+            if path.stat().st_size != member.size:
+                raise FracturelabError(f"the archive is damaged: {member.name!r} is not as long as it says")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fracturelab.datasets.table import COLUMNS, make_table
+from fracturelab.datasets.table import COLUMNS
 from fracturelab.errors import FracturelabError
 
 if TYPE_CHECKING:
@@ -30,16 +30,17 @@ def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Raises:
         FracturelabError: No table, a name that is empty, or a file that stands in two of them.
     """
+    import pandas as pd
+
     if not tables or not all(tables):
         raise FracturelabError(f"expected data sets with a name each. Received: {list(tables)}")
-    rows: list[dict[str, Any]] = []
-    seen: dict[str, str] = {}
-    for name, table in tables.items():
-        plain = table[list(COLUMNS)].astype(object)
-        for row in plain.where(plain.notna(), None).to_dict("records"):
-            if row["path"] in seen:
-                raise FracturelabError(f"{row['path']}: stands in two data sets, {seen[row['path']]} and {name}")
-            seen[row["path"]] = name
-            named = {key: f"{name}/{row[key]}" for key in ("group", "study") if row[key] is not None}
-            rows.append({**row, **named, "source": name})
-    return make_table(rows)
+    parts = [
+        table[list(COLUMNS)].assign(source=name, group=f"{name}/" + table["group"], study=f"{name}/" + table["study"])
+        for name, table in tables.items()
+    ]
+    combined = pd.concat(parts).sort_values("path", kind="stable", ignore_index=True)
+    twice = combined[combined["path"].duplicated(keep=False)]
+    if len(twice):
+        names = " and ".join(twice["source"].head(2))
+        raise FracturelabError(f"{twice['path'].iloc[0]}: stands in two data sets, {names}; take it out of one of them")
+    return combined.astype({"source": "string[python]"})

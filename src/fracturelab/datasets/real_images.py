@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fracturelab.datasets import PUBLISHED, file_hashes, list_other_files, read_dataset
 from fracturelab.datasets.walking import check_folder, walk
 from fracturelab.errors import FracturelabError
+from fracturelab.system.files import whole_file, whole_folder
 from fracturelab.system.folders import models_folder, realimages_folder, reports_folder
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = "examples"
 OURS = frozenset({"README.md", EXAMPLES})
-_HEADER = ("path", "label", "group", "source", "licence", "original", "sha256")
 
 
 class Filled(NamedTuple):
@@ -179,9 +178,11 @@ def fill(
         table: The data set's table, where it has been read already.
 
     Raises:
-        FracturelabError: The folder holds images already, or there are too few unused images of a class.
-        OSError: The folder cannot be written.
+        FracturelabError: The folder holds images already, or there are too few unused images of a class, or it cannot
+            be written.
     """
+    import pandas as pd
+
     from fracturelab.audit.groups import MADE_UP
 
     if n < 2:
@@ -207,40 +208,18 @@ def fill(
             )
         chosen.append(rows.head(wanted[label]))
     found_source, found_licence = _origin(one_each, source, licence)
-    lines = []
-    for rows in chosen:
-        for row in rows.itertuples():
-            name = "fractured" if row.label == 1 else "normal"
-            original = Path(row.path)
-            group = "" if str(row.group).startswith(MADE_UP) else row.group
-            place = Path(name, f"{row.sha256[:12]}{original.suffix.lower()}")
-            lines.append((place, original, (place.as_posix(), name, group, found_source, found_licence, row.sha256)))
-    _copy(target, lines)
+    originals = pd.concat(chosen)
+    names = originals["label"].map({1: "fractured", 0: "normal"})
+    copies = originals["sha256"].str[:12] + originals["path"].map(lambda path: Path(path).suffix.lower())
+    lines = pd.DataFrame({"path": names + "/" + copies, "label": names, "group": originals["group"]})
+    lines.loc[lines["group"].str.startswith(MADE_UP), "group"] = ""
+    lines = lines.assign(source=found_source, licence=found_licence, original=originals["path"].map(os.path.basename))
+    with whole_folder(target / "fractured") as one, whole_folder(target / "normal") as none:
+        for original, name, copy in zip(originals["path"], names, copies, strict=True):
+            shutil.copyfile(original, (one if name == "fractured" else none) / copy)
+        with whole_file(target / "labels.csv") as table_file:
+            lines.assign(sha256=originals["sha256"]).to_csv(table_file, index=False)
     return Filled(target, read_real_images(target)[0], left_out, found_source, found_licence)
-
-
-def _copy(target: Path, lines: list[tuple[Path, Path, tuple[Any, ...]]]) -> None:
-    """Copy the images, then write `labels.csv`; after a failure the folder is as it was."""
-    made: list[Path] = []
-    try:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_HEADER)
-        for place, original, (path, label, group, source, licence, sha256) in lines:
-            copy = target / place
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            made.append(copy)
-            shutil.copyfile(original, copy)
-            writer.writerow([path, label, group, source, licence, original.name, sha256])
-        made.append(target / "labels.csv")
-        (target / "labels.csv").write_text(text.getvalue(), encoding="utf-8")
-    except OSError:
-        for path in made:
-            path.unlink(missing_ok=True)
-        for name in ("fractured", "normal"):
-            if (target / name).is_dir() and not any((target / name).iterdir()):
-                (target / name).rmdir()
-        raise
 
 
 def _origin(table: pd.DataFrame, source: str | None, licence: str | None) -> tuple[str, str]:
