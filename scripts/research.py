@@ -175,6 +175,55 @@ def run_baselines(arguments: argparse.Namespace) -> tuple[object, str, int]:
     return document, "\n\n".join([*texts, NOT_CLINICAL]), 0
 
 
+def run_localise(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Score heat maps against outlines of fractures."""
+    from fracturelab.cli.data import read_folder
+    from fracturelab.cli.models import choose_rows
+    from fracturelab.cli.output import columns
+    from fracturelab.datasets import fingerprint
+    from fracturelab.evaluation.localisation import TOLERANCE
+    from fracturelab.images import load_images
+    from fracturelab.models.files import load_model
+    from fracturelab.prediction import load_predictor
+    from fracturelab.records import interval_text, write_record
+    from fracturelab.splits import with_fracatlas_parts
+    from scripts import localise
+
+    began = time.perf_counter()
+    predictor, model = load_predictor(arguments.model), load_model(arguments.model)
+    whole = read_folder(arguments)
+    table, *_ = choose_rows(whole, "test", predictor.card)
+    size = predictor.input_size
+    images = load_images(table["path"].tolist(), size, progress=not arguments.json)
+    answers = predictor.predict(images)
+    mean = localise.training_mean(with_fracatlas_parts(whole), size)
+    cheap = localise.cheap_methods(model, mean, seed=arguments.seed)
+    found = {"all": localise.score_methods(cheap, images, table, answers, seed=arguments.seed)}
+    counts = {"all": [len(table), int(table["label"].sum())]}
+    if arguments.costly:
+        rows = localise.subset(table, arguments.costly, seed=arguments.seed)
+        part, methods = table.iloc[rows], {**localise.costly_methods(predictor.predict, seed=arguments.seed), **cheap}
+        found["subset"] = localise.score_methods(methods, images[rows], part, answers[rows], seed=arguments.seed)
+        counts["subset"] = [len(rows), int(part["label"].sum())]
+    path = write_record(
+        f"localisation-{arguments.model.stem}",
+        kind="localisation",
+        data={"source": "FracAtlas", "split": "test", "sha256": fingerprint(table)},
+        weights=predictor.card.get("weights"),
+        seed=arguments.seed,
+        seconds=time.perf_counter() - began,
+        settings={"tolerance": TOLERANCE, "input_size": size, "costly": arguments.costly},
+        results={"scores": found, "x_rays_and_fractured": counts, "model": arguments.model.stem},
+    )
+    lines = []
+    for name, methods in found.items():
+        keys = list(next(iter(methods.values())))
+        rows = [[f"{name}: {counts[name][0]} X-rays, {counts[name][1]} fractured", *keys]]
+        rows += [[method, *(interval_text(scores[key]) for key in keys)] for method, scores in methods.items()]
+        lines += [columns(rows), ""]
+    return {"record": str(path), "scores": found}, "\n".join([*lines, f"Record: {path}. {NOT_CLINICAL}"]), 0
+
+
 def _fine_tuned(prepared: Any, weights: Any, *, seed: int) -> dict[str, Any]:
     """v2 trained on all but the test part, tested on it."""
     from fracturelab.evaluation import evaluate

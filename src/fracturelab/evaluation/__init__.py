@@ -7,6 +7,7 @@ from fracturelab.evaluation.checks import check_predictions
 from fracturelab.evaluation.curves import Calibration, Curve, calibration_curve, precision_recall_curve, roc_curve
 from fracturelab.evaluation.ensembles import average, best_member
 from fracturelab.evaluation.intervals import Interval, auc_score_interval, wilson
+from fracturelab.evaluation.localisation import localisation_scores
 from fracturelab.evaluation.metrics import METRICS, Evaluation, binary_metrics, evaluate
 from fracturelab.evaluation.multiclass import MulticlassEvaluation, multiclass_metrics
 from fracturelab.evaluation.paired import Comparison, McNemar, compare, mcnemar
@@ -38,6 +39,7 @@ __all__ = [
     "compare_seeds",
     "conclusion",
     "evaluate",
+    "localisation_scores",
     "mcnemar",
     "multiclass_metrics",
     "p_value",
