@@ -1,4 +1,4 @@
-"""Commands that take from minutes to hours: pretrain, evidence, baselines."""
+"""Commands that take from minutes to hours: pretrain, evidence, baselines, localise."""
 
 from __future__ import annotations
 
@@ -63,6 +63,23 @@ def add_commands(commands: Any) -> None:
     baselines.add_argument("--seeds", type=int, default=3, help="how many, counted from --seed (default 3)")
     baselines.add_argument("--only", metavar="PART", help="one part alone: v1, leak, v2 or types")
     baselines.set_defaults(command=run_baselines)
+
+    localise = commands.add_parser(
+        "localise",
+        parents=[common(), reading_options()],
+        help="measure how well heat maps point at the fractures of FracAtlas' test part",
+        description="Score heat maps of a model against the outlines of fractures. Writes a record.",
+    )
+    localise.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
+    localise.add_argument("folder", metavar="DIR", help="FracAtlas, with its annotations")
+    localise.add_argument(
+        "--costly",
+        type=int,
+        default=40,
+        metavar="N",
+        help="fractured, and as many normal, X-rays for occlusion, LIME and SHAP (default 40; 0 leaves them out)",
+    )
+    localise.set_defaults(command=run_localise)
 
 
 def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
