@@ -8,6 +8,7 @@ import copy
 import io
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from fracturelab.errors import FracturelabError
+from fracturelab.system.files import whole_file
 
 _NO_DITHER = Image.Dither.NONE
 PARAMETERS = "parameters"
@@ -89,6 +91,32 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 elif kind == "image/png" and isinstance(value, str):
                     output["data"][kind] = smaller_png(value)
     return result
+
+
+def save_pictures(notebook: nbformat.NotebookNode, folder: Path, *, prefix: str) -> list[Path]:
+    """Write the pictures of an executed notebook as `{prefix}-{id of the cell}.png`.
+
+    Cells whose id begins with a number have no name that a file could be known by, and are left out.
+
+    Args:
+        notebook: The executed notebook.
+        folder: Where they go; it is made if there is a picture.
+        prefix: Number of the notebook.
+
+    Returns:
+        The files, in order.
+    """
+    written = []
+    for cell in notebook.cells:
+        pictures = [
+            output.data["image/png"] for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+        ]
+        for number, encoded in enumerate(pictures if not cell.id[0].isdigit() else [], start=1):
+            path = folder / f"{prefix}-{cell.id}{'' if number == 1 else f'-{number}'}.png"
+            with whole_file(path) as part:
+                part.write_bytes(base64.b64decode(encoded))
+            written.append(path)
+    return written
 
 
 def smaller_png(encoded: str, *, greys: int = 48, colours: int = 64) -> str:

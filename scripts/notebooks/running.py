@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fracturelab.errors import FracturelabError
+from fracturelab.system.folders import REPORTS, reports_folder
 
 CORE = ("01", "02", "03", "04")
 """Numbers of the notebooks that tell the story from end to end."""
@@ -72,6 +73,8 @@ def run_notebook(
 ) -> Failure | None:
     """Execute a notebook from a clean kernel of this Python and write the result, whole or not at all.
 
+    Its pictures go to the folder of figures; see `save_pictures`.
+
     Args:
         path: The notebook.
         out: Where the executed notebook goes; after a failure it holds the cells up to the one that failed, unless it
@@ -92,7 +95,7 @@ def run_notebook(
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     from fracturelab.records import write_text
-    from scripts.notebooks.cells import tidy, with_parameters
+    from scripts.notebooks.cells import save_pictures, tidy, with_parameters
 
     path, out = Path(path), Path(out)
     try:
@@ -134,6 +137,9 @@ def run_notebook(
         except (CellTimeoutError, DeadKernelError) as error:
             name = "timeout" if isinstance(error, CellTimeoutError) else "the kernel died (out of memory?)"
             failure = Failure(reached + 1, notebook.cells[reached].source, name, str(error).splitlines()[0], False)
+    if failure is None:
+        reports = Path((environment or {}).get(REPORTS) or reports_folder())
+        save_pictures(notebook, reports / "figures", prefix=path.name[:2])
     if failure is None or out.resolve() != path.resolve():
         write_text(out, nbformat.writes(tidy(notebook)) + "\n")
     return failure

@@ -12,6 +12,7 @@ from PIL import Image
 from fracturelab.errors import FracturelabError
 from scripts.notebooks import find_notebooks, run_notebook, tidy, with_parameters
 from scripts.notebooks.__main__ import main
+from scripts.notebooks.cells import save_pictures
 
 
 def notebook(*sources: str, parameters: str | None = None) -> nbformat.NotebookNode:
@@ -343,3 +344,15 @@ def test_importing_the_progress_bar_says_nothing_in_a_kernel(project):
     )
     assert main(["--only", "01"]) == 0
     assert printed(path) == ""
+
+
+def test_pictures_are_saved_by_the_name_of_their_cell(tmp_path):
+    encoded = "iVBORw0KGgo="
+    output = nbformat.v4.new_output("display_data", data={"image/png": encoded, "text/plain": "<Figure>"})
+    book = notebook("1", "2")
+    book.cells[1].outputs = [output, output]
+    book.cells[2].outputs = [output]
+    book.cells[2].id = "02-17"
+    files = save_pictures(book, tmp_path / "figures", prefix="02")
+    assert [path.name for path in files] == ["02-cell-0.png", "02-cell-0-2.png"]
+    assert files[0].read_bytes() == b"\x89PNG\r\n\x1a\n"

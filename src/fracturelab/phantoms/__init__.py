@@ -5,6 +5,7 @@ Every image made here is synthetic. It shows no patient and is no medical eviden
 
 from fracturelab.phantoms.anatomy import REGIONS
 from fracturelab.phantoms.defaults import RECIPES, default_data
+from fracturelab.phantoms.faults import plant_faults
 from fracturelab.phantoms.fractures import FRACTURE_KINDS
 from fracturelab.phantoms.render import NUISANCES, Phantom, render, render_batch
 from fracturelab.phantoms.sources import GENERATOR_VERSION, SOURCES
@@ -25,6 +26,7 @@ __all__ = [
     "default_data",
     "fracture_boxes",
     "fracture_visibility",
+    "plant_faults",
     "render",
     "render_batch",
     "write_set",
