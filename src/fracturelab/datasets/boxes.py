@@ -93,10 +93,10 @@ def box_rows(files: Files, boxes: _Boxes, layout: str, choices: Choices) -> list
         files: The folder's files.
         boxes: As `find_boxes` gives them.
         layout: As there.
-        choices: What the user says of names of boxes.
+        choices: What names of boxes mean, by the user.
 
     Raises:
-        FracturelabError: Nobody knows whether boxes of a name are fractures, or none is.
+        FracturelabError: The meaning of a box's name is not known, or no box is a fracture.
     """
     numbers = _yolo_names(files) if layout == "yolo" else {}
     named = {path: [numbers.get(word, word) for word in words] for path, words in boxes.items()}

@@ -1,4 +1,4 @@
-"""What the user says of names, what was read from which name, and the lines that ask for what nobody can know."""
+"""What names mean by the choice of the user, a report of what was read from which, and lines that ask for the rest."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Reading:
 
 
 class Choices:
-    """What names mean in one data set: what the user says of them, else `names.toml`.
+    """What names mean in one data set: the user's choice, else `names.toml`.
 
     Args:
         label_names: Name to "fractured", "normal", "ignore" or "skip".
@@ -85,11 +85,11 @@ class Choices:
         self._met: dict[str, None] = {}
 
     def label(self, name: str, read: Callable[[str], Meaning | None] = meaning_of) -> Meaning | None:
-        """What a name means for the label; None where nobody knows."""
+        """What a name means for the label; None where it is not known."""
         return self._choose("--label-names", self._labels, name) or read(name)
 
     def split(self, name: str) -> str | None:
-        """The part a name stands for, "skip", "ignore", or None where nobody knows."""
+        """The part a name stands for, "skip", "ignore", or None where it is not known."""
         return self._choose("--split-names", self._splits, name) or split_of(name)
 
     def skips(self, name: str) -> bool:
@@ -131,14 +131,14 @@ def word_for(meaning: Meaning) -> str:
 
 
 def ask(option: str, names: Iterable[str], words: str) -> str:
-    """A line to copy that says of each name what it may mean: `--label-names 'a=fractured|normal'`."""
+    """A line to copy, with all that each name may mean: `--label-names 'a=fractured|normal'`."""
     unknown = list(dict.fromkeys(names))
     options = " ".join(f"{option} {shlex.quote(f'{name}={words}')}" for name in unknown[:_LISTED])
     return f"choose one word for each: {options}" + (" ..." if len(unknown) > _LISTED else "")
 
 
 def ask_labels(names: Iterable[str], words: str = "fractured|normal|skip") -> str:
-    """The line for names whose label nobody knows."""
+    """The line for names whose label is not known."""
     return ask("--label-names", names, words)
 
 

@@ -1,4 +1,4 @@
-"""Several data sets as one table that still says where each image comes from."""
+"""Several data sets as one table with the source of each image."""
 
 from __future__ import annotations
 

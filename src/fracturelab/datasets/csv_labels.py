@@ -33,7 +33,7 @@ def line_meanings(
         cells: Its cells as text; the index is the number of the line.
         columns: The label columns, the surest first. Those whose words are all unknown are left aside if another
             one's are known.
-        choices: What the user says of words.
+        choices: What words mean, by the user.
         boxes: Each line is a box, which may mark something other than a fracture.
         unlabelled: A line without a label is `UNSURE` instead of being an error.
 
@@ -69,9 +69,11 @@ def line_meanings(
 
 
 def _meanings(path: Path, cells: pd.DataFrame, columns: list[str], choices: Choices, *, boxes: bool) -> _Meanings:
-    """For each label column with a known word, what each of its texts means; None for texts that nobody knows."""
+    """For each label column with a known word, what each of its texts means; None for texts without a known meaning."""
     flags = {name: flag_of(name) for name in columns}
-    opposite = len({flag.label for flag in flags.values() if flag}) > 1  # "fractured" beside "normal": a 0 says nothing
+    opposite = (
+        len({flag.label for flag in flags.values() if flag}) > 1
+    )  # "fractured" beside "normal": a 0 means nothing
     ours = path.name.lower() == "labels.csv"  # 0 is normal there and 1 fractured, as this project documents
     graz = {"filestem", "fracture_visible"} <= set(cells)  # GRAZPEDWRI-DX is published with 1 or nothing
 
@@ -91,13 +93,13 @@ def _meanings(path: Path, cells: pd.DataFrame, columns: list[str], choices: Choi
         name: {text: choices.label(text or EMPTY, partial(read, flag=flag)) for text in sorted(set(cells[name]))}
         for name, flag in flags.items()
     }
-    speaking = {name: known for name, known in meanings.items() if any(m not in (None, UNSURE) for m in known.values())}
-    for name, known in (speaking := speaking or dict(list(meanings.items())[:1])).items():
+    readable = {name: known for name, known in meanings.items() if any(m not in (None, UNSURE) for m in known.values())}
+    for name, known in (readable := readable or dict(list(meanings.items())[:1])).items():
         choices.words.update(dict.fromkeys(text for text in known if answer_of(text) is not None))
         for text, meaning in known.items():
             if meaning:
                 choices.reading.note(f"{name}={text or EMPTY}" if flags[name] else text or EMPTY, word_for(meaning))
-    return speaking
+    return readable
 
 
 def merged(before: dict[str, Any], row: dict[str, Any], *, boxes: bool) -> Meaning:

@@ -1,4 +1,4 @@
-"""Tables that say what images are (`labels.csv`, `_classes.csv` and others): their columns, and each line's image."""
+"""Tables that describe images (`labels.csv`, `_classes.csv` and others): their columns, and each line's image."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fracturelab.datasets.choices import SKIP, Choices, ask, some
+from fracturelab.datasets.choices import IGNORE, SKIP, Choices, ask, some
 from fracturelab.datasets.csv_files import read_cells, with_header, without_header
 from fracturelab.datasets.csv_labels import flag_of, line_meanings, merged
 from fracturelab.datasets.matching import ImageIndex
-from fracturelab.datasets.names import column_of, label_of, meaning_of, normalise, split_of
+from fracturelab.datasets.names import NORMAL, Meaning, column_of, label_of, meaning_of, normalise, split_of
 from fracturelab.datasets.walking import Files, Parts, is_image_name
 from fracturelab.errors import FracturelabError
 
@@ -115,7 +115,7 @@ def table_rows(
         files: The folder's files.
         index: The folder's images.
         tables: As `find_tables` gives them.
-        choices: What the user says of names; what was read is noted there.
+        choices: What names mean, by the user; what was read is noted there.
         unlabelled: Empty labels are kept, without a label, instead of being an error.
 
     Raises:
@@ -134,6 +134,9 @@ def table_rows(
         for row in _rows_of(table, files, index, choices, unlabelled=unlabelled):
             before = rows.setdefault(row["path"], row)
             before["meaning"] = merged(before, row, boxes="box" in table.columns)
+    if any("box" in table.columns for table in tables):  # an image whose boxes all mark something else
+        for row in rows.values():
+            row["meaning"] = Meaning(NORMAL) if row["meaning"] == IGNORE else row["meaning"]
     unnamed = [os.path.relpath(path, files.root) for path in index.parts if path not in rows]
     if unnamed:
         choices.reading.left_out[f"not named in {tables[0].path.name}"] += len(unnamed)

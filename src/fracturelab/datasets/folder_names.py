@@ -18,7 +18,7 @@ class Folder:
     """What the names of an image's folders mean.
 
     Attributes:
-        meaning: The label; None where no name says one.
+        meaning: The label; None where no name gives one.
         split: The published part, or None.
         group: The patient, or None.
         skip: Its images are left out.
@@ -93,15 +93,15 @@ def _split(files: Files, parts: Parts, choices: Choices) -> str | None:
 
 
 def ask_parts(folders: dict[Parts, Folder], used: set[Parts], choices: Choices) -> None:
-    """Refuse names beside those of parts that nobody knows: their images would be trained on.
+    """Refuse unknown names beside those of parts: their images would be trained on.
 
     Args:
         folders: As `read_folders` gives them.
         used: The folders that hold labelled images without a part.
-        choices: What the user says of names.
+        choices: What names mean, by the user.
 
     Raises:
-        FracturelabError: There are such; the message has the line that says which part each is.
+        FracturelabError: There are such; the message has a line to copy that names the part of each.
     """
     beside: dict[Parts, dict[str, None]] = {}
     for parts in folders:
@@ -123,7 +123,7 @@ def ask_parts(folders: dict[Parts, Folder], used: set[Parts], choices: Choices) 
 
 
 def ask_classes(files: Files, folders: dict[Parts, Folder], unknown: list[Parts]) -> str:
-    """What was read from each folder's name, and the line that says what the unknown ones mean."""
+    """What was read from each folder's name, and the line to copy for the unknown ones."""
     shared = set.intersection(*map(set, folders))
     ways = {".csv": "has no columns for path and label", **vocabulary()["not_read"]}
     tables = [

@@ -1,4 +1,4 @@
-"""Fetch published data sets, each at a pinned version, or say how to get them by hand."""
+"""Fetch published data sets, each at a pinned version, or give the steps to get them by hand."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     own cache and needs no account for these sets. Read a set's terms first: they bind whoever uses it.
 
     Args:
-        name: One of `PUBLISHED`: "fracatlas", "multi-region", "fracture-types"; "mura" only says how to get it.
+        name: One of `PUBLISHED`: "fracatlas", "multi-region", "fracture-types"; "mura" only gives the steps by hand.
         progress: Show a progress bar.
 
     Returns:

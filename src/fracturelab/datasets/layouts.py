@@ -37,7 +37,7 @@ def read_dataset(
     source: str | None = None,
     allow_unlabelled: bool = False,
 ) -> pd.DataFrame:
-    """List the X-rays of a folder with what their names and tables say about them. No image is decoded.
+    """List the X-rays of a folder with what is known from names and tables. No image is decoded.
 
     Layouts, in the order in which they are looked for:
 
@@ -65,7 +65,7 @@ def read_dataset(
             leaves its images out; the name "empty" stands for empty cells. Case, spaces, hyphens and underscores do not
             matter.
         split_names: The same for parts: "train", "val", "test", "ignore" or "skip".
-        source: Name of the data set; the folder's name unless the layout or its table says better.
+        source: Name of the data set; the folder's name unless the layout or its table names it.
         allow_unlabelled: Images without a known label are kept, their label <NA>, instead of being an error.
 
     Returns:
@@ -74,7 +74,7 @@ def read_dataset(
 
     Raises:
         FracturelabError: The folder is missing or has no images, or names are unknown or contradict each other; the
-            message lists what is there and how to say which is which.
+            message lists what is there and how to answer.
 
     Examples:
         >>> from fracturelab.phantoms import write_set
@@ -112,20 +112,23 @@ def _rows(
     auto = layout == "auto"
     ours = any(name.lower() == "labels.csv" for name in files.others)
     unknown = [p for p, folder in folders.items() if not folder.skip and folder.meaning in (None, UNSURE)]
-    if layout == "fracatlas" or (auto and not ours and fracatlas_csv(files)):
+    dataset_csv = fracatlas_csv(files) if layout == "fracatlas" or (auto and not ours) else None
+    if layout == "fracatlas" or dataset_csv:
+        choices.reading.tables += [os.path.relpath(dataset_csv, files.root)] if dataset_csv else []
         return fracatlas_rows(files), "fracatlas"
     if layout == "mura" or (auto and not ours and any(_STUDY.fullmatch(name) for p in folders for name in p)):
         return _mura_rows(files), "mura"
-    tables = find_tables(files, index) if layout in ("auto", "labels_csv", "folders") else []
-    if layout == "labels_csv" or (auto and tables and (ours or unknown)):
-        if not tables:
+    if layout == "labels_csv" or (auto and (ours or unknown)):
+        try:
+            tables = find_tables(files, index)
+            if tables:
+                return table_rows(files, index, tables, choices, unlabelled=unlabelled), "labels_csv"
+        except FracturelabError as error:
+            raise FracturelabError(f"{error}{'' if unknown else '; or --layout folders'}") from error
+        if not auto:
             raise FracturelabError(
                 f"expected a labels.csv with the columns path and label in {files.root}. Received: none"
             )
-        try:
-            return table_rows(files, index, tables, choices, unlabelled=unlabelled), "labels_csv"
-        except FracturelabError as error:
-            raise FracturelabError(f"{error}{'' if unknown else '; or --layout folders'}") from error
     for kind in BOX_LAYOUTS:
         if layout == kind or (auto and unknown):
             boxes, names = find_boxes(files, index, kind)
@@ -136,7 +139,8 @@ def _rows(
         return [{"path": path, "meaning": None} for path in index.parts], layout
     if unknown and not unlabelled:
         raise FracturelabError(ask_classes(files, folders, unknown))
-    choices.reading.without_meaning.update(f"{table.path.name} (--layout labels_csv reads it)" for table in tables)
+    beside = [name for name in files.others if name.lower().endswith((".csv", ".tsv"))]
+    choices.reading.without_meaning.update(f"{name} (--layout labels_csv)" for name in beside[:3])
     return add_facts([{"path": p, "meaning": folders[parts].meaning} for p, parts in index.parts.items()]), "folders"
 
 

@@ -6,6 +6,7 @@ import os
 import posixpath
 import unicodedata
 from collections import defaultdict
+from functools import cached_property
 
 from fracturelab.datasets.walking import Files, Parts
 
@@ -19,15 +20,23 @@ class ImageIndex:
 
     def __init__(self, files: Files) -> None:
         self.parts = dict(files.paths())
-        self._whole: dict[Parts, list[str]] = defaultdict(list)
-        self._ends: dict[Parts, list[str]] = defaultdict(list)
+
+    @cached_property
+    def _whole(self) -> dict[Parts, list[str]]:
+        keys: dict[Parts, list[str]] = defaultdict(list)
         for path, parts in self.parts.items():
             name = os.path.basename(path)
             for last in {name, os.path.splitext(name)[0]}:
-                key = _key("/".join((*parts, last)))
-                self._whole[key].append(path)
-                for start in range(len(key)):
-                    self._ends[key[start:]].append(path)
+                keys[_key("/".join((*parts, last)))].append(path)
+        return keys
+
+    @cached_property
+    def _ends(self) -> dict[Parts, list[str]]:
+        keys: dict[Parts, list[str]] = defaultdict(list)
+        for key, paths in self._whole.items():
+            for start in range(len(key)):
+                keys[key[start:]] += paths
+        return keys
 
     def find(self, text: str, below: Parts = ()) -> list[str]:
         """The images that a text may name: one, none, or several where it is not clear which.

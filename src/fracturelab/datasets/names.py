@@ -30,6 +30,7 @@ UNSURE = Meaning(None)
 """The meaning of names such as "uncertain" or "to be checked": these images have no label."""
 
 
+@cache
 def normalise(name: str) -> str:
     """Lower case, spaces for hyphens and underscores, one space at a time; the minus of a number stays."""
     folded = unicodedata.normalize("NFKC", name).casefold()

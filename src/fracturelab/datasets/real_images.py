@@ -44,8 +44,8 @@ class Filled(NamedTuple):
 def read_real_images(folder: str | Path | None = None) -> tuple[pd.DataFrame, bool]:
     """List the X-rays of `realimages/`; its examples serve only while nothing else is there.
 
-    Class folders, a `labels.csv` and unlabelled images may stand side by side; where both speak of an image, the
-    `labels.csv` counts.
+    Class folders, a `labels.csv` and unlabelled images may stand side by side; an image that
+    both name must have one label.
 
     Args:
         folder: The folder; that of the project if None.
@@ -69,7 +69,7 @@ def read_real_images(folder: str | Path | None = None) -> tuple[pd.DataFrame, bo
         import pandas as pd
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it does not name every image: the folders speak for the others
+            warnings.simplefilter("ignore")  # it need not name every image: folders label the others
             listed = read_dataset(root, layout="labels_csv", allow_unlabelled=True)
         table = pd.concat([table[~table["path"].isin(listed["path"])], listed], ignore_index=True)
         table = table.sort_values("path", ignore_index=True)
@@ -90,14 +90,14 @@ def training_hashes(folders: Iterable[str | Path] | None = None) -> frozenset[st
     Returns:
         All `train_hashes` and `val_hashes` found there: validation images choose checkpoints and thresholds.
     """
-    found: set[str] = set()
+    hashes: set[str] = set()
     for folder in folders if folders is not None else (models_folder(), reports_folder()):
         for path in sorted(Path(folder).rglob("*.json")):
             try:
-                found |= set(_hashes_in(json.loads(path.read_text(encoding="utf-8"))))
+                hashes |= set(_hashes_in(json.loads(path.read_text(encoding="utf-8"))))
             except (OSError, ValueError, RecursionError):
-                warnings.warn(f"{path} cannot be read: what it says of training images is not known", stacklevel=2)
-    return frozenset(found)
+                warnings.warn(f"{path} cannot be read: its training images are not known", stacklevel=2)
+    return frozenset(hashes)
 
 
 def _hashes_in(value: Any) -> Iterable[str]:
@@ -168,11 +168,11 @@ def fill(
     and the original's name and sha256; the originals are only read.
 
     Args:
-        source_folder: The data set, in any layout that `read_dataset` knows.
+        source_folder: The data set, in any layout that `read_dataset` reads.
         n: How many, at least 2.
         folder: Where to; the project's `realimages/` if None. It may hold nothing but its README and examples.
-        source: Name of the data set; what the layout says if None.
-        licence: Licence or terms; looked up for data sets the project knows if None.
+        source: Name of the data set; that of the layout if None.
+        licence: Licence or terms; that of a published data set if None.
         seed: Decides which ones.
         used: sha256 of images that must not be taken; those of `training_hashes()` if None.
         table: The data set's table, where it has been read already.
@@ -214,16 +214,16 @@ def fill(
     lines = pd.DataFrame({"path": names + "/" + copies, "label": names, "group": originals["group"]})
     lines.loc[lines["group"].str.startswith(MADE_UP), "group"] = ""
     lines = lines.assign(source=found_source, licence=found_licence, original=originals["path"].map(os.path.basename))
-    with whole_folder(target / "fractured") as one, whole_folder(target / "normal") as none:
+    with whole_folder(target / "fractured") as fractured, whole_folder(target / "normal") as normal:
         for original, name, copy in zip(originals["path"], names, copies, strict=True):
-            shutil.copyfile(original, (one if name == "fractured" else none) / copy)
+            shutil.copyfile(original, (fractured if name == "fractured" else normal) / copy)
         with whole_file(target / "labels.csv") as table_file:
             lines.assign(sha256=originals["sha256"]).to_csv(table_file, index=False)
     return Filled(target, read_real_images(target)[0], left_out, found_source, found_licence)
 
 
 def _origin(table: pd.DataFrame, source: str | None, licence: str | None) -> tuple[str, str]:
-    """Name and licence of a data set, where the project knows them."""
+    """Name and licence of a data set, where they are published."""
     name = source or ", ".join(sorted(set(table["source"].dropna()))) or "unknown"
     key = name.casefold().replace("_", "-").replace(" ", "-")
     if source is None and table["fixed"].notna().any():

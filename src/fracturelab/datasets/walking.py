@@ -91,7 +91,7 @@ def walk(root: Path) -> Files:
 
     Links to files are taken as files. Links to folders are followed, wherever they lead, but every real folder is
     visited once, by its own name where it has one below the root: a loop ends, and nothing is counted twice. Whatever
-    is named like an image counts as one, broken links and named pipes too, so that reading can tell what is wrong.
+    is named like an image counts as one, broken links and named pipes too, so that reading them reports what is wrong.
     Files without a suffix, or with a number for one as DICOM files have, count by their first bytes.
 
     Raises:
