@@ -77,8 +77,8 @@ def score_methods(
     truth = fracture_masks(table, images.shape[1])
     return {
         name: {
-            key: found.to_dict()
-            for key, found in localisation_scores(
+            key: interval.to_dict()
+            for key, interval in localisation_scores(
                 method(images), truth.masks, truth.boxes, answers, groups=table["group"], seed=seed
             ).items()
         }

@@ -215,12 +215,12 @@ def run_localise(arguments: argparse.Namespace) -> tuple[object, str, int]:
     answers = predictor.predict(images)
     mean = localise.training_mean(with_fracatlas_parts(whole), size)
     cheap = localise.cheap_methods(model, mean, seed=arguments.seed)
-    found = {"all": localise.score_methods(cheap, images, table, answers, seed=arguments.seed)}
+    scores = {"all": localise.score_methods(cheap, images, table, answers, seed=arguments.seed)}
     counts = {"all": [len(table), int(table["label"].sum())]}
     if arguments.costly:
         rows = localise.subset(table, arguments.costly, seed=arguments.seed)
         part, methods = table.iloc[rows], {**localise.costly_methods(predictor.predict, seed=arguments.seed), **cheap}
-        found["subset"] = localise.score_methods(methods, images[rows], part, answers[rows], seed=arguments.seed)
+        scores["subset"] = localise.score_methods(methods, images[rows], part, answers[rows], seed=arguments.seed)
         counts["subset"] = [len(rows), int(part["label"].sum())]
     path = write_record(
         f"localisation-{arguments.model.stem}",
@@ -230,15 +230,15 @@ def run_localise(arguments: argparse.Namespace) -> tuple[object, str, int]:
         seed=arguments.seed,
         seconds=time.perf_counter() - began,
         settings={"tolerance": TOLERANCE, "input_size": size, "costly": arguments.costly},
-        results={"scores": found, "x_rays_and_fractured": counts, "model": arguments.model.stem},
+        results={"scores": scores, "x_rays_and_fractured": counts, "model": arguments.model.stem},
     )
     lines = []
-    for name, methods in found.items():
+    for name, methods in scores.items():
         keys = list(next(iter(methods.values())))
         rows = [[f"{name}: {counts[name][0]} X-rays, {counts[name][1]} fractured", *keys]]
-        rows += [[method, *(interval_text(scores[key]) for key in keys)] for method, scores in methods.items()]
+        rows += [[method, *(interval_text(row[key]) for key in keys)] for method, row in methods.items()]
         lines += [columns(rows), ""]
-    return {"record": str(path), "scores": found}, "\n".join([*lines, f"Record: {path}. {NOT_CLINICAL}"]), 0
+    return {"record": str(path), "scores": scores}, "\n".join([*lines, f"Record: {path}. {NOT_CLINICAL}"]), 0
 
 
 def _fine_tuned(prepared: Any, weights: Any, *, seed: int) -> dict[str, Any]:

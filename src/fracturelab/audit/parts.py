@@ -32,6 +32,6 @@ def with_groups_and_parts(table: pd.DataFrame, *, progress: bool = False, worker
 
 def picture_hashes(readings: Readings) -> np.ndarray:
     """The perceptual hash of each picture in all eight orientations: uint64 (n, 8), 0 where unreadable."""
-    found = frequencies(readings.thumbnails)
-    turned = [hashes(oriented(found, orientation)) for orientation in range(len(ORIENTATIONS))]
+    coefficients = frequencies(readings.thumbnails)
+    turned = [hashes(oriented(coefficients, orientation)) for orientation in range(len(ORIENTATIONS))]
     return np.where(readings.readable[:, None], np.stack(turned, axis=1), np.uint64(0))

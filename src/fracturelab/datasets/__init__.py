@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fracturelab.datasets.archives import extract_archive
 from fracturelab.datasets.choices import reading_lines
 from fracturelab.datasets.combining import combine
-from fracturelab.datasets.kaggle import PUBLISHED, fetch
+from fracturelab.datasets.fetching.archives import extract_archive
+from fracturelab.datasets.fetching.kaggle import PUBLISHED, fetch
 from fracturelab.datasets.layouts import LAYOUTS, read_dataset
 from fracturelab.datasets.table import COLUMNS, file_hashes, fingerprint, make_table
 from fracturelab.datasets.walking import is_image_name, list_other_files

@@ -76,7 +76,7 @@ def fracture_sizes(table: pd.DataFrame) -> np.ndarray | None:
         return None
     size = 320
     boxes = fracture_masks(table, size).boxes
-    return np.array([(found[:, 2:] - found[:, :2]).max(initial=0) / size or np.nan for found in boxes])
+    return np.array([(of_image[:, 2:] - of_image[:, :2]).max(initial=0) / size or np.nan for of_image in boxes])
 
 
 def _drawn(outline: Outline, path: str, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -54,7 +54,7 @@ def localisation_scores(
 
     codes = group_codes(groups, n=len(maps))
     slack = TOLERANCE * maps.shape[1]
-    broken = np.flatnonzero([len(found) > 0 for found in boxes])
+    broken = np.flatnonzero([len(of_image) > 0 for of_image in boxes])
     pointing, inside = np.zeros(len(broken)), np.zeros(len(broken))
     for place, row in enumerate(broken):
         heat = np.asarray(maps[row], float)
@@ -67,13 +67,13 @@ def localisation_scores(
         name: bounded_mean_interval(values, own, n_resamples=RESAMPLES, seed=seed)
         for name, values in (("pointing", pointing), ("inside", np.clip(inside, 0, 1)))
     }
-    lesions = np.array([len(found) for found in boxes], float)
+    lesions = np.array([len(of_image) for of_image in boxes], float)
     values = np.asarray(answers, float)
     ranked = {}
     for name, find, right in (("froc", _peaks, _beside(slack)), ("ap50", _heat_boxes, _overlapping)):
-        found = [_judged(find(np.asarray(heat)), truth, right) for heat, truth in zip(maps, boxes, strict=True)]
-        image = np.repeat(np.arange(len(maps)), [len(part) for part in found])
-        height, new, false = np.concatenate(found).T if len(image) else np.zeros((3, 0))
+        judged = [_judged(find(np.asarray(heat)), truth, right) for heat, truth in zip(maps, boxes, strict=True)]
+        image = np.repeat(np.arange(len(maps)), [len(part) for part in judged])
+        height, new, false = np.concatenate(judged).T if len(image) else np.zeros((3, 0))
         order = np.argsort(-values[image] * height, kind="stable")
         ranked[name] = image[order], new[order], false[order]
 
@@ -146,11 +146,11 @@ def _overlapping(box: NDArray, truth: NDArray, taken: NDArray) -> NDArray[np.boo
     return (overlap >= 0.5) & (np.arange(len(truth)) == overlap.argmax())
 
 
-def _judged(found: Iterator[tuple[float, NDArray]], truth: NDArray, right: Callable) -> NDArray[np.float64]:
+def _judged(marks: Iterator[tuple[float, NDArray]], truth: NDArray, right: Callable) -> NDArray[np.float64]:
     """(marks, 3): height, number of fractures that the mark is the first to find, and whether it finds none at all."""
     taken = np.zeros(len(truth), bool)
     rows = []
-    for height, place in found:
+    for height, place in marks:
         hit = right(place, truth, taken) if len(truth) else taken
         rows.append((height, (hit & ~taken).sum(), not hit.any()))
         taken = taken | hit

@@ -72,8 +72,8 @@ def subgroup_scores(
     rows = []
     for name, inside in subgroup_members(table, fracture_sizes).items():
         groups = table["group"][inside]
-        found = evaluate(labels[inside], values[inside], threshold=threshold, groups=groups, seed=seed)
-        scores = {score: found.metrics[score].to_dict() for score in SCORES}
-        counts = {"n": found.n, "fractured": int(labels[inside].sum()), "groups": found.n_groups}
+        evaluation = evaluate(labels[inside], values[inside], threshold=threshold, groups=groups, seed=seed)
+        scores = {score: evaluation.metrics[score].to_dict() for score in SCORES}
+        counts = {"n": evaluation.n, "fractured": int(labels[inside].sum()), "groups": evaluation.n_groups}
         rows.append({"subgroup": name, **counts, **scores})
     return rows

@@ -32,9 +32,9 @@ def fracture_page(
         The figure.
     """
     figure = montage(images, titles, columns=columns)
-    for ax, mask, found in zip(figure.axes, masks, boxes, strict=False):
+    for ax, mask, of_image in zip(figure.axes, masks, boxes, strict=False):
         ax.contour(mask, levels=[0.5], colors="#8FD3FF", linewidths=0.8)
-        for left, top, right, bottom in found:  # a pixel's centre is drawn at its number: its edge lies half before
+        for left, top, right, bottom in of_image:  # a pixel's centre is drawn at its number: its edge lies half before
             corner = (left - 0.5, top - 0.5)
             ax.add_patch(plt.Rectangle(corner, right - left, bottom - top, fill=False, edgecolor="orange"))
     return figure

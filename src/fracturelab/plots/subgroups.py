@@ -27,8 +27,8 @@ def subgroup_intervals(
     """
     named = {f"{row['subgroup']} ({row['fractured']} of {row['n']})": row[score] for row in rows}
     parts = {
-        name: {score: (found["value"], found["low"], found["high"])}
-        for name, found in {"all X-rays": whole, **named}.items()
+        name: {score: (one_score["value"], one_score["low"], one_score["high"])}
+        for name, one_score in {"all X-rays": whole, **named}.items()
     }
     label = f"{metric_name(score)} and 95% interval (fractured of all X-rays)"
     return score_forest(parts, parts=[score], reference=whole["value"], xlabel=label, ax=ax)

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from fracturelab.datasets.archives import extract_archive
+from fracturelab.datasets.fetching.archives import extract_archive
 from fracturelab.errors import FracturelabError
 from fracturelab.system.folders import project_folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from fracturelab.datasets.figshare import FRACATLAS, fetch_fracatlas
+from fracturelab.datasets.fetching.figshare import FRACATLAS, fetch_fracatlas
 from fracturelab.errors import FracturelabError
 
 
