@@ -36,7 +36,8 @@ def cam_layers(model: keras.Model) -> tuple[str, ...]:
         layer for layer in model.layers if len(getattr(layer.output, "shape", ())) == 4 and layer.output.shape[1] > 1
     ]
     kinds = (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU)
-    chosen = [layer for layer in maps if isinstance(layer, kinds)] or maps[1:]
+    active = [layer for layer in maps if isinstance(layer, kinds)]
+    chosen = active or [layer for layer in maps if isinstance(layer, keras.layers.Conv2D)] or maps[1:]
     if not chosen:
         raise FracturelabError(f"expected a model with feature maps for Grad-CAM. Received: {model.name}, without any")
     return (chosen[-1].name,)
@@ -105,6 +106,48 @@ class GradCam:
         if not parts:
             return np.zeros(0, np.float32), np.zeros((0, 1, 1), np.float32)
         return np.concatenate([p for p, _ in parts]), np.concatenate([heat for _, heat in parts])
+
+
+class OwnMap:
+    """A model with a layer that is a map of the fracture itself, such as P(fractured) of each cell.
+
+    Args:
+        model: A flat model with one output, P(fractured).
+        layer: Name of the layer, (n, h, w, 1) or (n, h, w).
+    """
+
+    def __init__(self, model: keras.Model, layer: str) -> None:
+        import keras
+
+        from fracturelab.models.inference import compiled
+
+        if layer not in {part.name for part in model.layers}:
+            raise FracturelabError(f"expected a layer of {model.name} under `map` in its card. Received: {layer!r}")
+        self._run = compiled(keras.Model(model.inputs[0], [model.output, model.get_layer(layer).output]))
+
+    def __call__(self, images: NDArray, *, batch_size: int = 16) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Answers (n,) and the map (n, h, w), as `GradCam` gives them."""
+        parts = [
+            [part.numpy() for part in self._run(np.asarray(images[start : start + batch_size], np.float32))]
+            for start in range(0, len(images), batch_size)
+        ]
+        answers, maps = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return answers[:, 0], maps.reshape(maps.shape[:3])
+
+
+def explainer(model: keras.Model, layer: str | None = None) -> GradCam | OwnMap | None:
+    """What gives answers and maps of a model: its own map where it has one, else Grad-CAM; None where there is neither.
+
+    Args:
+        model: A flat model with one output, P(fractured).
+        layer: Name of the layer that is the model's own map, from its card.
+    """
+    if layer is not None:
+        return OwnMap(model, layer)
+    try:
+        return GradCam(model)
+    except FracturelabError:
+        return None
 
 
 def grad_cam(model: keras.Model | GradCam, images: NDArray) -> NDArray[np.float32]:

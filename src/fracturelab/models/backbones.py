@@ -82,7 +82,7 @@ def check_scaling(scaling: str | Mapping[str, Any] | None, name: str) -> dict[st
         return SCALINGS[scaling]
     result = {}
     for key in ("scale", "offset"):
-        value = scaling.get(key)
+        value: Any = scaling.get(key)
         values = value if isinstance(value, list | tuple) else [value] * 3
         if len(values) != 3 or not all(isinstance(v, int | float) and abs(v) < 1e6 for v in values):
             raise FracturelabError(f"expected scaling[{key!r}] to be a number or three. Received: {value!r}")

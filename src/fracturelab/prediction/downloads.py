@@ -1,21 +1,30 @@
-"""What can be taken home: a table, and a sheet of pictures. Both say that they are not for clinical use."""
+"""A table and a report of answers to take home. Both carry the words "Not for clinical use"."""
 
 from __future__ import annotations
 
-import csv
+import base64
+import html
 import io
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from fracturelab.explanations.overlay import blend, on_radiograph
-from fracturelab.prediction.answers import Answer, Reader
+from fracturelab.prediction.answers import Answer
+from fracturelab.prediction.predictor import Predictor
 from fracturelab.prediction.uploads import Upload
-from fracturelab.prediction.words import NOT_CLINICAL, in_words
+from fracturelab.prediction.words import NOT_CLINICAL, in_words, model_facts, threshold_sentence
 
-COLUMNS = ("file", "p_fracture", "label", "threshold", "in_words", "remark", "problem", "model", "model_sha256", "note")
+_BOX = np.array([0, 200, 255], np.uint8)
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>fracturelab report</title><style>
+body {{ font: 16px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 0 1rem; color: #1a1a1a }}
+.notice {{ background: #9b1c1c; color: white; padding: .5rem 1rem; font-weight: 600 }}
+section {{ border-top: 1px solid #ccc; padding: 1rem 0; break-inside: avoid }}
+img {{ max-width: 48%; max-height: 30rem }}
+</style><p class="notice">{notice}. A research model's answers; it is wrong at times.</p>
+<h1>Answers of {model}</h1><p>{facts}</p><p>Model file: sha256 {sha256}</p>{sections}</html>"""
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
@@ -25,46 +34,59 @@ def png(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def overlay(upload: Upload, answer: Answer, *, opacity: float) -> NDArray[np.uint8]:
+def data_url(image: NDArray[np.uint8], *, side: int | None = None) -> str:
+    """A picture (h, w) or (h, w, 3) as a `data:` address for HTML; `side` is the most pixels of its longer side."""
+    picture, buffer = Image.fromarray(np.ascontiguousarray(image)).convert("RGB"), io.BytesIO()
+    if side is not None:
+        picture.thumbnail((side, side))
+    picture.save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def overlay(
+    upload: Upload, heat: NDArray | None, *, opacity: float, box: Sequence[int] | None = None
+) -> NDArray[np.uint8]:
     """The radiograph with the heat over it, uint8 (h, w, 3).
 
     Args:
         upload: A readable upload.
-        answer: The model's answer to it.
+        heat: (size, size) in 0..1, of the letterboxed square; None for none.
         opacity: 0 shows the radiograph alone.
+        box: (x0, y0, x1, y1) in pixels of the picture, drawn as a frame.
     """
     if upload.shown is None:
         raise ValueError(f"expected an upload that could be read. Received: {upload.name}")
-    heat = np.clip(on_radiograph(answer.heat, upload.shown.shape), 0, 1)
-    return blend(upload.shown, heat, opacity=opacity)
+    warm = np.zeros(upload.shown.shape) if heat is None else np.clip(on_radiograph(heat, upload.shown.shape), 0, 1)
+    mixed = blend(upload.shown, warm, opacity=opacity)
+    if box is not None:
+        x0, y0, x1, y1 = box
+        frame = np.zeros(mixed.shape[:2], bool)
+        frame[max(0, y0 - 3) : y1 + 3, max(0, x0 - 3) : x1 + 3] = True
+        frame[y0:y1, x0:x1] = False
+        mixed[frame] = _BOX
+    return mixed
 
 
-def answers_csv(uploads: Sequence[Upload], answers: Sequence[Answer | None], reader: Reader) -> bytes:
-    """One row a file, in UTF-8 with a byte order mark, so that spreadsheets read it.
+def answers_csv(uploads: Sequence[Upload], answers: Sequence[Answer | None], predictor: Predictor) -> bytes:
+    """One row a file, in UTF-8 with a byte order mark, so that spreadsheets read it."""
+    import pandas as pd
 
-    Args:
-        uploads: The files.
-        answers: The answers, None for files that cannot be read.
-        reader: The model.
-    """
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
-    table.writeheader()
+    rows = []
     for upload, answer in zip(uploads, answers, strict=True):
-        row = {
-            "file": _no_formula(upload.name),
-            "threshold": f"{reader.threshold:.4f}",
-            "model": _no_formula(reader.name),
-            "model_sha256": str(reader.card.get("sha256", "")),
-            "problem": _no_formula(upload.problem or ""),
-            "note": NOT_CLINICAL,
-        }
+        row = {"file": _no_formula(upload.name), "p_fracture": "", "label": "", "threshold": predictor.threshold}
+        row |= {"in_words": "", "remark": "", "problem": _no_formula(upload.problem or "")}
         if answer is not None:
             row |= {"p_fracture": f"{answer.probability:.4f}", "label": answer.label}
-            row["in_words"] = in_words(answer.probability, reader.threshold)
-            row["remark"] = " ".join(remark for remark in (answer.remark, upload.remark) if remark)
-        table.writerow(row)
-    return text.getvalue().encode("utf-8-sig")
+            row |= {"in_words": in_words(answer.probability, predictor.threshold), "remark": remark(upload, answer)}
+        row |= {"model": _no_formula(predictor.name), "model_sha256": predictor.card.get("sha256", "")}
+        rows.append({**row, "note": NOT_CLINICAL})
+    text = pd.DataFrame(rows).to_csv(index=False, float_format="%.4f", lineterminator="\r\n")
+    return text.encode("utf-8-sig")
+
+
+def remark(upload: Upload, answer: Answer) -> str:
+    """Everything that should be known about one answer, or ""."""
+    return " ".join(filter(None, (answer.remark, upload.remark)))
 
 
 def _no_formula(text: str) -> str:
@@ -72,58 +94,36 @@ def _no_formula(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def answers_sheet(
-    uploads: Sequence[Upload], answers: Sequence[Answer | None], reader: Reader, *, opacity: float, width: int = 420
+def answers_html(
+    uploads: Sequence[Upload], answers: Sequence[Answer | None], predictor: Predictor, *, opacity: float
 ) -> bytes:
-    """A PNG sheet: each readable picture beside its heat map, with the answer above.
+    """A report as one HTML file with its pictures in it, to read or to print.
 
     Args:
         uploads: The files.
-        answers: Their answers.
-        reader: The model.
+        answers: Their answers, None for files that cannot be read.
+        predictor: The model.
         opacity: Of the heat.
-        width: Of one picture, in pixels.
     """
-    pairs = [(u, a) for u, a in zip(uploads, answers, strict=True) if a is not None and u.shown is not None]
-    bold, plain, margin, head = ImageFont.load_default(size=17), ImageFont.load_default(size=14), 16, 64
-    columns = 1 if len(pairs) <= 3 else 2
-    cell = 2 * width + 3 * margin
-    rows = [pairs[i : i + columns] for i in range(0, len(pairs), columns)]
-    heights = [max(_height(u, width) for u, _ in row) + head + margin for row in rows]
-    sheet = Image.new("RGB", (columns * cell, sum(heights) + 84), "white")
-    pen = ImageDraw.Draw(sheet)
-    pen.rectangle((0, 0, sheet.width, 36), fill=(155, 28, 28))
-    pen.text((margin, 8), f"{NOT_CLINICAL}. A research model's answers; it is wrong at times.", "white", font=bold)
-    pen.text(
-        (margin, 48),
-        f"Model: {reader.name}, threshold {reader.threshold:.2f}. Warm: what speaks for a fracture.",
-        "black",
-        font=plain,
+    sections = []
+    for upload, answer in zip(uploads, answers, strict=True):
+        lines = [upload.problem or ""]
+        pictures = ""
+        if answer is not None and upload.shown is not None:
+            verdict = f"P(fractured) {answer.probability:.2f}, threshold {predictor.threshold:.2f}: {answer.label}"
+            lines = [verdict, in_words(answer.probability, predictor.threshold), remark(upload, answer)]
+            shown = [("The X-ray", upload.shown)]
+            if answer.heat is not None:
+                shown.append(("What speaks for a fracture", overlay(upload, answer.heat, opacity=opacity)))
+            pictures = " ".join(f'<img src="{data_url(image, side=700)}" alt="{name}">' for name, image in shown)
+        text = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
+        sections.append(f"<section><h2>{html.escape(upload.name)}</h2>{text}{pictures}</section>")
+    facts = [threshold_sentence(predictor.card, predictor.threshold), *model_facts(predictor.card)]
+    page = _PAGE.format(
+        notice=NOT_CLINICAL,
+        model=html.escape(predictor.name),
+        facts=html.escape(" ".join(facts)),
+        sha256=predictor.card.get("sha256", ""),
+        sections="".join(sections),
     )
-    top = 78
-    for row, height in zip(rows, heights, strict=True):
-        for place, (upload, answer) in enumerate(row):
-            left = place * cell + margin
-            pen.text((left, top), _fitting(upload.name), "black", font=bold)
-            pen.text((left, top + 26), f"P(fractured) {answer.probability:.2f}: {answer.label}", "black", font=plain)
-            tall = _height(upload, width)
-            mixed = overlay(upload, answer, opacity=opacity)
-            for step, pixels in enumerate((np.asarray(upload.shown), mixed)):
-                picture = Image.fromarray(pixels).convert("RGB").resize((width, tall), Image.Resampling.BILINEAR)
-                sheet.paste(picture, (left + step * (width + margin), top + head - 12))
-        top += height
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", compress_level=6)
-    return buffer.getvalue()
-
-
-def _height(upload: Upload, width: int) -> int:
-    assert upload.shown is not None
-    tall, wide = upload.shown.shape
-    return max(1, min(round(width * tall / wide), 3 * width))
-
-
-def _fitting(name: str) -> str:
-    """The default font has Latin letters only; others become question marks."""
-    shown = name if len(name) <= 60 else f"{name[:40]}...{name[-17:]}"
-    return shown.encode("latin-1", "replace").decode("latin-1")
+    return page.encode("utf-8")

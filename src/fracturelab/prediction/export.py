@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import glob
 import json
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +57,6 @@ def export_folder(model: str | Path) -> Path:
 
 def openvino_is_there() -> bool:
     """Whether OpenVINO is installed; asking does not import it."""
-    from importlib.util import find_spec
-
     return find_spec("openvino") is not None
 
 
@@ -89,53 +86,34 @@ def export_model(
         FracturelabError: OpenVINO is missing, the export disagrees with the model, or cannot be written.
     """
     from fracturelab.models.files import load_model, read_card, sweep
-    from fracturelab.system.files import sha256_of
+    from fracturelab.models.foreign import adapt
+    from fracturelab.system.files import sha256_of, whole_folder, write_json
 
     _require("openvino")
     model = Path(model)
-    network = load_model(model)
     card = read_card(model)
+    network = adapt(load_model(model), card, where=str(model))[0]
     size = int(network.input_shape[1])
     if images is not None and (labels is None or len(images) != len(labels) or len(images) < LEAST_IMAGES):
         raise FracturelabError(f"expected at least {LEAST_IMAGES} images with labels. Received: {len(images)}")
     reference = np.random.default_rng(0).integers(0, 256, (_REFERENCE, size, size, 1), np.uint8)
     expected = np.asarray(network(reference.astype(np.float32), training=False))[:, 0]
     target = export_folder(model)
-    sweep(target.parent, (f".{glob.escape(target.name)}-*",))
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    sweep(target.parent, (f".{glob.escape(target.name)}.*",))
+    with whole_folder(target, replace=True) as part:
         network.export(str(part / "float32.xml"), format="openvino", verbose=False)
-        found = run(part / "float32.xml", "float32")(reference.astype(np.float32))
-        apart = float(np.abs(found - expected).max())
-        if not apart <= AGREEMENT:
-            raise FracturelabError(f"{model}: its export differs from it by {apart:.2g} in probability; not kept")
-        networks = {
-            "float32": {
-                "file": "float32.xml",
-                "precision": "float32",
-                "threshold": card.get("threshold"),
-                "max_difference": apart,
-            }
-        }
+        answers = run(part / "float32.xml", "float32")(reference.astype(np.float32))
+        difference = float(np.abs(answers - expected).max())
+        if not difference <= AGREEMENT:
+            raise FracturelabError(f"{model}: its export differs from it by {difference:.2g} in probability; not kept")
+        facts = {"file": "float32.xml", "precision": "float32", "threshold": card.get("threshold")}
+        networks: dict[str, Any] = {"float32": {**facts, "max_difference": difference}}
         if images is not None and labels is not None:
             mask = np.zeros(len(images), bool) if validation is None else np.asarray(validation, bool)
             networks["fast"] = _fastest(part, images, labels, mask, calibration, float(card["threshold"]))
-        manifest = {
-            "format": 1,
-            "model_sha256": sha256_of(model),
-            "input_size": size,
-            "networks": networks,
-            "files": {path.name: sha256_of(path) for path in sorted(part.iterdir())},
-            "openvino": _version(),
-        }
-        (part / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        part.chmod(0o755)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(part, target)
-    except OSError as error:
-        raise FracturelabError(f"{target}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        files = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
+        manifest = {"format": 1, "model_sha256": sha256_of(model), "input_size": size, "networks": networks}
+        write_json(part / _MANIFEST, {**manifest, "files": files, "openvino": version("openvino")})
     return read_export(model)
 
 
@@ -234,43 +212,37 @@ def _fastest(
     from fracturelab.evaluation import choose_threshold
 
     base = folder / "float32.xml"
-    exact, seconds = answers_of(run(base, "float32"), images)
+    exact, exact_seconds = answers_of(run(base, "float32"), images)
     auc = float(roc_auc_score(labels, exact))
-    best: dict[str, Any] = {
-        "file": base.name,
-        "precision": "float32",
-        "threshold": threshold,
-        "max_difference": 0.0,
-        "auc_difference": 0.0,
-        "images": len(images),
-        "seconds_an_image": seconds,
-        "times_float32": 1.0,
-    }
-    tried: list[dict[str, Any]] = []
     chooses = len(set(labels[validation].tolist())) == 2
-    for precision, path in _candidates(folder, calibration).items():
-        answers, took = answers_of(run(path, precision), images)
-        chosen = choose_threshold(labels[validation], answers[validation]) if chooses else threshold
-        one: dict[str, Any] = {
+    tried: list[dict[str, Any]] = []
+    for precision, path in [("float32", base), *_candidates(folder, calibration).items()]:
+        plain = precision == "float32"
+        answers, seconds = (exact, exact_seconds) if plain else answers_of(run(path, precision), images)
+        chosen = choose_threshold(labels[validation], answers[validation]) if chooses and not plain else threshold
+        network: dict[str, Any] = {
             "file": path.name,
             "precision": precision,
             "threshold": float(chosen),
-            "threshold_images": int(validation.sum()) if chooses else 0,
+            "threshold_images": int(validation.sum()) if chooses and not plain else 0,
             "max_difference": float(np.abs(answers - exact).max()),
             "auc_difference": float(roc_auc_score(labels, answers)) - auc,
             "images": len(images),
-            "seconds_an_image": took,
-            "times_float32": seconds / took,
+            "seconds_an_image": seconds,
+            "times_float32": exact_seconds / seconds,
         }
-        tried.append(one)
-        close = one["max_difference"] <= CLOSE_PROBABILITY and abs(one["auc_difference"]) <= CLOSE_AUC
-        if close and took < best["seconds_an_image"]:
-            best = one
-    for one in tried:
-        if one["file"] not in (best["file"], base.name):
+        tried.append(network)
+    close = [
+        network
+        for network in tried
+        if network["max_difference"] <= CLOSE_PROBABILITY and abs(network["auc_difference"]) <= CLOSE_AUC
+    ]
+    best = min(close, key=lambda network: network["seconds_an_image"])
+    for network in tried[1:]:
+        if network["file"] not in (best["file"], base.name):
             for suffix in (".xml", ".bin"):
-                (folder / one["file"]).with_suffix(suffix).unlink(missing_ok=True)
-    return {**best, "tried": tried}
+                (folder / network["file"]).with_suffix(suffix).unlink(missing_ok=True)
+    return {**best, "tried": tried[1:]}
 
 
 def _candidates(folder: Path, calibration: NDArray[np.uint8] | None) -> Mapping[str, Path]:
@@ -322,13 +294,5 @@ def answers_of(forward: Forward, images: NDArray[np.uint8], batch_size: int = 32
 
 
 def _require(package: str) -> None:
-    from importlib.util import find_spec
-
     if find_spec(package) is None:
         raise FracturelabError(f"this needs {package}, which is not installed; {HOW_TO_INSTALL}")
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("openvino")

@@ -1,13 +1,15 @@
-"""A saved model and any image: probabilities. What a runtime needs is imported only when that runtime is asked for."""
+"""A saved model and any image: probabilities. What a runtime needs is imported only when that runtime is used."""
 
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +17,19 @@ from numpy.typing import NDArray
 from fracturelab.errors import FracturelabError, UnreadableImageError
 from fracturelab.prediction.likeness import Likeness, of_card
 
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Explain = Callable[..., tuple[NDArray[np.float32], NDArray[np.float32]]]
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 LABELS = ("normal", "fractured")
+SEVERAL = "The file has several pictures; only the first was read."
+NO_LIKENESS = "Its card does not describe the training images, so no answer is marked as one on an unlike picture."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor:
     """A model ready to answer.
 
@@ -28,101 +38,179 @@ class Predictor:
         runtime: What runs it.
         input_size: Side of the square input in pixels.
         threshold: From this P(fractured) on an image is called fractured; chosen on validation images.
-        card: What was saved beside the model.
+        card: What was saved beside the model, with the file's `sha256`.
         forward: float32 (n, size, size, 1), grey levels 0..255, to float32 (n,) P(fractured).
-        likeness: What its training images look like; None where the card does not say.
+        likeness: What its training images look like; None where the card does not describe them.
+        notes: Sentences on the model itself, such as what its card lacks.
+        model: The Keras model where Keras runs it, else None.
+        lock: For callers with several threads: one batch at a time.
     """
 
     path: Path
     runtime: str
     input_size: int
     threshold: float
-    card: dict[str, Any]
-    forward: Forward
+    card: dict[str, Any] = field(default_factory=dict)
+    forward: Forward = lambda images: np.full(len(images), np.nan, np.float32)
     likeness: Likeness | None = None
+    notes: tuple[str, ...] = ()
+    model: Any = None
+    lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
-    def predict(self, images: NDArray, *, batch_size: int = 32) -> NDArray[np.float32]:
-        """P(fractured) of images as `fracturelab.images` gives them.
+    def __repr__(self) -> str:
+        """One line; the card has thousands of checksums."""
+        return f"Predictor({str(self.path)!r}, {self.input_size} px, {self.runtime}, threshold {self.threshold:.3f})"
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return str(self.card.get("name") or self.path.stem)
+
+    @overload
+    def predict(self, source: NDArray, *, batch_size: int = 32) -> NDArray[np.float32]: ...
+
+    @overload
+    def predict(self, source: Paths, *, batch_size: int = 32) -> pd.DataFrame: ...
+
+    def predict(self, source: Any, *, batch_size: int = 32) -> Any:
+        """P(fractured) of images, or of files.
 
         Args:
-            images: uint8 (n, size, size, 1), bone bright; may be a memory map.
+            source: uint8 (n, size, size, 1), bone bright, as `fracturelab.images` gives them; may be a memory map. Or
+                a path, a list of paths, or a folder.
             batch_size: Images a batch.
 
         Returns:
-            float32 (n,).
+            float32 (n,) for images; for files the table of `predict_files`.
 
         Raises:
             FracturelabError: Images of another size, or a model whose answer is not a probability.
         """
-        images = images if isinstance(images, np.ndarray) else np.asarray(images)
-        expected = (self.input_size, self.input_size, 1)
-        if images.ndim != 4 or images.shape[1:] != expected:
-            raise FracturelabError(
-                f"expected images of shape (n, {self.input_size}, {self.input_size}, 1). Received: {images.shape}"
-            )
+        if isinstance(source, str | os.PathLike) or (
+            isinstance(source, list | tuple) and all(isinstance(path, str | os.PathLike) for path in source)
+        ):
+            return self.predict_files(source, batch_size=batch_size)
+        images, size = np.asanyarray(source), self.input_size
+        if images.ndim != 4 or images.shape[1:] != (size, size, 1):
+            raise FracturelabError(f"expected images of shape (n, {size}, {size}, 1). Received: {images.shape}")
         parts = [
             self.forward(np.asarray(images[start : start + batch_size], np.float32))
             for start in range(0, len(images), batch_size)
         ]
-        probabilities = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-        if not (np.isfinite(probabilities).all() and (probabilities >= 0).all() and (probabilities <= 1).all()):
-            raise FracturelabError(
-                f"{self.path}: its answers are no probabilities; the file is damaged or not a classifier"
-            )
+        return self._checked(np.concatenate(parts) if parts else np.zeros(0, np.float32))
+
+    def _checked(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not ((probabilities >= 0) & (probabilities <= 1)).all():
+            raise FracturelabError(f"{self.path}: its answers are no probabilities; the file is damaged")
         return probabilities
+
+    def explain(self, images: NDArray, *, batch_size: int = 8) -> tuple[NDArray[np.float32], NDArray | None]:
+        """P(fractured) of images, and heat maps of what speaks for a fracture.
+
+        Args:
+            images: uint8 (n, size, size, 1), as for `predict`.
+            batch_size: Images a batch.
+
+        Returns:
+            float32 (n,); and float32 (n, size, size) in 0..1, each by its own maximum and all 0 where nothing speaks
+            for a fracture, or None for a model without feature maps.
+        """
+        from fracturelab.explanations.overlay import stretch, to_unit
+
+        if self.explainer is None:
+            return self.predict(images, batch_size=batch_size), None
+        probabilities, evidence = self.explainer(images, batch_size=batch_size)
+        return self._checked(probabilities), stretch(to_unit(evidence), (self.input_size, self.input_size))
+
+    @cached_property
+    def explainer(self) -> Explain | None:
+        """Images to P(fractured) and signed evidence; None where the model has no feature map."""
+        from fracturelab.explanations.gradcam import explainer
+
+        model = _adapted(self.path, self.card)[0] if self.model is None else self.model
+        return explainer(model, self.card.get("map"))
 
     def label(self, probability: float) -> str:
         """The class of a probability: "fractured" from the threshold on, else "normal"."""
         return LABELS[int(probability >= self.threshold)]
 
     def cautions(self, images: NDArray[np.uint8]) -> list[str]:
-        """What answers on these images (n, size, size, 1) should be read with: they are unlike the training images."""
+        """Sentences for a whole set of images (n, size, size, 1) that is unlike the training images."""
         return self.likeness.of_set(images) if self.likeness is not None else []
 
-    def predict_files(self, paths: Sequence[str | os.PathLike[str]], *, batch_size: int = 32) -> list[dict[str, Any]]:
-        """A row for each file, in order: path, p_fracture and label, or path and error.
+    def remarks(self, images: NDArray[np.uint8]) -> list[str]:
+        """A sentence for each image (n, size, size, 1) that is unlike the training images, "" for the others."""
+        return self.likeness.remarks(images) if self.likeness is not None else [""] * len(images)
 
-        A row has a `remark` as well where an answer should not be taken as it is: the picture is unlike the training
-        images, or the file was read in part or in spite of a defect.
+    def predict_files(self, paths: Paths, *, batch_size: int = 32) -> pd.DataFrame:
+        """A row for each file, in order.
 
         Args:
-            paths: Image files, read and letterboxed as in training.
+            paths: A file, a folder, or a list of both; read and letterboxed as in training.
             batch_size: Images in memory at a time.
-        """
-        from fracturelab.images import load_image
 
+        Returns:
+            A table with the columns `path`; `probability`, P(fractured), NaN for a file that cannot be read; `label`,
+            at the `threshold`, "" for such a file; `remark`, why an answer should not be taken as it is (the picture
+            is unlike the training images, the file was used in training or holds several pictures), or ""; `problem`,
+            why the file cannot be read, or "".
+        """
+        import pandas as pd
+
+        files = image_files(paths)
         rows: list[dict[str, Any]] = []
-        for start in range(0, len(paths), batch_size):
-            part: list[dict[str, Any]] = []
-            pixels, reading = [], []
-            for path in paths[start : start + batch_size]:
-                row: dict[str, Any] = {"path": os.fspath(path)}
-                try:
-                    remarks: list[str] = []
-                    pixels.append(load_image(os.fspath(path), self.input_size, remarks=remarks))
-                    reading.append(" ".join(remarks))
-                except UnreadableImageError as error:
-                    row["error"] = error.reason
-                except FracturelabError as error:
-                    row["error"] = str(error)
-                except OSError as error:
-                    row["error"] = error.strerror or str(error)
-                part.append(row)
-            batch = np.stack(pixels) if pixels else np.zeros((0, self.input_size, self.input_size, 1), np.uint8)
-            unlike = self.likeness.remarks(batch) if self.likeness is not None else [""] * len(batch)
-            answers = zip(self.predict(batch), reading, unlike, strict=True)
-            for row in part:
-                if "error" not in row:
-                    answer, *noted = next(answers)
-                    row["p_fracture"] = float(answer)
-                    row["label"] = self.label(row["p_fracture"])
-                    if any(noted):
-                        row["remark"] = " ".join(remark for remark in noted if remark)
-            rows += part
+        for start in range(0, len(files), batch_size):
+            rows += self._rows(files[start : start + batch_size])
+        table = pd.DataFrame(rows, columns=["path", "probability", "label", "threshold", "remark", "problem"])
+        return table.astype({"probability": float, "threshold": float})
+
+    def _rows(self, paths: list[str]) -> list[dict[str, Any]]:
+        from fracturelab.images import image_facts, load_image
+        from fracturelab.models.seen import REMARKS, seen_files
+        from fracturelab.system.files import sha256_of
+
+        rows, pixels = [], []
+        for path in paths:
+            row: dict[str, Any] = {"path": path, "label": "", "threshold": self.threshold, "remark": "", "problem": ""}
+            rows.append(row)
+            try:
+                row |= {"remark": SEVERAL if image_facts(path).animated else "", "sha256": sha256_of(path)}
+                pixels.append(load_image(path, self.input_size))
+            except UnreadableImageError as error:
+                row |= {"problem": error.reason, "remark": ""}
+            except (FracturelabError, OSError) as error:
+                row["problem"] = (getattr(error, "strerror", None) or str(error)).removeprefix(f"{path}: ")
+        readable = [row for row in rows if not row["problem"]]
+        if readable:
+            images = np.stack(pixels)
+            seen = seen_files(self.card, [row.pop("sha256") for row in readable], [row["path"] for row in readable])
+            for row, p, use, unlike in zip(readable, self.predict(images), seen, self.remarks(images), strict=True):
+                remarks = (row["remark"], REMARKS.get(use), unlike)
+                row |= {"probability": float(p), "label": self.label(p), "remark": " ".join(filter(None, remarks))}
         return rows
 
 
-def load_predictor(path: str | Path, *, runtime: str = "auto") -> Predictor:
+def image_files(paths: Paths) -> list[str]:
+    """The files among some paths; a folder stands for the images in it and below.
+
+    Raises:
+        FracturelabError: A folder that cannot be read, or holds no image.
+    """
+    from fracturelab.datasets.walking import walk
+
+    files: list[str] = []
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        if not os.path.isdir(path):
+            files.append(os.fspath(path))
+            continue
+        below = walk(Path(path)).images
+        files += [os.path.join(path, *parts, name) for parts, names in below.items() for name in names]
+        if not below:
+            raise FracturelabError(f"expected X-ray files. Received: {os.fspath(path)}, without an image in it")
+    return files
+
+
+def load_predictor(path: str | Path, *, runtime: str = "auto", threshold: float | None = None) -> Predictor:
     """Open a saved model with the card beside it.
 
     Args:
@@ -130,30 +218,46 @@ def load_predictor(path: str | Path, *, runtime: str = "auto") -> Predictor:
         runtime: A name of `RUNTIMES`: "keras"; "float32", its export to OpenVINO, which equals Keras within 1e-4;
             "fast", the fastest exported network that stays close, with a threshold of its own. "auto" takes the export
             where there is one and OpenVINO is installed, else Keras.
+        threshold: From this P(fractured) on an image is called fractured; the card's own if None.
 
     Raises:
         FracturelabError: An unknown runtime; no such file; a file that is not a model, holds code, is not the one its
             card describes, or is no classifier of fractured against normal.
     """
+    path = Path(path)
+    runtime = choose_runtime(path, runtime)
+    card = checked_card(path)
+    opened = RUNTIMES[runtime](path, card)
+    if threshold is None:
+        threshold = card["threshold"] if opened.threshold is None else opened.threshold
+    elif not 0 <= threshold <= 1:
+        raise FracturelabError(f"expected a threshold from 0 to 1. Received: {threshold}")
+    likeness = of_card(card)
+    notes = (*opened.notes, *([] if likeness else [NO_LIKENESS]))
+    facts = (path, runtime, opened.input_size, float(threshold), card, opened.forward, likeness)
+    return Predictor(*facts, notes=notes, model=opened.model)
+
+
+def checked_card(path: Path) -> dict[str, Any]:
+    """The card beside a model file, with everything checked that can be without opening the model.
+
+    Raises:
+        FracturelabError: No such file, not a model's file, no card, a card of another file, or one without threshold.
+    """
     from fracturelab.models.files import read_card
     from fracturelab.system.files import sha256_of
 
-    path = Path(path)
     if not path.is_file():
         raise FracturelabError(f"{path}: no such model file")
     if path.suffix != ".keras":
         raise FracturelabError(f"{path}: not a model; expected a .keras file as written by `fracturelab train`")
-    runtime = choose_runtime(path, runtime)
-    opened = RUNTIMES[runtime](path)
-    card = read_card(path)
-    if card.get("sha256") not in (None, sha256_of(path)):
-        raise FracturelabError(
-            f"{path}: is not the file its card describes ({path.with_suffix('.json').name}); train it again"
-        )
+    card, sha256 = read_card(path), sha256_of(path)
+    if card.get("sha256") not in (None, sha256):
+        name = path.with_suffix(".json").name
+        raise FracturelabError(f"{path}: is not the file its card describes ({name}); train it again")
     if card.get("threshold") is None:
         raise FracturelabError(f"{path.with_suffix('.json')}: expected a threshold in the model's card. Received: none")
-    threshold = float(card["threshold"] if opened.threshold is None else opened.threshold)
-    return Predictor(path, runtime, opened.input_size, threshold, card, opened.forward, of_card(card))
+    return {**card, "sha256": sha256}
 
 
 @dataclass(frozen=True)
@@ -163,6 +267,8 @@ class Opened:
     forward: Forward
     input_size: int
     threshold: float | None = None
+    notes: tuple[str, ...] = ()
+    model: Any = None
 
 
 def choose_runtime(path: str | Path, runtime: str = "auto") -> str:
@@ -191,8 +297,8 @@ def choose_runtime(path: str | Path, runtime: str = "auto") -> str:
     return "float32"
 
 
-def _exported_runtime(name: str) -> Callable[[Path], Opened]:
-    def opened(path: Path) -> Opened:
+def _exported_runtime(name: str) -> Callable[[Path, dict[str, Any]], Opened]:
+    def opened(path: Path, card: dict[str, Any]) -> Opened:
         from fracturelab.prediction.export import read_export, run
 
         export = read_export(path)
@@ -205,21 +311,22 @@ def _exported_runtime(name: str) -> Callable[[Path], Opened]:
     return opened
 
 
-def _keras_runtime(path: Path) -> Opened:
+def _adapted(path: Path, card: dict[str, Any]) -> tuple[keras.Model, tuple[str, ...]]:
     from fracturelab.models.files import load_model
+    from fracturelab.models.foreign import adapt
+
+    return adapt(load_model(path), card, where=str(path))
+
+
+def _keras_runtime(path: Path, card: dict[str, Any]) -> Opened:
     from fracturelab.models.inference import compiled
 
-    model = load_model(path)
-    shape, outputs = model.input_shape, model.output_shape
-    if not (isinstance(shape, tuple) and len(shape) == 4 and shape[1] == shape[2] and shape[3] == 1):
-        raise FracturelabError(f"{path}: expected a model of square grey images. Received: input {shape}")
-    if not (isinstance(outputs, tuple) and outputs == (None, 1)):
-        raise FracturelabError(f"{path}: expected a model with one output, P(fractured). Received: output {outputs}")
+    model, notes = _adapted(path, card)
     run = compiled(model)
-    return Opened(lambda images: run(images).numpy()[:, 0], int(shape[1]))
+    return Opened(lambda images: run(images).numpy()[:, 0], int(model.input_shape[1]), notes=notes, model=model)
 
 
-RUNTIMES: dict[str, Callable[[Path], Opened]] = {
+RUNTIMES: dict[str, Callable[[Path, dict[str, Any]], Opened]] = {
     "keras": _keras_runtime,
     "float32": _exported_runtime("float32"),
     "fast": _exported_runtime("fast"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,47 +102,3 @@ def read_upload(name: str, data: bytes, *, size: int, limits: Limits = LIMITS) -
     if int(np.ptp(picture)) < 20:
         remarks.append("The picture is almost one shade of grey; it hardly is an X-ray.")
     return Upload(name, key, pixels, picture, remark=" ".join(remarks))
-
-
-def examples(folder: str | Path, *, most: int = 6) -> list[tuple[str, bytes]]:
-    """Examples to try: the images of a folder, or synthetic radiographs rendered on the spot if there are none.
-
-    Args:
-        folder: Where examples may lie, such as `realimages/examples`.
-        most: At most so many.
-
-    Returns:
-        Name and bytes of each.
-    """
-    from fracturelab.images.signatures import recognise
-
-    folder = Path(folder)
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    read = [(path.name, path.read_bytes()) for path in files[:200]]
-    found = _spread([(name, data) for name, data in read if recognise(data[:64]) in ("PNG", "JPEG")], most)
-    return found or [_synthetic(number) for number in range(most)]
-
-
-def _spread(found: Sequence[tuple[str, bytes]], most: int) -> list[tuple[str, bytes]]:
-    """Evenly over the whole list, so that both classes come where files are sorted by class."""
-    if len(found) <= most:
-        return list(found)
-    return [found[round(i * (len(found) - 1) / max(most - 1, 1))] for i in range(most)]
-
-
-def _synthetic(number: int) -> tuple[str, bytes]:
-    from fracturelab.phantoms import render
-    from fracturelab.prediction.downloads import png
-
-    regions = ("forearm", "leg", "hand", "ankle", "femur", "humerus")
-    region, fractured = regions[number % len(regions)], number % 2 == 0
-    image = render(
-        700 + number,
-        size=480,
-        fractured=fractured,
-        region=region,
-        difficulty=0.2,
-        letterbox=False,
-        nuisances={"two_views": False},
-    ).image
-    return f"synthetic-{region}-{'fractured' if fractured else 'normal'}.png", png(image)

@@ -1,4 +1,4 @@
-"""Numbers in words that a person can use, and that say no more than was measured."""
+"""Numbers in words that a person can use, and that claim no more than was measured."""
 
 from __future__ import annotations
 
@@ -34,7 +34,25 @@ def in_words(probability: float, threshold: float) -> str:
     own_side = probability if side == "fractured" else 1 - probability
     if distance < CLEAR or own_side < SURE:
         return f"Leaning towards {side}, but not sure: a slightly different picture could change the answer."
-    return f"Clearly {side} to this model. It is wrong at times even when it is sure; its test results say how often."
+    return f"Clearly {side} to this model. It is wrong at times even so; its test results tell how often."
+
+
+def threshold_sentence(card: Mapping[str, Any], threshold: float) -> str:
+    """What a threshold means: hits and false alarms on the test part, where the card holds them; else "".
+
+    Args:
+        card: As `models.files.read_card` gives it.
+        threshold: The one in use; another than the card's has no measured meaning.
+    """
+    part, _, metrics = _scores(card)
+    recall, specificity = (_value(metrics, name) for name in ("recall", "specificity"))
+    if recall is None or specificity is None or threshold != card.get("threshold"):
+        return ""
+    where = "test part" if part == "test" else "validation images, which flatter it"
+    return (
+        f"At the threshold of {threshold:.2f} it finds {round(10 * recall)} of 10 fractures and raises "
+        f"{round(10 * (1 - specificity))} false alarms on 10 normal X-rays, on its {where}."
+    )
 
 
 def model_facts(card: Mapping[str, Any]) -> list[str]:
@@ -46,47 +64,43 @@ def model_facts(card: Mapping[str, Any]) -> list[str]:
     Returns:
         Sentences, the first about its test; values are rounded, intervals are 95%.
     """
-    data = card.get("data") if isinstance(card.get("data"), Mapping) else {}
-    source = str(data.get("source") or "data that its card does not name")  # type: ignore[union-attr]
-    facts = []
-    part, scores = _scores(card)
-    metrics = scores.get("metrics", {}) if scores else {}
-    if metrics:
-        kind = "images it had never seen" if part == "test" else "its own validation images, which flatter it"
-        facts.append(f"Tested on {int(scores.get('n', 0)):,} {kind}, from {source}.")
-        recall, specificity, precision = (_rate(metrics, name) for name in ("recall", "specificity", "precision"))
-        if recall:
-            facts.append(f"Of 100 fractured ones there it finds {recall}.")
-        if specificity:
-            facts.append(f"Of 100 normal ones it calls {specificity} normal; the rest are false alarms.")
-        if precision:
-            facts.append(f"Of 100 that it calls fractured there, {precision} are.")
-        auc = metrics.get("roc_auc", {})
-        if isinstance(auc.get("value"), int | float):
-            facts.append(f"AUC {auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f}).")
+    given = card.get("data")
+    data: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    source = str(data.get("source") or "data that its card does not name")
+    part, n, metrics = _scores(card)
+    if not metrics:
+        facts = [f"Its card holds no test result. It was trained on {source}."]
     else:
-        facts.append(f"Its card holds no test result. It was trained on {source}.")
+        kind = "images kept out of its training" if part == "test" else "its validation images, which flatter it"
+        facts = [f"Tested on {n:,} {kind}, from {source}."]
+        for name, sentence in (
+            ("recall", "Of 100 fractured ones there it finds {}."),
+            ("specificity", "Of 100 normal ones it calls {} normal; the rest are false alarms."),
+            ("precision", "Of 100 that it calls fractured there, {} are."),
+        ):
+            if _value(metrics, name) is not None:
+                value, low, high = (round(100 * float(metrics[name][key])) for key in ("value", "low", "high"))
+                facts.append(sentence.format(f"{value} ({low} to {high})"))
+        if _value(metrics, "roc_auc") is not None:
+            facts.append("AUC {value:.2f} ({low:.2f} to {high:.2f}).".format(**metrics["roc_auc"]))
     facts.append(
-        "On other bones, other machines, photographs of films or synthetic images it may do much worse, "
-        "and will not say so."
+        "On other bones, other machines, photographs of films or synthetic images it may do much worse, without notice."
     )
-    licence = data.get("licence")  # type: ignore[union-attr]
-    if licence:
-        facts.append(f"Trained on data under: {licence}.")
+    if data.get("licence"):
+        facts.append(f"Trained on data under: {data['licence']}.")
     return facts
 
 
-def _scores(card: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    found = card.get("metrics")
+def _scores(card: Mapping[str, Any]) -> tuple[str, int, Mapping[str, Any]]:
+    """The part that the card holds scores of, its images, and its metrics."""
     for part in ("test", "val"):
-        if isinstance(found, Mapping) and isinstance(found.get(part), Mapping):
-            return part, found[part]
-    return "", {}
+        scores = (card.get("metrics") or {}).get(part) if isinstance(card.get("metrics"), Mapping) else None
+        if isinstance(scores, Mapping) and scores.get("metrics"):
+            return part, int(scores.get("n", 0)), scores["metrics"]
+    return "", 0, {}
 
 
-def _rate(metrics: Mapping[str, Any], name: str) -> str:
-    found = metrics.get(name)
-    if not isinstance(found, Mapping) or not isinstance(found.get("value"), int | float):
-        return ""
-    value, low, high = (round(100 * float(found[key])) for key in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+def _value(metrics: Mapping[str, Any], name: str) -> float | None:
+    interval = metrics.get(name)
+    value = interval.get("value") if isinstance(interval, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
