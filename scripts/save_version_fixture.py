@@ -66,8 +66,8 @@ def main() -> None:
         "use": "For tests. Not for clinical use.",
     }
     path = save_model(model, folder / "model.keras", card)
-    rows = load_predictor(path, runtime="keras").predict_files(sorted((folder / "images").iterdir()))
-    expected = {Path(row["path"]).name: round(row["p_fracture"], 7) for row in rows}
+    table = load_predictor(path, runtime="keras").predict(folder / "images")
+    expected = {Path(name).name: round(p, 7) for name, p in zip(table["path"], table["probability"], strict=True)}
     (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
     print(folder.relative_to(ROOT), path.stat().st_size, expected)
 

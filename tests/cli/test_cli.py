@@ -399,7 +399,7 @@ def test_predict_has_a_row_for_each_file_and_answers_where_it_can(trained, tmp_p
     files = [good, text, empty, tmp_path / "missing.png"]
     rows = document(capsys, "predict", trained["model"], *files)
     assert [row["path"] for row in rows] == [str(path) for path in files]
-    assert set(rows[0]) == {"path", "p_fracture", "label"}
+    assert set(rows[0]) == {"path", "p_fracture", "label", "threshold"}
     assert 0 <= rows[0]["p_fracture"] <= 1
     for row in rows[1:]:
         assert set(row) == {"path", "error"}

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fracturelab.prediction.answers import Answer, Reader
+from fracturelab.prediction import Predictor
+from fracturelab.prediction.answers import Answer, answer_uploads
 from fracturelab.prediction.downloads import answers_csv
 from fracturelab.prediction.uploads import read_upload
 from tests.hostile.cases import HOSTILE, encoded, xray
@@ -28,14 +29,16 @@ def explain(images: np.ndarray, *, batch_size: int) -> tuple[np.ndarray, np.ndar
     return images.mean((1, 2, 3)) / 255, images[..., 0].astype(np.float32)
 
 
-def reader() -> Reader:
-    return Reader(Path("m.keras"), "m", SIZE, 0.2, {}, explain, threading.Lock())
+def predictor(**further: Any) -> Predictor:
+    model = Predictor(Path("m.keras"), "keras", SIZE, 0.2, **further)
+    vars(model)["explainer"] = explain
+    return model
 
 
-def answered(name: str, data: bytes, model: Reader) -> Any:
+def answered(name: str, data: bytes, model: Predictor) -> Any:
     """Everything that the page does with one upload."""
     upload = read_upload(name, data, size=SIZE)
-    [answer] = model.answer([upload])
+    [answer] = answer_uploads(model, [upload])
     assert answers_csv([upload], [answer], model)
     return upload.problem if answer is None else (answer.probability, answer.label, answer.heat.sum())
 
@@ -49,7 +52,7 @@ def visits(count: int) -> list[tuple[str, bytes]]:
 
 
 def test_twenty_uploads_at_once(happened):
-    model, given = reader(), visits(20)
+    model, given = predictor(), visits(20)
     alone = [answered(name, data, model) for name, data in given]
     start = threading.Barrier(20)
 
@@ -66,11 +69,11 @@ def test_twenty_uploads_at_once(happened):
 
 IN_A_ROW = """
 import sys
-from tests.hostile.test_app import answered, reader, visits
+from tests.hostile.test_app import answered, predictor, visits
 def memory():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096 // 1024
-model, given = reader(), visits({count} + 60)
+model, given = predictor(), visits({count} + 60)
 for name, data in given[:60]:
     answered(name, data, model)
 before = memory()
@@ -92,11 +95,11 @@ VISITORS = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from tests.hostile.test_app import answered, visits
-from fracturelab.prediction.answers import open_reader
+from fracturelab.prediction import load_predictor
 def memory():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096 // 1024
-model, given = open_reader(sys.argv[1]), visits(1100)
+model, given = load_predictor(sys.argv[1]), visits(1100)
 with ThreadPoolExecutor(20) as pool:
     list(pool.map(lambda one: answered(*one, model), given[:100]))
     before = memory()
@@ -123,12 +126,12 @@ def test_an_answer_to_an_unlike_picture_says_so():
 
     pixels = np.stack([letterbox(xray(seed), SIZE) for seed in range(60)])
     likeness = describe(pixels, range(30), range(30, 60))
-    model = Reader(Path("m.keras"), "m", SIZE, 0.2, {}, explain, threading.Lock(), likeness)
+    model = predictor(likeness=likeness)
     uploads = [
         read_upload(f"{turn}.png", encoded(Image.fromarray(picture), "PNG"), size=SIZE)
         for turn, picture in enumerate((xray(9), 255 - xray(9)))
     ]
-    like, unlike = model.answer(uploads)
+    like, unlike = answer_uploads(model, uploads)
     assert isinstance(like, Answer)
     assert isinstance(unlike, Answer)
     assert like.remark == ""

@@ -45,7 +45,7 @@ def stand_in() -> Iterator[None]:
     """A model's file is opened by arithmetic instead of TensorFlow: what is tested here comes before any network."""
     with pytest.MonkeyPatch.context() as patch:
         opened = Opened(lambda images: images.mean((1, 2, 3)) / 255, SIZE)
-        patch.setitem(predictor.RUNTIMES, "keras", lambda path: opened)
+        patch.setitem(predictor.RUNTIMES, "keras", lambda path, card: opened)
         patch.setattr(model_commands, "load_tensorflow", lambda: None)
         yield
 
@@ -100,7 +100,7 @@ def doors(folder, model, tmp_path_factory) -> dict[str, Any]:
     audited = json.loads(out)
     prepared = prepare(read_dataset(folder), size=SIZE, cache_dir=tmp_path_factory.mktemp("cache"), progress=False)
     with stand_in():
-        rows = load_predictor(model, runtime="keras").predict_files(list(paths.values()))
+        rows = load_predictor(model, runtime="keras").predict(list(paths.values()))
         code, out, said = command("predict", model, "--json", "--runtime", "keras", "--", *paths.values())
     assert code == 0
     uploads = {file.key: read_upload(file.name, Path(paths[file.key]).read_bytes(), size=SIZE) for file in HOSTILE}
@@ -109,7 +109,7 @@ def doors(folder, model, tmp_path_factory) -> dict[str, Any]:
         "paths": paths,
         "audit": audited,
         "prepared": prepared,
-        "rows": dict(zip(paths, rows, strict=True)),
+        "rows": dict(zip(paths, rows.to_dict("records"), strict=True)),
         "command": dict(zip(paths, json.loads(out), strict=True)),
         "said": said,
         "uploads": uploads,
@@ -122,12 +122,13 @@ def test_a_file_has_one_outcome_at_every_door(file: HostileFile, doors, happened
     unreadable = {item["path"]: item["reason"] for item in doors["audit"]["unreadable"]}
     prepared, row, upload = doors["prepared"], doors["rows"][file.key], doors["uploads"][file.key]
     left_out = dict(zip(prepared.unreadable["path"], prepared.unreadable["reason"], strict=True))
-    assert doors["command"][file.key] == row
-    assert row["path"] == path
+    said = doors["command"][file.key]
+    assert said["path"] == row["path"] == path
+    assert (said.get("remark", ""), said.get("error", "")) == (row["remark"], row["problem"])
     assert upload.name.isprintable()
     assert len(upload.name) <= 80
     if file.says is not None:
-        reason = row["error"]
+        reason = row["problem"]
         assert re.search(file.says, reason, re.IGNORECASE)
         assert len(reason) < 160
         assert "\n" not in reason
@@ -143,11 +144,11 @@ def test_a_file_has_one_outcome_at_every_door(file: HostileFile, doors, happened
     [place] = np.flatnonzero((prepared.table["path"] == path).to_numpy(bool))
     np.testing.assert_array_equal(prepared.images[place], upload.pixels)
     assert np.abs(upload.pixels.astype(int) - expected).max() <= file.off
-    assert row["p_fracture"] == pytest.approx(upload.pixels.mean() / 255, abs=1e-6)
-    assert file.remark in row.get("remark", "")
+    assert said["p_fracture"] == row["probability"] == pytest.approx(upload.pixels.mean() / 255, abs=1e-6)
+    assert file.remark in row["remark"]
     if file.key != "inverted":
         assert file.remark in upload.remark
-        assert bool(row.get("remark")) == bool(file.remark)  # and nothing else is said of it
+        assert bool(row["remark"]) == bool(file.remark)  # and nothing else is said of it
     if file.remark:
         name = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
         assert any(name in line and file.remark in line for line in doors["said"].splitlines())
@@ -201,10 +202,10 @@ def outcomes(path: Path, model: Path) -> set[str]:
     """The reasons that cache, prediction and command line give for one file."""
     _, reasons = load_readable_images([path], SIZE, cache_dir=False)
     with stand_in():
-        [row] = load_predictor(model, runtime="keras").predict_files([path])
+        [problem] = load_predictor(model, runtime="keras").predict(path)["problem"]
         code, out, _ = command("predict", model, path, "--json", "--runtime", "keras")
     assert code == 2
-    return {reasons[0], row["error"], json.loads(out)[0]["error"]}
+    return {reasons[0], problem, json.loads(out)[0]["error"]}
 
 
 def test_links_and_pipes(places, model, happened):

@@ -160,13 +160,12 @@ def test_04_judges_saved_models_on_what_they_have_not_seen(tmp_path, xrays, mode
 
 
 def assert_equal_to_python(found: dict, model: Path, real: Path) -> None:
-    """Scores in the notebook's record are those of `predict_files` and `evaluate`."""
+    """Scores in the notebook's record are those of `predict` and `evaluate`."""
     table = read_dataset(real)
-    rows = load_predictor(model).predict_files(table["path"].tolist())
-    kept = [number for number, row in enumerate(rows) if "error" not in row]
-    assert len(kept) == len(rows) - 1
-    probabilities = [rows[number]["p_fracture"] for number in kept]
-    expected = evaluate(table["label"].to_numpy(int)[kept], probabilities, threshold=0.5)
+    answers = load_predictor(model).predict(table["path"].tolist())
+    kept = (answers["problem"] == "").to_numpy()
+    assert kept.sum() == len(kept) - 1
+    expected = evaluate(table["label"].to_numpy(int)[kept], answers["probability"][kept], threshold=0.5)
     assert found["n"] == expected.n
     assert found["confusion_matrix"] == expected.confusion_matrix
     for name in ("roc_auc", "brier"):

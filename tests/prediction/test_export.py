@@ -31,7 +31,8 @@ def saved(path, seed=0, threshold=0.5):
 
     keras.utils.set_random_seed(seed)
     model = build_cnn(input_size=32)
-    model.get_layer("p_fracture").set_weights([np.random.default_rng(seed).normal(0, 3, (128, 1)), np.zeros(1)])
+    last = model.get_layer("p_fracture")
+    last.set_weights([np.random.default_rng(seed).normal(0, 3, last.kernel.shape), np.zeros(1)])
     save_model(model, path, {"threshold": threshold, "name": path.stem, "input_size": 32})
     return path
 

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from fracturelab.errors import FracturelabError
 from fracturelab.images import load_images
 from fracturelab.models.cnn import build_cnn
 from fracturelab.models.files import save_model
+from fracturelab.models.seen import REMARKS
 from fracturelab.prediction import load_predictor
 from fracturelab.prediction.predictor import RUNTIMES, Opened
+from fracturelab.system.files import sha256_of
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,8 @@ def folder(tmp_path_factory):
     Image.fromarray(np.zeros((50, 50), np.uint8)).save(path / "whole.jpg")
     (path / "cut.jpg").write_bytes((path / "whole.jpg").read_bytes()[:200])
     model = build_cnn(input_size=32)
-    model.get_layer("p_fracture").set_weights([rng.normal(0, 3, (128, 1)), np.zeros(1)])
+    last = model.get_layer("p_fracture")
+    last.set_weights([rng.normal(0, 3, last.kernel.shape), np.zeros(1)])
     save_model(model, path / "m.keras", {"threshold": 0.5, "name": "m"})
     return path
 
@@ -53,31 +57,57 @@ def test_it_says_what_the_model_says(folder, predictor):
 def test_files_get_a_row_each_in_order(folder, predictor):
     good = paths(folder)
     asked = [good[0], folder / "text.png", good[1], folder / "absent.png", folder / "cut.jpg", good[2]]
-    rows = predictor.predict_files(asked, batch_size=4)
-    assert [row["path"] for row in rows] == [str(path) for path in asked]
-    assert ["error" in row for row in rows] == [False, True, False, True, True, False]
+    table = predictor.predict(asked, batch_size=4)
+    assert table["path"].tolist() == [str(path) for path in asked]
+    assert (table["problem"] != "").tolist() == [False, True, False, True, True, False]
+    assert table["problem"].iloc[3].startswith("there is no such file")
     expected = predictor.predict(load_images([good[0], good[1], good[2]], 32, cache_dir=False))
-    answers = [row for row in rows if "error" not in row]
-    np.testing.assert_allclose([row["p_fracture"] for row in answers], expected, atol=1e-6)
-    assert all(row["label"] == ("fractured" if row["p_fracture"] >= 0.5 else "normal") for row in answers)
-    assert all(row["error"] and "p_fracture" not in row for row in rows if "error" in row)
-    json.dumps(rows)
+    answers = table[table["problem"] == ""]
+    np.testing.assert_allclose(answers["probability"], expected, atol=1e-6)
+    assert answers["label"].tolist() == ["fractured" if p >= 0.5 else "normal" for p in answers["probability"]]
+    bad = table[table["problem"] != ""]
+    assert bad["probability"].isna().all() and set(bad["label"]) == {""}
+    assert set(table["threshold"]) == {0.5}
 
 
-def test_nothing_readable_is_rows_of_errors(folder, predictor):
-    assert [set(row) for row in predictor.predict_files([folder / "text.png"])] == [{"path", "error"}]
-    assert predictor.predict_files([]) == []
+def test_a_path_and_a_folder_are_read_like_a_list(folder, predictor, tmp_path):
+    [name] = predictor.predict(str(paths(folder)[0]))["path"]
+    assert name == str(paths(folder)[0])
+    table = predictor.predict(folder)
+    assert {Path(path).name for path in table["path"]} == {
+        file.name for file in folder.iterdir() if "m." not in file.name
+    }
+    assert predictor.predict([]).empty
+    with pytest.raises(FracturelabError, match="without an image in it"):
+        predictor.predict(tmp_path)
+    assert predictor.predict(folder / "text.png")["problem"].tolist() != [""]
 
 
-def test_the_threshold_is_the_cards(folder, predictor):
-    rows = predictor.predict_files(paths(folder))
-    middle = sorted(row["p_fracture"] for row in rows)[2]
+def test_its_repr_is_one_line(predictor):
+    assert repr(predictor).endswith("m.keras', 32 px, keras, threshold 0.500)")
+
+
+def test_the_threshold_is_the_cards_or_the_one_given(folder, predictor):
+    middle = predictor.predict(paths(folder))["probability"].median()
     copy = folder / "strict.keras"
     copy.write_bytes((folder / "m.keras").read_bytes())
     card = json.loads((folder / "m.json").read_text())
     (folder / "strict.json").write_text(json.dumps({**card, "threshold": middle}))
-    strict = load_predictor(copy).predict_files(paths(folder))
-    assert sum(row["label"] == "fractured" for row in strict) == 3
+    for strict in (load_predictor(copy), load_predictor(folder / "m.keras", threshold=middle)):
+        assert (strict.predict(paths(folder))["label"] == "fractured").sum() == 3
+    with pytest.raises(FracturelabError, match="threshold from 0 to 1"):
+        load_predictor(copy, threshold=1.5)
+
+
+def test_files_that_the_model_was_trained_on_are_marked(folder, tmp_path):
+    copy = tmp_path / "seen.keras"
+    copy.write_bytes((folder / "m.keras").read_bytes())
+    card = json.loads((folder / "m.json").read_text())
+    hashes = [sha256_of(path) for path in paths(folder)]
+    (tmp_path / "seen.json").write_text(json.dumps({**card, "train_hashes": hashes[:1], "val_hashes": hashes[1:2]}))
+    remarks = load_predictor(copy).predict(paths(folder))["remark"].tolist()
+    assert remarks[:2] == [REMARKS["training"], REMARKS["validation"]]
+    assert set(remarks[2:]) == {""}
 
 
 def test_images_of_another_size_are_refused(predictor):
@@ -89,6 +119,7 @@ def test_images_of_another_size_are_refused(predictor):
 def test_models_that_cannot_answer_are_refused(folder, tmp_path):
     save_model(build_cnn(input_size=32, classes=3), tmp_path / "ten.keras", {"threshold": 0.5})
     (tmp_path / "text.keras").write_text("no model")
+    (tmp_path / "text.json").write_text('{"threshold": 0.5}')
     alone = tmp_path / "alone.keras"
     alone.write_bytes((folder / "m.keras").read_bytes())
     other = tmp_path / "other.keras"
@@ -114,7 +145,8 @@ def test_models_that_cannot_answer_are_refused(folder, tmp_path):
 
 def test_answers_that_are_no_probabilities_are_refused(tmp_path):
     model = build_cnn(input_size=32)
-    model.get_layer("p_fracture").set_weights([np.full((128, 1), np.nan), np.zeros(1)])
+    last = model.get_layer("p_fracture")
+    last.set_weights([np.full(last.kernel.shape, np.nan), np.zeros(1)])
     save_model(model, tmp_path / "nan.keras", {"threshold": 0.5})
     with pytest.raises(FracturelabError, match="no probabilities"):
         load_predictor(tmp_path / "nan.keras").predict(np.full((1, 32, 32, 1), 9, np.uint8))
@@ -123,9 +155,11 @@ def test_answers_that_are_no_probabilities_are_refused(tmp_path):
 def test_unknown_runtimes_are_refused_and_others_may_be_added(folder, monkeypatch):
     with pytest.raises(FracturelabError, match="runtime out of auto, keras"):
         load_predictor(folder / "m.keras", runtime="abacus")
-    monkeypatch.setitem(RUNTIMES, "half", lambda path: Opened(lambda images: np.full(len(images), 0.5, np.float32), 16))
+    monkeypatch.setitem(
+        RUNTIMES, "half", lambda path, card: Opened(lambda images: np.full(len(images), 0.5, np.float32), 16)
+    )
     predictor = load_predictor(folder / "m.keras", runtime="half")
-    assert predictor.predict_files(paths(folder)[:1])[0]["p_fracture"] == 0.5
+    assert predictor.predict(paths(folder)[0])["probability"].tolist() == [0.5]
 
 
 def test_importing_it_does_not_import_tensorflow():

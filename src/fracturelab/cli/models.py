@@ -90,6 +90,7 @@ def add_commands(commands: Any) -> None:
         default="auto",
         help="what runs it: auto (the model's export where there is one, else keras), float32, fast",
     )
+    predict.add_argument("--threshold", type=float, help="at or above it: fractured (default: the model's own)")
     predict.set_defaults(command=run_predict)
 
 
@@ -202,6 +203,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     from fracturelab.evaluation import evaluate, subgroup_scores, verdict
     from fracturelab.images import load_readable_images
     from fracturelab.models.files import check_model_file
+    from fracturelab.models.seen import seen_files, seen_warnings
     from fracturelab.prediction import load_predictor
     from fracturelab.records import own_folder, write_record
 
@@ -215,7 +217,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     if threshold is None or not 0 <= threshold <= 1:
         raise FracturelabError(f"expected a threshold from 0 to 1. Received: {threshold}")
     table, hashes, reasons, part = choose_rows(table, arguments.split, predictor.card)
-    warnings = overlap_warnings(hashes, predictor.card)
+    warnings = seen_warnings(seen_files(predictor.card, hashes, table["path"].tolist()))
     pixels, bad = load_readable_images(table["path"].tolist(), predictor.input_size, progress=not arguments.json)
     if bad:  # what is unreadable was left out already: these vanished meanwhile
         raise FracturelabError(f"{table['path'].iloc[min(bad)]}: {bad[min(bad)]}; the file changed while it was read")
@@ -282,26 +284,29 @@ def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
     from fracturelab.datasets.walking import count_others
     from fracturelab.models.files import check_model_file
     from fracturelab.prediction import load_predictor
-    from fracturelab.prediction.predictor import choose_runtime
+    from fracturelab.prediction.predictor import choose_runtime, image_files
 
-    paths, left_out = expand(arguments.files)
     check_model_file(arguments.model)
+    paths, left_out = image_files(arguments.files)
     runtime = choose_runtime(arguments.model, arguments.runtime)
     if runtime == "keras":
         load_tensorflow()
-    predictor = load_predictor(arguments.model, runtime=runtime)
-    answers = predictor.predict_files(paths)
-    rows = [["P(fractured)", "", "file"]]
-    for answer in answers:
-        if "error" in answer:
-            reason = answer["error"].removeprefix(f"{answer['path']}: ")
-            rows.append(["-", "error", f"{answer['path']}: {reason}"])
-        else:
-            rows.append([number(answer["p_fracture"]), answer["label"], answer["path"]])
-    for answer in answers:
-        if "remark" in answer:
-            say(f"note: {answer['path']}: {answer['remark']}")
-    answered = sum("error" not in answer for answer in answers)
+    predictor = load_predictor(arguments.model, runtime=runtime, threshold=arguments.threshold)
+    table = predictor.predict_files(paths)
+    rows, answers = [["P(fractured)", "", "file"]], []
+    for path, probability, label, threshold, remark, problem in table.itertuples(index=False):
+        if problem:
+            rows.append(["-", "error", f"{path}: {problem}"])
+            answers.append({"path": path, "error": problem})
+            continue
+        rows.append([number(probability), label, path])
+        answers.append({"path": path, "p_fracture": probability, "label": label, "threshold": threshold})
+        if remark:
+            answers[-1]["remark"] = remark
+            say(f"note: {path}: {remark}")
+    for note in predictor.notes:
+        say(f"note: {note}")
+    answered = int((table["problem"] == "").sum())
     labels = {answer["label"] for answer in answers if "error" not in answer}
     if answered >= MANY and len(labels) == 1:
         say(f"warning: All {answered} predictions are {labels.pop()} at the threshold {predictor.threshold:.3f}.")
@@ -310,8 +315,8 @@ def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
     if left_out:
         reasons = [f"{number_} {reason}" for reason, number_ in count_others(left_out).items()]
         say(f"note: files left out: {', '.join(reasons)}")
-    text = columns(rows, align="rll") + f"\n{NOT_CLINICAL}"
-    answers += [{"path": path, "error": f"{path}: left out, no image"} for path in left_out]
+    text = f"{columns(rows, align='rll')}\nfractured from {number(predictor.threshold)} on. {NOT_CLINICAL}"
+    answers += [{"path": path, "error": "left out, no image"} for path in left_out]
     return answers, text, 0 if answered else 2
 
 
@@ -325,6 +330,7 @@ def choose_rows(
     """
     from fracturelab.audit import find_unreadable, with_groups_and_parts
     from fracturelab.datasets import file_hashes
+    from fracturelab.models.seen import seen_files
     from fracturelab.splits import fracatlas_sentence
 
     table = table[table["label"].notna()].reset_index(drop=True)
@@ -342,28 +348,15 @@ def choose_rows(
         say(f"note: {sentence}")
     part = split or ("test" if (table["split"] == "test").any() else "all")
     if part == "unseen":
-        used = set(card.get("train_hashes") or ()) | set(card.get("val_hashes") or ())
-        groups = set(table.loc[table["sha256"].isin(used), "group"])
-        table = table[~table["sha256"].isin(used) & ~table["group"].isin(groups)]
+        uses = seen_files(card, hashes, table["path"].tolist())
+        used = {group for group, use in zip(table["group"], uses, strict=True) if use}
+        table = table[~table["group"].isin(used)]
     elif part != "all":
         table = table[(table["split"] == part).fillna(False).astype(bool)]
     if table.empty:
         raise FracturelabError(f"expected images in the part {part!r} of this folder. Received: none; see --split")
     hashes = table["sha256"].tolist()
     return table.drop(columns="sha256").reset_index(drop=True), hashes, reasons, part
-
-
-def overlap_warnings(hashes: Sequence[str], card: Mapping[str, Any]) -> list[str]:
-    """Say how many of the images a model was trained on, or chosen with."""
-    found = []
-    for key, what in (("train_hashes", "was trained on"), ("val_hashes", "was chosen with")):
-        seen = len(set(hashes) & set(card.get(key) or ()))
-        if seen:
-            found.append(
-                f"The model {what} {seen} of these {count(len(hashes), 'image')}: these scores are too good. "
-                "--split unseen leaves them out."
-            )
-    return found
 
 
 def backbone_options(given: Sequence[str]) -> dict[str, Any]:
@@ -391,31 +384,6 @@ def check_writable(folder: Path) -> Path:
             f"the results folder {folder} cannot be written ({error.strerror or error}); name another with --results"
         ) from error
     return folder
-
-
-def expand(files: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Replace each folder by the images in it; files stay as they were given.
-
-    Returns:
-        The images, and the files of the folders that are no images.
-
-    Raises:
-        FracturelabError: There are no images, or a folder cannot be read: none is passed over in silence.
-    """
-    from fracturelab.datasets.walking import walk
-
-    paths: list[str] = []
-    others: list[str] = []
-    for given in files:
-        if os.path.isdir(given):
-            listed = walk(Path(given))
-            paths += [path for path, _ in listed.paths()]
-            others += [os.path.join(given, name) for name in listed.others]
-        else:
-            paths.append(given)
-    if not paths:
-        raise FracturelabError(f"expected X-ray files. Received: {', '.join(files)}, without an image in it")
-    return paths, others
 
 
 def plain_name(text: str) -> str:

@@ -37,7 +37,7 @@ def cam_layers(model: keras.Model) -> tuple[str, ...]:
     ]
     kinds = (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU)
     active = [layer for layer in maps if isinstance(layer, kinds)]
-    chosen = active or [layer for layer in maps if isinstance(layer, keras.layers.Conv2D)] or maps[1:]
+    chosen = active or [layer for layer in maps if isinstance(layer, keras.layers.Conv2D)]
     if not chosen:
         raise FracturelabError(f"expected a model with feature maps for Grad-CAM. Received: {model.name}, without any")
     return (chosen[-1].name,)

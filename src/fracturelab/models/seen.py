@@ -38,6 +38,18 @@ def seen_files(card: Mapping[str, Any], hashes: Sequence[str], names: Sequence[s
     return uses
 
 
+def seen_warnings(uses: Sequence[str]) -> list[str]:
+    """Sentences on a set of which some files were used before, from the uses that `seen_files` gives."""
+    causes = {TRAINING: "The model was trained on", VALIDATION: "The model was chosen with"}
+    causes[WEIGHTS] = "The weights that the model started from were trained on"
+    images = f"{len(uses)} image{'s' if len(uses) != 1 else ''}"
+    return [
+        f"{cause} {uses.count(use)} of these {images}: these scores are too good. --split unseen leaves them out."
+        for use, cause in causes.items()
+        if use in uses
+    ]
+
+
 def _trains(name: str, origin: str) -> bool:
     """Whether an X-ray of FracAtlas by this name lies outside the parts that weights of this origin never saw."""
     image = re.match(r"IMG\d{7}(?!\d)", os.path.basename(name))

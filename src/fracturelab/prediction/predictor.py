@@ -25,7 +25,6 @@ Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 Explain = Callable[..., tuple[NDArray[np.float32], NDArray[np.float32]]]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 LABELS = ("normal", "fractured")
-SEVERAL = "The file has several pictures; only the first was read."
 NO_LIKENESS = "Its card does not describe the training images, so no answer is marked as one on an unlike picture."
 
 
@@ -152,12 +151,12 @@ class Predictor:
         Returns:
             A table with the columns `path`; `probability`, P(fractured), NaN for a file that cannot be read; `label`,
             at the `threshold`, "" for such a file; `remark`, why an answer should not be taken as it is (the picture
-            is unlike the training images, the file was used in training or holds several pictures), or ""; `problem`,
+            is unlike the training images, the file was used in training, or was read in part or in spite of a defect), or ""; `problem`,
             why the file cannot be read, or "".
         """
         import pandas as pd
 
-        files = image_files(paths)
+        files = image_files(paths)[0]
         rows: list[dict[str, Any]] = []
         for start in range(0, len(files), batch_size):
             rows += self._rows(files[start : start + batch_size])
@@ -165,7 +164,7 @@ class Predictor:
         return table.astype({"probability": float, "threshold": float})
 
     def _rows(self, paths: list[str]) -> list[dict[str, Any]]:
-        from fracturelab.images import image_facts, load_image
+        from fracturelab.images import load_image
         from fracturelab.models.seen import REMARKS, seen_files
         from fracturelab.system.files import sha256_of
 
@@ -173,11 +172,13 @@ class Predictor:
         for path in paths:
             row: dict[str, Any] = {"path": path, "label": "", "threshold": self.threshold, "remark": "", "problem": ""}
             rows.append(row)
+            remarks: list[str] = []
             try:
-                row |= {"remark": SEVERAL if image_facts(path).animated else "", "sha256": sha256_of(path)}
-                pixels.append(load_image(path, self.input_size))
+                row["sha256"] = sha256_of(path) if os.path.isfile(path) else ""
+                pixels.append(load_image(path, self.input_size, remarks=remarks))
+                row["remark"] = " ".join(remarks)
             except UnreadableImageError as error:
-                row |= {"problem": error.reason, "remark": ""}
+                row["problem"] = error.reason
             except (FracturelabError, OSError) as error:
                 row["problem"] = (getattr(error, "strerror", None) or str(error)).removeprefix(f"{path}: ")
         readable = [row for row in rows if not row["problem"]]
@@ -185,29 +186,36 @@ class Predictor:
             images = np.stack(pixels)
             seen = seen_files(self.card, [row.pop("sha256") for row in readable], [row["path"] for row in readable])
             for row, p, use, unlike in zip(readable, self.predict(images), seen, self.remarks(images), strict=True):
-                remarks = (row["remark"], REMARKS.get(use), unlike)
-                row |= {"probability": float(p), "label": self.label(p), "remark": " ".join(filter(None, remarks))}
+                remark = " ".join(filter(None, (row["remark"], REMARKS.get(use), unlike)))
+                row |= {"probability": float(p), "label": self.label(p), "remark": remark}
         return rows
 
 
-def image_files(paths: Paths) -> list[str]:
-    """The files among some paths; a folder stands for the images in it and below.
+def image_files(paths: Paths) -> tuple[list[str], list[str]]:
+    """The images among some paths; a folder stands for the images in it and below.
+
+    Returns:
+        The images, and the files of the folders that are no images by name.
 
     Raises:
-        FracturelabError: A folder that cannot be read, or holds no image.
+        FracturelabError: A folder that cannot be read, or no image in the folders.
     """
     from fracturelab.datasets.walking import walk
 
-    files: list[str] = []
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        if not os.path.isdir(path):
-            files.append(os.fspath(path))
-            continue
-        below = walk(Path(path)).images
-        files += [os.path.join(path, *parts, name) for parts, names in below.items() for name in names]
-        if not below:
-            raise FracturelabError(f"expected X-ray files. Received: {os.fspath(path)}, without an image in it")
-    return files
+    images: list[str] = []
+    others: list[str] = []
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    for path in given:
+        if os.path.isdir(path):
+            listed = walk(Path(path))
+            images += [image for image, _ in listed.paths()]
+            others += [os.path.join(path, name) for name in listed.others]
+        else:
+            images.append(os.fspath(path))
+    if given and not images:
+        names = ", ".join(os.fspath(path) for path in given)
+        raise FracturelabError(f"expected X-ray files. Received: {names}, without an image in it")
+    return images, others
 
 
 def load_predictor(path: str | Path, *, runtime: str = "auto", threshold: float | None = None) -> Predictor:
