@@ -71,7 +71,8 @@ def training_set(n: int, *, size: int = 320) -> Path:
 def starting_weights(backbone: str, options: dict[str, Any]) -> str:
     """A file of weights that both sides start from: bundled ones, or those of the shipped model's backbone."""
     from fracturelab.errors import FracturelabError
-    from fracturelab.models.weights import WeightsInfo, resolve, save_bundled
+    from fracturelab.models.weights import WeightsInfo, resolve
+    from scripts.pretraining.bundled_files import save_bundled
 
     try:
         return str(resolve(backbone, "bundled", options).path)

@@ -155,13 +155,14 @@ def export(
         further: Further keys of the description.
 
     Returns:
-        What `models.weights.save_bundled` gives.
+        What `save_bundled` gives.
 
     Raises:
         FracturelabError: A stage was not run, or with other settings than the recipe would say.
     """
     from fracturelab.models.backbones import check_scaling
-    from fracturelab.models.weights import WeightsInfo, save_bundled
+    from fracturelab.models.weights import WeightsInfo
+    from scripts.pretraining.bundled_files import save_bundled
     from scripts.pretraining.run import check_stage, started_from
 
     for stage in stages:

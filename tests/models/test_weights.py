@@ -10,6 +10,7 @@ import pytest
 from fracturelab.errors import FracturelabError
 from fracturelab.models import weight_files, weights
 from fracturelab.models.backbones import SCALINGS, build_backbone
+from scripts.pretraining.bundled_files import save_bundled
 
 SMALL = {"alpha": 0.25}
 
@@ -37,7 +38,7 @@ def backbone():
 def shelf(tmp_path, backbone, monkeypatch):
     """A folder of bundled weights with one set in it, and no other."""
     info = described("small", scaling=SCALINGS["torch"])
-    info = weights.save_bundled(backbone, tmp_path, info, recipe="by hand", measured={"auc": 0.5})
+    info = save_bundled(backbone, tmp_path, info, recipe="by hand", measured={"auc": 0.5})
     monkeypatch.setattr(weights, "bundled_folders", lambda: [tmp_path])
     return info
 
@@ -178,7 +179,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     arrays[0][0] = np.nan
     model.set_weights(arrays)
     with pytest.raises(FracturelabError, match="finite"):
-        weights.save_bundled(model, tmp_path, described("nan"))
+        save_bundled(model, tmp_path, described("nan"))
     assert os.listdir(tmp_path) == []
     path = tmp_path / "nan.weights.h5"
     model.save_weights(path)

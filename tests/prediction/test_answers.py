@@ -13,9 +13,9 @@ from fracturelab.errors import FracturelabError
 from fracturelab.models.seen import REMARKS
 from fracturelab.prediction import load_predictor
 from fracturelab.prediction.answers import answer_uploads, available_models
-from fracturelab.prediction.downloads import answers_csv, answers_html, overlay, png
 from fracturelab.prediction.uploads import Limits, read_upload, too_many
 from fracturelab.prediction.words import NOT_CLINICAL, in_words, model_facts, threshold_sentence
+from page.downloads import answers_csv, answers_html, overlay, png
 
 SIZE = 64
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fracturelab.explanations.gradcam import grad_cam
-from fracturelab.explanations.overlay import on_radiograph, to_unit
+from fracturelab.explanations.gradcam import GradCam
+from fracturelab.explanations.overlay import on_radiograph, stretch, to_unit
 
 
 def explain(model: Any, image: ArrayLike | str | os.PathLike[str]) -> NDArray[np.float32]:
-    """Compute the Grad-CAM map of one radiograph; `plots.heat_overlay(image, heat)` draws it.
+    """Compute the heat map of one radiograph, the model's own or Grad-CAM; `plots.heat_overlay(image, heat)` draws it.
 
     Args:
         model: A model of this project: the Keras model, a fit, or a predictor.
@@ -27,12 +27,8 @@ def explain(model: Any, image: ArrayLike | str | os.PathLike[str]) -> NDArray[np
     """
     from fracturelab.images import letterbox, read_image
 
-    network = getattr(model, "model", model)
-    if network is None:  # a compiled runtime has no feature maps
-        from fracturelab.models.files import load_model
-
-        network = load_model(model.path)
+    prepared = getattr(model, "explainer", None) or GradCam(getattr(model, "model", model))
     pixels = read_image(image) if isinstance(image, str | os.PathLike) else np.asarray(image)
-    size = int(network.inputs[0].shape[1])
-    square = letterbox(pixels, size).reshape(1, size, size, 1)
-    return on_radiograph(to_unit(grad_cam(network, square)[0]), pixels.shape[:2])
+    square = letterbox(pixels, prepared.size)[np.newaxis]
+    heat = stretch(to_unit(prepared(square)[1], least=prepared.least), square.shape[1:3])
+    return on_radiograph(heat[0], pixels.shape[:2])

@@ -50,6 +50,8 @@ class GradCam:
         model: A flat model that ends in a dense layer with one output, P(fractured).
     """
 
+    least = 0.0  # evidence in logits has no scale of its own: see `to_unit`
+
     def __init__(self, model: keras.Model) -> None:
         import keras
         import tensorflow as tf
@@ -99,22 +101,19 @@ class GradCam:
             raise FracturelabError(
                 f"expected images of shape (n, {self.size}, {self.size}, 1). Received: {images.shape}"
             )
-        parts = [
-            [part.numpy() for part in self._explain(np.asarray(images[start : start + batch_size], np.float32))]
-            for start in range(0, len(images), batch_size)
-        ]
-        if not parts:
-            return np.zeros(0, np.float32), np.zeros((0, 1, 1), np.float32)
-        return np.concatenate([p for p, _ in parts]), np.concatenate([heat for _, heat in parts])
+        answers, heat = _in_batches(self._explain, images, batch_size)
+        return answers, heat
 
 
 class OwnMap:
-    """A model with a layer that is a map of the fracture itself, such as P(fractured) of each cell.
+    """A model with a layer that is a map of the fracture itself, as its card says.
 
     Args:
         model: A flat model with one output, P(fractured).
-        layer: Name of the layer, (n, h, w, 1) or (n, h, w).
+        layer: Name of the layer, (n, h, w, 1): a logit or P(fractured) of each cell.
     """
+
+    least = 0.2  # P(fractured) of a cell that is shown in full colour, where no cell has more
 
     def __init__(self, model: keras.Model, layer: str) -> None:
         import keras
@@ -123,16 +122,23 @@ class OwnMap:
 
         if layer not in {part.name for part in model.layers}:
             raise FracturelabError(f"expected a layer of {model.name} under `map` in its card. Received: {layer!r}")
-        self._run = compiled(keras.Model(model.inputs[0], [model.output, model.get_layer(layer).output]))
+        cells = model.get_layer(layer)
+        logits = cells.activation is keras.activations.linear
+        maps = keras.layers.Activation("sigmoid")(cells.output) if logits else cells.output
+        self.size = int(model.input_shape[1])
+        self._run = compiled(keras.Model(model.inputs[0], [model.output, maps]))
 
     def __call__(self, images: NDArray, *, batch_size: int = 16) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Answers (n,) and the map (n, h, w), as `GradCam` gives them."""
-        parts = [
-            [part.numpy() for part in self._run(np.asarray(images[start : start + batch_size], np.float32))]
-            for start in range(0, len(images), batch_size)
-        ]
-        answers, maps = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return answers[:, 0], maps.reshape(maps.shape[:3])
+        """Answers (n,), and P(fractured) of each cell (n, h, w); see `GradCam` for the images."""
+        answers, maps = _in_batches(self._run, images, batch_size)
+        return answers[:, 0], maps[..., 0]
+
+
+def _in_batches(run: Any, images: NDArray, batch_size: int) -> list[NDArray]:
+    """The two outputs of a function of float32 batches, over all images."""
+    starts = range(0, max(len(images), 1), batch_size)
+    parts = [run(np.asarray(images[start : start + batch_size], np.float32)) for start in starts]
+    return [np.concatenate([part.numpy() for part in column]) for column in zip(*parts, strict=True)]
 
 
 def explainer(model: keras.Model, layer: str | None = None) -> GradCam | OwnMap | None:

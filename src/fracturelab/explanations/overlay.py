@@ -13,14 +13,15 @@ _WARM = np.array([[255, 240, 60], [255, 170, 20], [230, 30, 20]], np.float32)
 _SHADES = 1024  # between them: neighbours differ by less than a grey level
 
 
-def to_unit(maps: NDArray) -> NDArray[np.float32]:
+def to_unit(maps: NDArray, *, least: float = 0.0) -> NDArray[np.float32]:
     """Bring maps to 0..1, each by its own maximum; what is negative becomes 0, and so does a map without heat.
 
     Args:
         maps: (h, w) or (n, h, w).
+        least: A map whose maximum is lower stays below 1, so that little heat looks like little.
     """
     positive = np.maximum(np.nan_to_num(np.asarray(maps, np.float32), nan=0.0, posinf=0.0), 0)
-    top = positive.max(axis=(-2, -1), keepdims=True)
+    top = np.maximum(positive.max(axis=(-2, -1), keepdims=True), least)
     return np.divide(positive, top, out=np.zeros_like(positive), where=top > 0)
 
 

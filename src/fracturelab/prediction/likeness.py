@@ -144,29 +144,29 @@ def describe(
 
 
 def of_card(card: Mapping[str, Any]) -> Likeness | None:
-    """What a model's card says of its training images; None where it says nothing.
+    """The description of the training images in a model's card; None where there is none.
 
     Raises:
-        FracturelabError: It says something else than `describe` does.
+        FracturelabError: It is not as `describe` makes it.
     """
-    said = card.get("likeness")
-    if said is None:
+    given = card.get("likeness")
+    if given is None:
         return None
     try:
-        quantiles, inverse = (np.array(said[name], np.float64) for name in ("quantiles", "inverse"))
-        found = Likeness(quantiles, inverse, float(said["limit"]), float(said["rate"]), int(said["calibrated_on"]))
-        count = len(FACTS)
-        whole = list(said["facts"]) == list(FACTS) and quantiles.shape == (count, len(_LEVELS))
-        whole = whole and inverse.shape == (count, count) and bool((np.diff(quantiles) > 0).all())
-        whole = whole and 0 < found.rate < 1 and found.calibrated_on >= FEWEST
-        numbers = np.concatenate([quantiles.ravel(), inverse.ravel(), [found.limit]])
+        quantiles, inverse = (np.array(given[name], np.float64) for name in ("quantiles", "inverse"))
+        limit, rate = (float(given[name]) for name in ("limit", "rate"))
+        likeness = Likeness(quantiles, inverse, limit, rate, int(given["calibrated_on"]))
+        whole = list(given["facts"]) == list(FACTS) and quantiles.shape == (len(FACTS), len(_LEVELS))
+        whole &= inverse.shape == (len(FACTS), len(FACTS)) and bool((np.diff(quantiles) > 0).all())
+        whole &= 0 < likeness.rate < 1 and likeness.calibrated_on >= FEWEST
+        whole &= bool(np.isfinite([*quantiles.ravel(), *inverse.ravel(), likeness.limit]).all())
     except (KeyError, TypeError, ValueError, IndexError):
-        whole, numbers = False, np.zeros(0)
-    if not whole or not np.isfinite(numbers).all():
+        whole = False
+    if not whole:
         raise FracturelabError(
             f"the card of {card.get('name') or 'the model'} holds a damaged `likeness`; take it out or train again"
         )
-    return found
+    return likeness
 
 
 def measure(images: NDArray[np.uint8], rows: ArrayLike | None = None) -> NDArray[np.float64]:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
 
+    from fracturelab.explanations.gradcam import GradCam, OwnMap
+
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-Explain = Callable[..., tuple[NDArray[np.float32], NDArray[np.float32]]]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 LABELS = ("normal", "fractured")
 NO_LIKENESS = "Its card does not describe the training images, so no answer is marked as one on an unlike picture."
@@ -119,10 +120,12 @@ class Predictor:
         if self.explainer is None:
             return self.predict(images, batch_size=batch_size), None
         probabilities, evidence = self.explainer(images, batch_size=batch_size)
-        return self._checked(probabilities), stretch(to_unit(evidence), (self.input_size, self.input_size))
+        return self._checked(probabilities), stretch(
+            to_unit(evidence, least=self.explainer.least), (self.input_size, self.input_size)
+        )
 
     @cached_property
-    def explainer(self) -> Explain | None:
+    def explainer(self) -> GradCam | OwnMap | None:
         """Images to P(fractured) and signed evidence; None where the model has no feature map."""
         from fracturelab.explanations.gradcam import explainer
 
@@ -151,8 +154,8 @@ class Predictor:
         Returns:
             A table with the columns `path`; `probability`, P(fractured), NaN for a file that cannot be read; `label`,
             at the `threshold`, "" for such a file; `remark`, why an answer should not be taken as it is (the picture
-            is unlike the training images, the file was used in training, or was read in part or in spite of a defect), or ""; `problem`,
-            why the file cannot be read, or "".
+            is unlike the training images, the file was used in training, or was read in part or in spite of a defect),
+            or ""; `problem`, why the file cannot be read, or "".
         """
         import pandas as pd
 
@@ -174,9 +177,9 @@ class Predictor:
             rows.append(row)
             remarks: list[str] = []
             try:
-                row["sha256"] = sha256_of(path) if os.path.isfile(path) else ""
-                pixels.append(load_image(path, self.input_size, remarks=remarks))
-                row["remark"] = " ".join(remarks)
+                picture = load_image(path, self.input_size, remarks=remarks)
+                row |= {"sha256": sha256_of(path), "remark": " ".join(remarks)}
+                pixels.append(picture)
             except UnreadableImageError as error:
                 row["problem"] = error.reason
             except (FracturelabError, OSError) as error:
