@@ -57,9 +57,10 @@ def server(tmp_path_factory):
     from fracturelab.models.files import save_model
 
     home = tmp_path_factory.mktemp("app")
-    card = {"name": "tiny", "threshold": 0.4, "input_size": 64, "data": {"source": "phantoms"}}
-    keras.utils.set_random_seed(1)  # with every eighth seed nothing speaks for a fracture, and there is no heat to see
+    card = {"name": "tiny", "threshold": 0.5, "input_size": 64, "data": {"source": "phantoms"}}
+    keras.utils.set_random_seed(1)  # with some seeds nothing speaks for a fracture, and there is no heat to see
     save_model(build_cnn(input_size=64), home / "models" / "tiny.keras", card)
+    save_model(build_cnn(input_size=32), home / "models" / "other.keras", {**card, "name": "other"})
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -146,14 +147,29 @@ def text(driver) -> str:
 
 def upload(driver, *paths: Path) -> None:
     driver.get(driver.current_url)
+    wait(lambda: "An example" in text(driver), "the page")
     box = wait(lambda: driver.find_element("css selector", "input[type=file]"), "the uploader")
     box.send_keys("\n".join(map(str, paths)))
+    wait(lambda: answered(driver, paths[-1].name), f"an answer to {paths[-1].name}")
 
 
 def heat(driver) -> str:
-    """Address of the heat map's picture."""
-    found = driver.find_elements("css selector", "[data-testid=stImage] img")
-    return found[1].get_attribute("src") if len(found) > 1 else ""
+    """Address of the heat map's picture, which stands before the X-ray."""
+    shown = driver.find_elements("css selector", "[data-testid=stImage] img")
+    return shown[0].get_attribute("src") if len(shown) > 1 else ""
+
+
+def open_settings(driver):
+    """The settings, unfolded."""
+    summary = wait(lambda: driver.find_element("xpath", "//summary[contains(., 'Settings')]"), "the settings")
+    if not driver.find_elements("css selector", "[data-testid=stSlider]"):
+        summary.click()
+    return wait(lambda: driver.find_element("css selector", "[data-testid=stSlider]"), "the slider")
+
+
+def answered(driver, name: str) -> bool:
+    """Whether an answer to a file of this name is shown."""
+    return name in text(driver) and "P(fractured) 0." in text(driver) and "An example" not in text(driver)
 
 
 def sizes(driver) -> list[list[int]]:
@@ -172,24 +188,32 @@ def shoot(driver, name: str) -> None:
         driver.save_screenshot(str(Path(folder, f"{name}.png")))
 
 
-def test_the_page_says_what_it_is_before_anything_else(browser):
+def test_the_page_opens_with_an_example_and_its_truth(browser):
     notice = browser.find_element("css selector", ".notice")
     assert notice.text == "Not for clinical use"
     assert notice.is_displayed()
-    wait(lambda: "X-rays: PNG, JPEG or DICOM" in text(browser), "the uploader's words")
+    wait(lambda: "Your X-rays: PNG, JPEG or DICOM" in text(browser), "the uploader's words")
     wait(lambda: "Its card holds no test result" in text(browser), "the model's facts")
+    wait(lambda: "Truth: fractured. The answer is" in text(browser), "the example's truth")
+    assert "The frame is the true place of the fracture" in text(browser)
+    assert "synthetic radiograph of no patient" in text(browser)
     shoot(browser, "start")
 
 
 def test_a_good_image_is_answered_and_explained(browser, files):
     upload(browser, files / "good bone.png")
-    wait(lambda: "P(fractured) 0." in text(browser), "an answer")
-    shown = text(browser)
-    assert "good bone.png" in shown
     wait(lambda: any(words in text(browser) for words in ("toss-up", "Leaning towards", "Clearly")), "its words")
     wait(lambda: heat(browser), "the heat map")
     assert sizes(browser) == [[120, 180], [120, 180]]
     shoot(browser, "good")
+
+
+def test_the_bar_has_a_tick_at_the_threshold(browser, files):
+    bar = browser.find_element("css selector", ".bar")
+    tick = browser.find_element("css selector", ".tick")
+    left = (tick.rect["x"] + tick.rect["width"] / 2 - bar.rect["x"]) / bar.rect["width"]
+    assert left == pytest.approx(0.5, abs=0.02)
+    assert ", threshold 0.50: " in bar.get_attribute("aria-label")
 
 
 def test_the_notice_stays_in_sight_when_scrolled(browser, files):
@@ -204,8 +228,8 @@ def test_the_slider_changes_the_heat_and_not_the_answer(browser, files):
     from selenium.webdriver.common.keys import Keys
 
     upload(browser, files / "good bone.png")
+    open_settings(browser)
     before = wait(lambda: heat(browser), "the heat map")
-    wait(lambda: "P(fractured) 0." in text(browser), "an answer")
     assert "there is no heat" not in text(browser)
     line = next(words for words in text(browser).splitlines() if words.startswith("P(fractured)"))
     handle = browser.find_element("css selector", "[data-testid=stSlider] [role=slider], [data-testid=stSlider] input")
@@ -218,26 +242,33 @@ def test_the_slider_changes_the_heat_and_not_the_answer(browser, files):
 
 def test_the_result_can_be_downloaded(browser, files):
     upload(browser, files / "good bone.png")
-    wait(lambda: "Table (CSV)" in text(browser), "the downloads")
-    for label, name in (("Table (CSV)", "fracturelab.csv"), ("Sheet (PNG)", "fracturelab.png")):
+    wait(lambda: "(CSV)" in text(browser), "the downloads")
+    model = "tiny" if "Table of tiny" in text(browser) else "other"
+    table, report = (browser.downloads / f"fracturelab-{model}.{kind}" for kind in ("csv", "html"))
+    for label, name in ((f"Table of {model} (CSV)", table.name), (f"Report of {model} (HTML)", report.name)):
         button = wait(
             lambda label=label: browser.find_element("xpath", f"//button[contains(., '{label}')]"),
             f"the button {label}",
         )
         button.click()
         wait(lambda name=name: (browser.downloads / name).is_file(), f"the download of {name}")
-    with open(browser.downloads / "fracturelab.csv", encoding="utf-8-sig") as file:
+    with open(table, encoding="utf-8-sig") as file:
         row = next(csv.DictReader(file))
     assert row["file"] == "good bone.png"
     assert f"P(fractured) {float(row['p_fracture']):.2f}: {row['label']}" in text(browser)
     assert row["note"] == "Not for clinical use"
-    assert Image.open(browser.downloads / "fracturelab.png").width > 500
+    page = report.read_text(encoding="utf-8")
+    assert page.count("<img src=") == 2
+    assert "Not for clinical use" in page and "good bone.png" in page
 
 
 def test_wrong_files_get_sentences_and_leave_the_good_ones_alone(browser, files):
     upload(browser, files / "corrupt.png", files / "words.txt", files / "good bone.png")
     wait(lambda: "1 of 3 read" in text(browser), "the result of three files")
     # The page grows from above: the last sentence is there before the good image's answer may be.
+    rows = browser.find_elements("css selector", "table.all tr")
+    assert len(rows) == 4
+    assert len(browser.find_elements("css selector", "table.all img")) == 1
     expected = ("words.txt cannot be read: not an image", "corrupt.png cannot be read: ", "P(fractured) 0.")
     wait(lambda: all(words in text(browser) for words in expected), "two sentences and an answer")
     shown = text(browser)
@@ -251,7 +282,6 @@ def test_a_dicom_file_is_answered_and_its_header_stays_unread(browser, files):
     path = files / "series 7.dcm"
     path.write_bytes(dicom(pydicom, np.linspace(0, 4095, 150 * 110).reshape(150, 110).astype(np.uint16)))
     upload(browser, path)
-    wait(lambda: "P(fractured) 0." in text(browser) and "series 7.dcm" in text(browser), "an answer to DICOM")
     wait(lambda: heat(browser), "the heat map")
     assert sizes(browser) == [[110, 150], [110, 150]]
     for secret in ("Doe^", "Secret", "secret-77"):
@@ -275,14 +305,79 @@ def dicom(pydicom, pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def test_the_examples_work_without_a_file_of_ones_own(browser):
+def test_more_examples_at_the_press_of_a_button(browser):
     browser.get(browser.current_url)
-    button = wait(lambda: browser.find_element("xpath", "//button[contains(., 'Try it with examples')]"), "the button")
+    button = wait(lambda: browser.find_element("xpath", "//button[contains(., 'More examples')]"), "the button")
     button.click()
-    wait(lambda: "4 of 4 read" in text(browser), "the examples")
-    assert "synthetic" in text(browser).lower()
+    wait(lambda: text(browser).count("Truth: ") > 1, "more examples")
     assert browser.find_element("css selector", ".notice").is_displayed()
     shoot(browser, "examples")
+
+
+def test_two_models_stand_side_by_side(browser, files):
+    from selenium.webdriver.common.keys import Keys
+
+    upload(browser, files / "good bone.png")
+    open_settings(browser)
+    choice = browser.find_elements("css selector", "[data-testid=stSelectbox] input")[1]
+    choice.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ENTER)
+    wait(lambda: len(browser.find_elements("css selector", ".answer")) == 2, "two answers")
+    assert {"Model: tiny", "Model: other"} <= set(text(browser).splitlines())
+    tops = [verdict.rect["y"] for verdict in browser.find_elements("css selector", ".answer")]
+    assert tops[0] == tops[1]
+    shoot(browser, "two models")
+
+
+def test_on_a_phone_the_verdict_comes_before_pictures_and_settings(browser, files):
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        upload(browser, files / "good bone.png")
+        wait(lambda: heat(browser), "the heat map")
+        places = [
+            browser.find_element("css selector", name).rect["y"]
+            for name in (".answer", "[data-testid=stImage]", "[data-testid=stExpander]")
+        ]
+        assert places == sorted(places)
+        assert places[0] < 800
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= 390
+        shoot(browser, "phone")
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_keyboard_reaches_everything(browser, files):
+    from selenium.webdriver.common.keys import Keys
+
+    upload(browser, files / "good bone.png")
+    body, names = browser.find_element("css selector", "body"), set()
+    body.click()
+    for _ in range(30):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        names.add(browser.switch_to.active_element.text.strip())
+    for words in ("Upload", "This heat map (PNG)", "Settings: model, comparison, heat map"):
+        assert any(words in name for name in names), (words, names)
+
+
+CONTRAST = """
+const rgb = text => text.match(/[\\d.]+/g).map(Number);
+const light = ([r, g, b]) => [r, g, b].map(c => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+const ground = node => { while (node) { const c = rgb(getComputedStyle(node).backgroundColor);
+  if (c.length < 4 || c[3] > 0.99) return c; node = node.parentElement; } return [255, 255, 255]; };
+return [...document.querySelectorAll(arguments[0])].map(node => {
+  const [a, b] = [light(rgb(getComputedStyle(node).color)), light(ground(node))].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05); });
+"""
+
+
+def test_words_stand_out_from_their_ground(browser, files):
+    upload(browser, files / "good bone.png")
+    for name in (".notice", ".answer", ".tick span", "[data-testid=stMarkdownContainer] p"):
+        ratios = browser.execute_script(CONTRAST, name)
+        assert ratios, name
+        assert min(ratios) >= 4.5, (name, ratios)
 
 
 def test_the_server_listens_on_this_machine_alone_and_keeps_nothing(server, files):

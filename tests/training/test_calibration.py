@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fracturelab.errors import FracturelabError
-from fracturelab.training.calibration import PlattScaling, fit_platt, fold_in, member_scaling
+from fracturelab.training.calibration import PlattScaling, check_enough, fit_platt, fold_in, member_scaling
 
 
 def sample(n=20_000, seed=0):
@@ -35,6 +35,12 @@ def test_one_class_and_a_reversed_model_are_refused():
         fit_platt(np.zeros(500), 1 / (1 + np.exp(-logits)))
     with pytest.raises(FracturelabError, match="turned around"):
         fit_platt(1 - labels, 1 / (1 + np.exp(-logits)))
+
+
+def test_a_handful_of_images_is_refused():
+    check_enough([0] * 50 + [1] * 50)
+    with pytest.raises(FracturelabError, match="Received: 60 normal, 18 fractured; leave --calibrate out"):
+        check_enough([0] * 60 + [1] * 18)
 
 
 def test_a_member_that_ranks_backwards_has_no_say():

@@ -146,6 +146,7 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     info = chosen_weights(arguments)
     load_tensorflow()
     from fracturelab.training import saving
+    from fracturelab.training.calibration import calibrated, check_enough
     from fracturelab.training.checkpoints import work_folder
 
     show = not arguments.json
@@ -154,6 +155,8 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
         say(f"left out: {row.path}: {row.reason}")
     if sentence := fracatlas_sentence(prepared.table):
         say(f"note: {sentence}")
+    if arguments.calibrate:
+        check_enough(prepared.labels[prepared.rows("val")])
     fitted: dict[str, Any] = {"seed": arguments.seed, "schedule": schedule}
     settings = {**fitted, "schedule": asdict(schedule), "recipe": arguments.recipe}
     settings["weights"] = info.to_dict() if info is not None else None
@@ -162,8 +165,6 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
         fitted |= {"work_dir": work, "progress": show}
         fit = training.train_v1(prepared, **fitted) if v1 else training.train_v2(prepared, weights=info, **fitted)
         if arguments.calibrate:
-            from fracturelab.training.calibration import calibrated
-
             fit = calibrated(fit)
         evaluations = saving.evaluate_parts(fit)
         fit.save(arguments.out, evaluations=evaluations)

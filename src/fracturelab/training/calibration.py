@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import keras
 
 _EPSILON = 1e-7
+FEWEST = 50
+"""Validation images of each class that a calibration needs: on a handful the slope has no bound, probabilities become 0
+and 1, and images that differed tie."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,23 @@ def member_scaling(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
     return scaling if scaling.slope > 0 else PlattScaling(0.0, float(_logit(np.asarray(labels, np.float64).mean())))
 
 
+def check_enough(labels: ArrayLike) -> None:
+    """Refuse to calibrate on a handful of images.
+
+    Args:
+        labels: (n,) 0 or 1, of the validation images.
+
+    Raises:
+        FracturelabError: Fewer than `FEWEST` of a class.
+    """
+    normal, fractured = np.bincount(np.asarray(labels, np.int64), minlength=2)
+    if min(normal, fractured) < FEWEST:
+        raise FracturelabError(
+            f"expected at least {FEWEST} validation images of each class to calibrate on, since a slope from fewer may "
+            f"have any size. Received: {normal} normal, {fractured} fractured; leave --calibrate out, or bring more"
+        )
+
+
 def fold_in(model: keras.Model, scaling: PlattScaling) -> None:
     """Make a scaling part of a binary model's last layer.
 
@@ -112,8 +132,12 @@ def calibrated(fit: Fit) -> Fit:
 
     Returns:
         The fit with its new threshold, and `calibration` in its recipe.
+
+    Raises:
+        FracturelabError: Too few validation images, or a model that ranks them in reverse.
     """
     rows = fit.prepared.rows("val")
+    check_enough(fit.prepared.labels[rows])
     scaling = fit_platt(fit.prepared.labels[rows], predict(fit.model, fit.prepared.images, rows=rows))
     fold_in(fit.model, scaling)
     recipe = {**fit.recipe, "calibration": {"slope": scaling.slope, "shift": scaling.shift, "images": len(rows)}}
