@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 LABELS = ("normal", "fractured")
+COLUMNS = ["path", "probability", "label", "threshold", "remark", "problem"]
 NO_LIKENESS = "Its card does not describe the training images, so no answer is marked as one on an unlike picture."
 
 
@@ -163,7 +164,7 @@ class Predictor:
         rows: list[dict[str, Any]] = []
         for start in range(0, len(files), batch_size):
             rows += self._rows(files[start : start + batch_size])
-        table = pd.DataFrame(rows, columns=["path", "probability", "label", "threshold", "remark", "problem"])
+        table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # a name may be no text
         return table.astype({"probability": float, "threshold": float})
 
     def _rows(self, paths: list[str]) -> list[dict[str, Any]]:
