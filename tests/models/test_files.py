@@ -207,3 +207,15 @@ def test_json_knows_numpy_and_refuses_nan(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "y.json", {"a": float("nan")})
     assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_half_precision_takes_half_the_room(tmp_path):
+    model = build_cnn(input_size=32)
+    whole = save_model(model, tmp_path / "whole.keras", {})
+    half = save_model(model, tmp_path / "half.keras", {}, half=True)
+    assert half.stat().st_size < 0.62 * whole.stat().st_size
+    ours, opened = model.predict(IMAGES, verbose=0), load_model(half)
+    np.testing.assert_array_equal(opened.predict(IMAGES, verbose=0), ours)
+    np.testing.assert_allclose(load_model(whole).predict(IMAGES, verbose=0), ours, atol=0.01)
+    kernels = [array for array in opened.get_weights() if array.ndim > 1]
+    assert all((kernel == kernel.astype(np.float16)).all() for kernel in kernels)

@@ -51,6 +51,9 @@ def add_commands(commands: Any) -> None:
     train.add_argument("--out", type=Path, metavar="FILE", required=True, help="model to write, such as models/x.keras")
     train.add_argument("--size", type=int, metavar="PX", help="side of the input (v1: 128; v2: what suits the weights)")
     train.add_argument("--epochs", type=int, help="most epochs (v2: of fine-tuning; 0 keeps the frozen probe)")
+    train.add_argument(
+        "--regions", action="store_true", help="v2: a head on maps that learns FracAtlas' outlines of fractures as well"
+    )
     train.add_argument("--calibrate", action="store_true", help="scale the answers to the validation images' share")
     train.add_argument(
         "--results", type=Path, metavar="DIR", help="where the record goes (default reports/runs/results)"
@@ -108,8 +111,9 @@ def backbone_arguments() -> argparse.ArgumentParser:
 def chosen_weights(arguments: argparse.Namespace) -> Any:
     """Resolve what v2 starts from and say it; None for v1, which refuses the options of v2."""
     if arguments.recipe == "v1":
-        if arguments.backbone_option or arguments.backbone != "ResNet50" or arguments.weights != "auto":
-            raise FracturelabError("expected --backbone, --backbone-option and --weights with v2 only. Received: v1")
+        of_v2 = arguments.backbone_option or arguments.backbone != "ResNet50" or arguments.weights != "auto"
+        if of_v2 or getattr(arguments, "regions", False):
+            raise FracturelabError("expected --backbone, --weights and other options of v2 with v2 only. Received: v1")
         return None
     from fracturelab.models.weights import resolve
 
@@ -140,6 +144,7 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     results = check_writable(arguments.results or own_folder())
     table = read_folder(arguments)
     from fracturelab import training
+    from fracturelab.datasets.fractures import fracture_masks
 
     v1 = arguments.recipe == "v1"
     schedule = schedule_option(arguments, training.FROM_SCRATCH if v1 else training.FINE_TUNING)
@@ -163,7 +168,11 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     name = arguments.out.stem
     with work_folder(reports_folder(), prepared, settings) as work:
         fitted |= {"work_dir": work, "progress": show}
-        fit = training.train_v1(prepared, **fitted) if v1 else training.train_v2(prepared, weights=info, **fitted)
+        if arguments.regions:
+            fractures = fracture_masks(prepared.table, prepared.size)
+            fit = training.train_maps(prepared, fractures, weights=info, seed=arguments.seed, progress=show)
+        else:
+            fit = training.train_v1(prepared, **fitted) if v1 else training.train_v2(prepared, weights=info, **fitted)
         if arguments.calibrate:
             fit = calibrated(fit)
         evaluations = saving.evaluate_parts(fit)

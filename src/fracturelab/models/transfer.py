@@ -120,11 +120,16 @@ def set_norm_moments(model: keras.Model, images: NDArray) -> None:
         layer.trainable, layer.momentum = trainable, momentum
 
 
-def freeze_line(model: keras.Model) -> str:
+def freeze_line(model: keras.Model, *, narrow: bool = False) -> str:
     """Name of the layer up to which a transfer model stays frozen when its top block is trained.
 
     It is the last layer, at or before the fine feature layer, through which everything above must pass, and above
     which the backbone still has weights: what comes out of it can be computed once and kept.
+
+    Args:
+        model: From `build_transfer_model`.
+        narrow: Where there is one with maps of the same size and at most half the channels, take the last such layer:
+            its outputs need less room.
     """
     fine = feature_layers_of(model)[0]
     operations = list(model.operations)  # in topological order
@@ -136,17 +141,19 @@ def freeze_line(model: keras.Model) -> str:
     weighted = [i for i, operation in enumerate(operations[: coarse + 1]) if getattr(operation, "weights", None)]
     waiting: set[str] = set()
     done: set[str] = set()
-    line = None
+    lines: list[Any] = []
     for index, operation in enumerate(operations):
         done.add(operation.name)
         waiting = {name for name in waiting | {operation.name} if not followers[name] <= done}
         if waiting == {operation.name} and len(operation.output.shape) == 4 and index < weighted[-1]:
-            line = operation.name
+            lines.append(operation)
         if operation.name == fine:
             break
-    if line is None:
+    if not lines:
         raise FracturelabError(f"expected {model.name} to have a layer that everything passes through")
-    return line
+    _, side, _, channels = lines[-1].output.shape
+    slim = [line for line in lines if line.output.shape[1] == side and line.output.shape[-1] <= channels / 2]
+    return (slim if narrow and slim else lines)[-1].name
 
 
 def feature_layers_of(model: keras.Model) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from fracturelab.training.epochs import Schedule, set_seed
 from fracturelab.training.external import ExternalSet, prepare_with_external, score, unseen_of_same_source
 from fracturelab.training.features import FeatureStore
 from fracturelab.training.fitting import Fit
+from fracturelab.training.maps import train_maps
 from fracturelab.training.prepare import Prepared, at_size, prepare, prepare_arrays
 from fracturelab.training.v1 import FROM_SCRATCH, train_v1
 from fracturelab.training.v2 import FINE_TUNING, choose, fine_tune, fit_probe, train_v2
@@ -28,6 +29,7 @@ __all__ = [
     "prepare_with_external",
     "score",
     "set_seed",
+    "train_maps",
     "train_v1",
     "train_v2",
     "unseen_of_same_source",
