@@ -6,11 +6,10 @@ import os
 from pathlib import Path
 
 from fracturelab.datasets.choices import reading_lines
-from fracturelab.datasets.combining import combine
 from fracturelab.datasets.fetching.archives import extract_archive
 from fracturelab.datasets.fetching.kaggle import PUBLISHED, fetch
 from fracturelab.datasets.layouts import LAYOUTS, read_dataset
-from fracturelab.datasets.table import COLUMNS, file_hashes, fingerprint, make_table
+from fracturelab.datasets.table import COLUMNS, combine, file_hashes, fingerprint, make_table
 from fracturelab.datasets.walking import is_image_name, list_other_files
 from fracturelab.errors import FracturelabError
 

@@ -1,14 +1,14 @@
-"""The one table of a data set, and what identifies its files."""
+"""The one table of a data set or of several, and what identifies its files."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from fracturelab.errors import UnreadableImageError
+from fracturelab.errors import FracturelabError, UnreadableImageError
 from fracturelab.images.opening import open_regular
 
 if TYPE_CHECKING:
@@ -61,6 +61,40 @@ def _groups(groups: list[str | None], studies: list[str | None]) -> list[str | N
             group = next(iter(owners)) if len(owners) == 1 else None
         filled.append(group)
     return filled
+
+
+def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Put tables together, the name of each in the column `source`.
+
+    Groups and studies get that name before their own: patient 7 of one hospital is not patient 7 of another. Published
+    splits stay; a source without one is then cut by `splits.holdout_split` only as far as a part is missing.
+
+    Pictures that stand in two data sets, which happens to public ones, are not looked for here. `audit.with_groups` on
+    the result finds them, whatever their names, and keeps copies together.
+
+    Args:
+        tables: Name of the source to its table, as `read_dataset` gives it.
+
+    Returns:
+        One table with every row of all of them, sorted by path.
+
+    Raises:
+        FracturelabError: No table, a name that is empty, or a file that stands in two of them.
+    """
+    import pandas as pd
+
+    if not tables or not all(tables):
+        raise FracturelabError(f"expected data sets with a name each. Received: {list(tables)}")
+    parts = [
+        table[list(COLUMNS)].assign(source=name, group=f"{name}/" + table["group"], study=f"{name}/" + table["study"])
+        for name, table in tables.items()
+    ]
+    combined = pd.concat(parts).sort_values("path", kind="stable", ignore_index=True)
+    twice = combined[combined["path"].duplicated(keep=False)]
+    if len(twice):
+        names = " and ".join(twice["source"].head(2))
+        raise FracturelabError(f"{twice['path'].iloc[0]}: stands in two data sets, {names}; take it out of one of them")
+    return combined.astype({"source": "string[python]"})
 
 
 def file_hashes(paths: Sequence[str | os.PathLike[str]], *, workers: int = 2) -> list[str]:
