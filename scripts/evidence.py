@@ -65,11 +65,11 @@ def learning_curve(
 ) -> LearningCurve:
     """Train heads on frozen features of 50, 100, ... and all images, and test each on the test part.
 
-    Features of an image and its mirror image are computed once. Training and validation parts are one here: nothing is
-    chosen on them but the strength of L2, by cross-validation inside each draw.
+    Features of an image and its mirror image are computed once. Validation images are left out. The strength of L2 is
+    chosen by cross-validation inside each draw.
 
     Args:
-        prepared: Images with a train, a val and a test part.
+        prepared: Images with a train and a test part.
         weights: What the backbone starts from; see `models.weights.resolve`.
         sizes: Numbers of training images; those not below the number there is are left out.
         draws: Draws at each of these sizes; every draw keeps the share of fractured images.
@@ -96,7 +96,7 @@ def learning_curve(
     from fracturelab.training.v2 import SETTLING
 
     test = prepared.rows("test")
-    rest = np.concatenate([prepared.rows("train"), prepared.rows("val")])
+    rest = prepared.rows("train")
     if not len(test):
         raise FracturelabError("expected a data set with a test part for evidence. Received: none")
     set_seed(seed)

@@ -54,6 +54,16 @@ def add_commands(commands: Any) -> None:
     evidence.add_argument("--name", help="name of the weights in tables")
     evidence.set_defaults(command=run_evidence)
 
+    small = commands.add_parser(
+        "small",
+        parents=[common()],
+        help="train the model that the repository ships",
+        description="Train, calibrate, save, export and record the shipped model on FracAtlas with its annotations.",
+    )
+    small.add_argument("folder", metavar="DIR", help="FracAtlas, its annotations inside or beside it")
+    small.add_argument("--out", type=Path, metavar="FILE", default=Path("models/fracturelab-small.keras"))
+    small.set_defaults(command=run_small)
+
     baselines = commands.add_parser(
         "baselines",
         parents=[common()],
@@ -252,3 +262,12 @@ def _fine_tuned(prepared: Any, weights: Any, *, seed: int) -> dict[str, Any]:
     answers = predict(fit.model, prepared.images, rows=rows)
     found = evaluate(prepared.labels[rows], answers, threshold=fit.threshold, groups=prepared.groups[rows])
     return {**found.to_record(), "chosen": fit.chosen, "candidates": fit.candidates}
+
+
+def run_small(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Train and write the shipped model."""
+    from scripts.small import train_small, write_small
+
+    fit, heads = train_small(arguments.folder, progress=not arguments.json)
+    record = write_small(fit, heads, arguments.out)
+    return {"model": str(arguments.out), "record": str(record)}, f"Model: {arguments.out}. Record: {record}.", 0

@@ -88,9 +88,7 @@ def save_model(model: keras.Model, path: str | Path, card: Mapping[str, Any], *,
     sweep(path.parent, (f".{glob.escape(path.name)}.*.tmp.keras", f".{glob.escape(path.stem)}.json.*.tmp"))
     with whole_file(path, suffix=".tmp.keras") as part:
         if half:
-            for variable in model.weights:
-                if len(variable.shape) > 1:
-                    variable.assign(np.asarray(variable).astype(np.float16).astype(np.float32))
+            round_to_half(model)
         model.save(part)
         if half:
             with zipfile.ZipFile(part) as archive:
@@ -100,6 +98,13 @@ def save_model(model: keras.Model, path: str | Path, card: Mapping[str, Any], *,
                     archive.writestr(name, content)
     write_json(path.with_suffix(".json"), {**card, "file": path.name, "sha256": sha256_of(path)})
     return path
+
+
+def round_to_half(model: keras.Model) -> None:
+    """Round the kernels of a model to half precision; batch norms and biases, which are small, stay as they are."""
+    for variable in model.weights:
+        if len(variable.shape) > 1:
+            variable.assign(np.asarray(variable).astype(np.float16).astype(np.float32))
 
 
 def sweep(folder: Path, patterns: Sequence[str]) -> None:
