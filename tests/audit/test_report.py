@@ -13,6 +13,7 @@ from PIL import Image
 
 from fracturelab.audit import audit, find_unreadable, near_duplicate_groups, with_groups
 from fracturelab.audit.leakage import groups_across_splits, shared_between_splits
+from fracturelab.audit.names import pairs_by_name
 from fracturelab.audit.reading import read_files
 from fracturelab.audit.shortcuts import auc_margin, shortcut_scores
 from fracturelab.audit.verdict import Facts, give_verdict, list_findings
@@ -360,7 +361,7 @@ def facts(**changes) -> Facts:
 @pytest.mark.parametrize(
     ("changes", "start", "parts"),
     [
-        ({}, "A score on test can be believed:", ["none of its 300 images"]),
+        ({}, "A score on test can be believed:", ["no copy of its 300 images was found", "looked for: "]),
         ({"has_patients": False}, "A score on test can be believed:", ["without patient ids"]),
         (
             {
@@ -384,7 +385,7 @@ def facts(**changes) -> Facts:
         ),
         (
             {"judged": "", "cross_split": {}},
-            "No split was published, so there is no score to judge. No copies were found",
+            "No split was published, so there is no score to judge. No copies were found (looked for: ",
             ["by patient"],
         ),
         (
@@ -416,3 +417,35 @@ def test_a_high_score_from_few_images_is_no_strong_shortcut():
     assert "aspect" not in give_verdict(few)
     assert "shortcut aspect" not in [row[1] for row in list_findings(few)]
     assert "shortcut aspect" in [row[1] for row in list_findings(facts(shortcuts={"aspect": 0.75}))]
+
+
+def test_versions_by_name_are_one_group_and_cross_the_split(tmp_path):
+    names = ["train/a_png.rf.0f3a.jpg", "test/a_png.rf.77b1.jpg", "train/b_aug_1.png", "test/b.png"]
+    names += ["train/c (1).png", "train/c (2).png", "test/d (1).png", "train/d.png"]
+    files = [write(tmp_path / name, picture(number)) for number, name in enumerate(names)]
+    table = table_of([(path, 0, path.parent.name) for path in files])
+    report = audit(table, workers=1)
+    assert report.facts.cross_split["test->train"] == {"of": 3, "identical": 0, "near": 3}
+    assert report.facts.near_groups == 3
+    assert set(report.pairs["orientation"]) == {"by file name"}
+    groups = with_groups(table).set_index("path")["group"]
+    first, second = (groups[[str(files[row]) for row in rows]].tolist() for rows in ((0, 2, 7), (1, 3, 6)))
+    assert first == second
+    assert groups.nunique() == 5
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "pairs"),
+    [
+        (["x.png", "x-rotated1.png", "x-rotated1-rotated2.png"], [1, 1, 1], [(0, 1), (0, 2)]),
+        (["1.png", "1-rotated1.png"], [0, 1], []),  # every class is numbered from 1
+        (["Original/7.png", "Augmented/7.png"], [0, 0], [(0, 1)]),
+        (["one/7.png", "two/7.png"], [0, 0], []),
+        (["hand (1).png", "hand (2).png"], [0, 0], []),
+        (["hand.png", "hand - Copy (2).png"], [0, 0], [(0, 1)]),
+        ([f"image_aug_{number}.png" for number in range(60)], [0] * 60, []),
+    ],
+)
+def test_names_of_versions(names, labels, pairs):
+    found = pairs_by_name([f"/augmented/set/{name}" for name in names], np.array(labels))
+    assert list(found.itertuples(index=False, name=None)) == pairs

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fracturelab.audit.duplicates import join_pairs, near_duplicate_pairs
+from fracturelab.audit.names import pairs_by_name
 from fracturelab.audit.reading import Readings, read_files, thumbnail
 
 MADE_UP = "image-"
@@ -27,8 +28,8 @@ class Copies:
         contents: int64 (n,), number of each file's bytes: equal where files are byte-identical, and alone where a file
             is unreadable.
         pairs: One row a pair: `first` < `second` (row numbers), `orientation` (0 to 7), `distance` (bits of 64),
-            `correlation`, `identical`. A file with byte-identical copies is compared with others once, through the
-            first of them.
+            `correlation`, `identical`; versions by name have -1 and no correlation. A file with byte-identical copies
+            is compared with others once, through the first of them.
         blank: bool (n,), readable pictures that are almost blank; they are compared by their bytes alone.
     """
 
@@ -38,11 +39,12 @@ class Copies:
     blank: np.ndarray
 
 
-def find_copies(readings: Readings) -> Copies:
-    """Find byte-identical files by checksum, and near-duplicates by their pictures.
+def find_copies(readings: Readings, labels: pd.Series | None = None) -> Copies:
+    """Find byte-identical files by checksum, near-duplicates by their pictures, and versions by their file names.
 
     Args:
-        readings: What `read_files` found.
+        readings: From `read_files`.
+        labels: Label of each file; versions by name have one label.
     """
     readable, count = readings.readable, len(readings.files)
     contents = pd.factorize(readings.files["sha256"].where(readable, pd.Series(range(count))))[0]
@@ -56,6 +58,13 @@ def find_copies(readings: Readings) -> Copies:
     exact = pd.DataFrame({"first": original[copies], "second": copies})
     exact = exact.assign(orientation=0, distance=0, correlation=1.0, identical=True)
     pairs = pd.concat([exact, near.assign(identical=False)], ignore_index=True)
+    groups = join_pairs(count, pairs["first"], pairs["second"])
+    rows = np.flatnonzero(readable)
+    classes = np.zeros(count, np.int64) if labels is None else labels.astype("Int64").fillna(-1).to_numpy(np.int64)
+    named = pairs_by_name(readings.files["path"].iloc[rows].tolist(), classes[rows])
+    named[["first", "second"]] = rows[named[["first", "second"]]]
+    named = named[groups[named["first"]] != groups[named["second"]]]
+    pairs = pd.concat([pairs, named.assign(orientation=-1, distance=-1, identical=False)], ignore_index=True)
     return Copies(join_pairs(count, pairs["first"], pairs["second"]), contents, pairs, blank)
 
 
@@ -93,7 +102,7 @@ def with_groups(table: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame:
         A copy of the table in which every row has a group.
     """
     readings = read_files(list(table["path"]), progress=progress)
-    return fill_groups(table, readings, find_copies(readings))
+    return fill_groups(table, readings, find_copies(readings, table["label"]))
 
 
 def fill_groups(table: pd.DataFrame, readings: Readings, copies: Copies) -> pd.DataFrame:

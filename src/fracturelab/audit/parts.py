@@ -27,7 +27,9 @@ def with_groups_and_parts(table: pd.DataFrame, *, progress: bool = False, worker
         A copy of the table with `group`, `split` and `fixed` filled.
     """
     readings = read_files(list(table["path"]), progress=progress, workers=workers)
-    return with_fracatlas_parts(fill_groups(table, readings, find_copies(readings)), hashes=picture_hashes(readings))
+    return with_fracatlas_parts(
+        fill_groups(table, readings, find_copies(readings, table["label"])), hashes=picture_hashes(readings)
+    )
 
 
 def picture_hashes(readings: Readings) -> np.ndarray:

@@ -90,8 +90,8 @@ def audit(
     if len(table) == 0:
         raise FracturelabError("expected a table with at least one image. Received: an empty one")
     readings = read_files(list(table["path"]), progress=progress, workers=workers)
-    copies = find_copies(readings)
     labels = table["label"].astype("Int64").fillna(-1).to_numpy(np.int64)
+    copies = find_copies(readings, table["label"])
     split = table["split"].astype("string[python]").fillna("").to_numpy(object)
     names = table["group"].astype("string[python]").fillna("").to_numpy(object)
     published = np.where(np.char.startswith(names.astype(str), MADE_UP), "", names)  # made-up names are no patients
@@ -174,7 +174,7 @@ def _pairs(table: pd.DataFrame, pairs: pd.DataFrame, labels: np.ndarray, split: 
         files.iloc[rows[order]].reset_index(drop=True).add_suffix(end) for rows, end in ((first, "_a"), (second, "_b"))
     ]
     shown = pd.concat([*ends, pairs.iloc[order].reset_index(drop=True)], axis=1)
-    shown["orientation"] = [ORIENTATIONS[number] for number in shown["orientation"]]
+    shown["orientation"] = [(*ORIENTATIONS, "by file name")[number] for number in shown["orientation"]]
     return shown[_PAIR]
 
 

@@ -9,6 +9,9 @@ from fracturelab.audit.shortcuts import STRONG, auc_margin, is_strong
 WIDE = 0.10
 """A test part is too small when an AUC of 0.80 on it would be uncertain by more than this, up or down."""
 
+SEARCHED = "looked for: resized, re-exposed, mirrored and quarter-turned copies, and names of augmented versions"
+"""What the search for copies covers. The pixels do not show copies that were turned by other angles or cropped."""
+
 _FEW_LEAKS = 0.01  # of the test part: these can be left out and the rest kept
 
 
@@ -94,8 +97,8 @@ def give_verdict(facts: Facts) -> str:
         return f"A score on {side} leaks nothing but needs caution: {'; '.join(cautions)}."
     beyond = "" if facts.has_patients else ", though images of one patient cannot be told without patient ids"
     return (
-        f"A score on {side} can be believed: none of its {judged} images has a copy on another side, and no shortcut "
-        f"alone predicts the label with an AUC of {STRONG:.2f} or more{beyond}."
+        f"A score on {side} can be believed: no copy of its {judged} images was found on another side ({SEARCHED}), "
+        f"and no shortcut alone predicts the label with an AUC of {STRONG:.2f} or more{beyond}."
     )
 
 
@@ -198,11 +201,12 @@ def _cautions(facts: Facts) -> list[str]:
 def _without_split(facts: Facts, cautions: list[str]) -> str:
     if facts.near_groups:
         groups = f"{facts.near_groups} group{'s' if facts.near_groups > 1 else ''}"
-        how = f"split by group, because {facts.near_images} images are copies in {groups} and would leak otherwise"
+        advice = f"split by group, because {facts.near_images} images are copies in {groups} and would leak otherwise"
     else:
-        how = "no copies were found, but two images of one patient can look different; split by patient where known"
+        advice = f"no copies were found ({SEARCHED}), but two images of one patient can look different"
+        advice += "; split by patient where known"
     also = "".join(f"; {caution}" for caution in cautions)
-    return f"No split was published, so there is no score to judge. {how[0].upper()}{how[1:]}{also}."
+    return f"No split was published, so there is no score to judge. {advice[0].upper()}{advice[1:]}{also}."
 
 
 def _plain(name: str) -> str:
