@@ -107,9 +107,9 @@ def show_one(
                     st.caption(f"Model: {predictor.name}")
                 verdict(answer, predictor)
                 if example.truth:
-                    found = " Its map points at the fracture." if on_fracture(example, read, answer) else ""
+                    points = " Its map points at the fracture." if on_fracture(example, read, answer) else ""
                     right = "right" if example.truth == answer.label else "wrong"
-                    st.write(f"Truth: {example.truth}. The answer is {right}.{found}")
+                    st.write(f"Truth: {example.truth}. The answer is {right}.{points}")
                 for sentence in filter(None, [remark(read, answer)]):
                     st.warning(sentence)
                 if answer.heat is None:
@@ -162,7 +162,9 @@ def downloads(
 def show_results(given: Sequence[Example], predictors: Sequence[Predictor], opacity: float) -> None:
     """All files, a sentence over all, and the downloads."""
     with st.spinner("Reading…"):
-        answered = [read_all([(one.name, one.data) for one in given], predictor) for predictor in predictors]
+        answered = [
+            read_all([(example.name, example.data) for example in given], predictor) for predictor in predictors
+        ]
     uploads = answered[0][0]
     if len(given) > 1:
         read = sum(upload.shown is not None for upload in uploads)
@@ -183,7 +185,7 @@ def show_examples(predictors: Sequence[Predictor], opacity: float) -> None:
     """The example that the model does best on; more of them, a wrong answer included, at the press of a button."""
     given = synthetic_examples()
     with st.spinner("Reading the examples…"):
-        uploads, answers = read_all([(one.name, one.data) for one in given], predictors[0])
+        uploads, answers = read_all([(example.name, example.data) for example in given], predictors[0])
     chosen = worth_showing(given, uploads, answers)
     st.subheader("An example")
     st.write(

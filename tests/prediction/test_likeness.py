@@ -63,7 +63,7 @@ def test_images_unlike_them_are_said_to_be(likeness, happened):
     for name, (picture, words) in changed().items():
         [remark] = likeness.remarks(square(picture)[None])
         assert re.search(words, remark), (name, remark)
-        assert "about 1 in 100 would be said to be so" in remark
+        assert "about 1 in 100 get this remark" in remark
         assert "exchanged" not in remark or name == "negative"
     [nothing] = likeness.remarks(square(xray(77))[None])
     assert nothing == ""

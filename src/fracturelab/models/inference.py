@@ -22,9 +22,9 @@ def compiled(model: keras.Model) -> Callable[..., Any]:
     """
     import tensorflow as tf
 
-    found = getattr(model, "_compiled_inference", None)
-    if found is None:
+    function = getattr(model, "_compiled_inference", None)
+    if function is None:
         signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-        found = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
-        model._compiled_inference = found
-    return found
+        function = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
+        model._compiled_inference = function
+    return function

@@ -1,4 +1,4 @@
-"""Batch norm in one operation instead of six: the same numbers, sooner."""
+"""Batch norm in one operation instead of six: the same numbers in less time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network computes apart from its weights: its layers, their settings and how they are joined."""
+"""The structure of a network without its weights: its layers, their settings and their connections."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def _joined(value: Any, numbers: Mapping[str, int]) -> Any:
         if "keras_history" in value:
             name, *place = value["keras_history"]
             return {**value, "keras_history": [numbers[name], *place]}
-        return {key: _joined(one, numbers) for key, one in value.items()}
+        return {key: _joined(item, numbers) for key, item in value.items()}
     if isinstance(value, list):
         if len(value) == 3 and isinstance(value[0], str) and value[0] in numbers:
             return [numbers[value[0]], *value[1:]]
-        return [_joined(one, numbers) for one in value]
+        return [_joined(item, numbers) for item in value]
     return value

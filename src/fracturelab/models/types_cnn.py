@@ -26,7 +26,7 @@ def check_types_cnn(input_size: int, classes: int) -> None:
     """Refuse a size that the blocks do not divide, and fewer than three classes.
 
     Raises:
-        FracturelabError: As said.
+        FracturelabError: Another size, or fewer classes.
     """
     step = CELLS * 2 ** len(FILTERS)
     if isinstance(input_size, bool) or not isinstance(input_size, int) or input_size < step or input_size % step:

@@ -99,12 +99,12 @@ def _scaling() -> torch.nn.Module:
 
 def parameter_counts(model: torch.nn.Sequential) -> dict[str, int]:
     """Name of each layer that has weights to their number, batch norm's moments included, as Keras counts them."""
-    found = {}
+    counts = {}
     for name, layer in model.named_children():
         arrays = [array for array in layer.state_dict().values() if array.dim() > 0]
         if arrays:
-            found[name] = sum(array.numel() for array in arrays)
-    return found
+            counts[name] = sum(array.numel() for array in arrays)
+    return counts
 
 
 def output_shapes(model: torch.nn.Sequential, *, input_size: int) -> dict[str, tuple[int, ...]]:

@@ -51,7 +51,7 @@ class WeightsInfo:
         sha256: Of the file; for Keras's ImageNet weights of the arrays as loaded; None for random weights.
         path: The file, "imagenet" for Keras's own download, None for random weights.
         scaling: `{"scale": ..., "offset": ...}` of the input, None for the backbone's own.
-        input_size: Side in pixels they were trained at, None if not said.
+        input_size: Side in pixels they were trained at, None if not known.
         options: Options of the backbone they fit.
     """
 
@@ -88,13 +88,13 @@ def bundled_folders() -> list[Path]:
 
 def bundled() -> list[WeightsInfo]:
     """The bundled weights there are, by name; a name in the checkout hides the same name in the package."""
-    found: dict[str, WeightsInfo] = {}
+    by_name: dict[str, WeightsInfo] = {}
     for folder in bundled_folders():
         for description in sorted(folder.glob("*.json")):
             info = _described(description.with_name(description.stem + SUFFIX), kind="bundled")
             if info is not None:
-                found.setdefault(info.name, info)
-    return [found[name] for name in sorted(found)]
+                by_name.setdefault(info.name, info)
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def resolve(

@@ -1,4 +1,4 @@
-"""Models exported to OpenVINO: they answer without TensorFlow, sooner, and are refused where they are not their model.
+"""Models exported to OpenVINO: they answer without TensorFlow, and sooner; the export of another model is refused.
 
 An export is a folder `<model>.openvino` beside the `.keras` file: the network in single precision, where measured the
 fastest one that stays close to it, and `export.json` with the checksums of everything and of the model it was made of.
@@ -37,7 +37,7 @@ Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Export:
-    """What an `export.json` says, checked.
+    """The content of an `export.json`, checked.
 
     Attributes:
         folder: The export.
@@ -68,7 +68,7 @@ def export_model(
     validation: NDArray[np.bool_] | None = None,
     calibration: NDArray[np.uint8] | None = None,
 ) -> Export:
-    """Export a saved model, and check that the export says what the model says.
+    """Export a saved model, and check that both give the same answers.
 
     Args:
         model: A `.keras` file with its card.
@@ -133,8 +133,8 @@ def read_export(model: str | Path) -> Export:
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         networks, files, size = manifest["networks"], manifest["files"], int(manifest["input_size"])
-        names = {name: Path(one["file"]).name for name, one in networks.items()}
-        whole = all(one["file"] == names[name] and one["file"] in files for name, one in networks.items())
+        named = [network["file"] for network in networks.values()]
+        whole = all(Path(file).name == file and file in files for file in named)
         made_of = manifest["model_sha256"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FracturelabError(f"{folder}: its {_MANIFEST} is damaged; {again}") from error
@@ -250,12 +250,12 @@ def _candidates(folder: Path, calibration: NDArray[np.uint8] | None) -> Mapping[
     import openvino
 
     base = folder / "float32.xml"
-    found: dict[str, Path] = {}
+    networks: dict[str, Path] = {}
     if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        found["bf16"] = base
+        networks["bf16"] = base
     if calibration is not None:
-        found["int8"] = quantise(base, folder / "int8.xml", calibration)
-    return found
+        networks["int8"] = quantise(base, folder / "int8.xml", calibration)
+    return networks
 
 
 def quantise(base: Path, target: Path, calibration: NDArray[np.uint8], *, spared: Sequence[str] = ()) -> Path:

@@ -1,6 +1,6 @@
-"""Is an image like those that a model was trained on? Answered without the model, at a stated error rate.
+"""Is an image like the training images of a model? Tested without the model, at a stated error rate.
 
-A model answers whatever it is shown: a photograph of a cat, a negative, a hand where it has learned legs. Ten plain
+A model answers for any picture: a photograph of a cat, a negative, a hand where it was trained on legs. Ten plain
 facts of the picture (brightness, contrast, border, aspect, detail ...) are compared with those of the training images:
 each becomes the normal score of its rank among theirs, and the distance of the ten from the middle, correlations taken
 into account, is the score (a Mahalanobis distance that heavy tails do not blunt). Its limit is the conformal quantile
@@ -8,7 +8,7 @@ of the scores of validation images, which took no part in ranks and correlations
 those exceeds it with a probability of at most `rate`, whatever the facts' distribution (Vovk, Gammerman and Shafer,
 *Algorithmic Learning in a Random World*, 2005).
 
-What it cannot see: an image with such a brightness, border and detail that shows something else all the same.
+What it misses: an image of something else with a usual brightness, border and detail.
 """
 
 from __future__ import annotations
@@ -74,18 +74,18 @@ class Likeness:
 
     def remarks(self, images: NDArray[np.uint8]) -> list[str]:
         """A sentence for each image (n, size, size, 1) that is unlike the training images, "" for the others."""
-        apart = _normal_scores(measure(images), self.quantiles)
-        found = [""] * len(images)
-        for row in np.flatnonzero(_distances(apart, self.inverse) > self.limit):
-            furthest = int(np.abs(apart[row]).argmax())
-            word = list(FACTS.values())[furthest][1 if apart[row, furthest] < 0 else 2]
-            found[row] = (
+        normal = _normal_scores(measure(images), self.quantiles)
+        remarks = [""] * len(images)
+        for row in np.flatnonzero(_distances(normal, self.inverse) > self.limit):
+            furthest = int(np.abs(normal[row]).argmax())
+            word = list(FACTS.values())[furthest][1 if normal[row, furthest] < 0 else 2]
+            remarks[row] = (
                 f"This picture is {word} than the images the model was trained on; of images like those, about "
-                f"{share(self.rate)} would be said to be so. Do not rely on the answer."
+                f"{share(self.rate)} get this remark. Do not rely on the answer."
             )
             if self.scores(negative(images[row : row + 1]))[0] <= self.limit:
-                found[row] += " Its negative would be like them: are black and white exchanged?"
-        return found
+                remarks[row] += " Its negative would be like them: are black and white exchanged?"
+        return remarks
 
     def of_set(self, images: NDArray[np.uint8]) -> list[str]:
         """A sentence where more of these images (n, size, size, 1) are unlike the training images than by chance."""
@@ -133,10 +133,10 @@ def describe(
         return None
     facts = measure(images, train)
     quantiles = _steep(np.quantile(facts, _LEVELS, axis=0).T)
-    apart = _normal_scores(facts, quantiles)
-    together = (1 - _SHRINK) * (apart.T @ apart / len(apart))
-    np.fill_diagonal(together, 1.0)  # of a fact that hardly varies, too
-    inverse: NDArray[np.float64] = np.linalg.inv(together).astype(np.float64)
+    normal = _normal_scores(facts, quantiles)
+    correlations = (1 - _SHRINK) * (normal.T @ normal / len(normal))
+    np.fill_diagonal(correlations, 1.0)  # of a fact that hardly varies, too
+    inverse: NDArray[np.float64] = np.linalg.inv(correlations).astype(np.float64)
     scores = np.sort(_distances(_normal_scores(measure(images, validation), quantiles), inverse))
     rate = max(rate, 1 / (len(scores) + 1))
     last = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
@@ -183,11 +183,11 @@ def measure(images: NDArray[np.uint8], rows: ArrayLike | None = None) -> NDArray
     from fracturelab.images import letterbox
 
     chosen = range(len(images)) if rows is None else np.asarray(rows, np.int64)
-    found = np.zeros((len(chosen), len(FACTS)))
+    facts = np.zeros((len(chosen), len(FACTS)))
     for place, row in enumerate(chosen):
         image = np.asarray(images[row])
-        found[place] = [*_facts(letterbox(image, _SIDE)[:, :, 0].astype(np.float64) / 255), _grain(image[:, :, 0])]
-    return found
+        facts[place] = [*_facts(letterbox(image, _SIDE)[:, :, 0].astype(np.float64) / 255), _grain(image[:, :, 0])]
+    return facts
 
 
 def negative(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -268,8 +268,8 @@ def _normal_scores(facts: NDArray[np.float64], quantiles: NDArray[np.float64]) -
     return scores
 
 
-def _distances(apart: NDArray[np.float64], inverse: NDArray[np.floating]) -> NDArray[np.float64]:
-    return np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", apart, inverse, apart), 0.0))
+def _distances(normal: NDArray[np.float64], inverse: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", normal, inverse, normal), 0.0))
 
 
 def _rounded(values: NDArray[np.float64]) -> Any:

@@ -79,8 +79,8 @@ def read_upload(name: str, data: bytes, *, size: int, limits: Limits = LIMITS) -
 
     name, key = plain_name(name), hashlib.sha256(data).hexdigest()
     if len(data) > limits.file_bytes:
-        found, most = len(data) / 1e6, limits.file_bytes // 1_000_000
-        return Upload(name, key, problem=f"{name} has {found:.0f} MB; files of up to {most} MB are read.")
+        size_mb, most = len(data) / 1e6, limits.file_bytes // 1_000_000
+        return Upload(name, key, problem=f"{name} has {size_mb:.0f} MB; files of up to {most} MB are read.")
     try:
         facts = image_facts(data)
         if facts.width * facts.height > limits.pixels:

@@ -1,4 +1,4 @@
-"""Import TensorFlow without what its libraries say while they load, whatever log level is set."""
+"""Import TensorFlow without the start-up messages of its libraries, whatever log level is set."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def load_tensorflow() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as heard:
-        os.dup2(heard.fileno(), 2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
         try:
             import keras  # noqa: F401
             import tensorflow as tf
@@ -36,7 +36,7 @@ def load_tensorflow() -> None:
             sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
-            heard.seek(0)
-            rest = b"".join(line for line in heard if not CHATTER.match(line))
+            captured.seek(0)
+            rest = b"".join(line for line in captured if not CHATTER.match(line))
             if rest.strip():
                 os.write(2, rest)
