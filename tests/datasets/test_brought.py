@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fracturelab.cli import main
 from fracturelab.datasets import read_dataset, reading_lines
 from fracturelab.errors import FracturelabError
 from tests.datasets.test_layouts import facts, write
@@ -336,3 +337,15 @@ def test_tables_that_cannot_be_read_are_named(tmp_path):
     root = write(tmp_path, ["images/a.png"])
     (root / "labels.xlsx").write_bytes(b"PK")
     assert "not read: labels.xlsx: save it as labels.csv" in refusal(root)
+
+
+def test_commands_report_the_reading(tmp_path, capsys):
+    root = write(tmp_path / "s", ["ward 1/fractured/a.png", "ward 1/normal/b.png", "ward 1/notes/c.png"])
+    (root / "scan.jp2").write_bytes(b"x")
+    options = ["audit", str(root), "--label-names", "notes=skip"]
+    assert main([*options, "--json"]) == 0
+    reading = json.loads(capsys.readouterr().out)["reading"]
+    assert reading["names"] == {"fractured": "fractured", "normal": "normal", "notes": "skip"}
+    assert reading["left_out"] == {"skipped by their name": 1, ".jp2 (save it as PNG)": 1}
+    assert main(options) == 0
+    assert "Left out: 1 skipped by their name, 1 .jp2 (save it as PNG)." in capsys.readouterr().err
