@@ -12,14 +12,12 @@ from fracturelab.datasets.fractures import fracture_masks
 from fracturelab.errors import FracturelabError
 from fracturelab.evaluation import localisation_scores
 from fracturelab.explanations import centre_maps, grad_cam, lime_maps, occlusion_maps, random_maps, shap_maps
+from fracturelab.explanations.gradcam import OwnMap
 from fracturelab.explanations.overlay import stretch
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
-
-CELLS = "cells"  # the layer of a head on maps that was trained on outlines
-WITHOUT_MODEL = ("centre", "random", "mean of training outlines")
 
 Maps = Callable[[NDArray], NDArray[np.float32]]
 
@@ -34,21 +32,15 @@ def training_mean(table: pd.DataFrame, size: int) -> NDArray[np.float32]:
     return gaussian_filter(fracture_masks(training, size).masks.mean(axis=0), 0.02 * size).astype(np.float32)
 
 
-def cell_maps(model: keras.Model, images: NDArray) -> NDArray[np.float32]:
-    """P(fracture) of each cell of a model with a head on maps, stretched over the image: (n, size, size)."""
-    import keras
+def cheap_methods(model: keras.Model, layer: str | None, mean: NDArray, *, seed: int) -> dict[str, Maps]:
+    """The methods that take a pass or less: from images (n, size, size, 1) to maps (n, size, size).
 
-    network = keras.Model(model.inputs[0], model.get_layer(CELLS).output)
-    parts = [
-        np.asarray(network(np.asarray(images[start : start + 16], np.float32), training=False))[..., 0]
-        for start in range(0, len(images), 16)
-    ]
-    size = images.shape[1]
-    return np.clip(stretch(1 / (1 + np.exp(-np.concatenate(parts))), (size, size)), 0, 1)
-
-
-def cheap_methods(model: keras.Model, mean: NDArray, *, seed: int) -> dict[str, Maps]:
-    """The methods that take a pass or less: from images (n, size, size, 1) to maps (n, size, size)."""
+    Args:
+        model: A model of this project.
+        layer: The layer that is its own map, from its card; None for none.
+        mean: Of `training_mean`.
+        seed: Of the random maps.
+    """
     size = len(mean)
     methods: dict[str, Maps] = {
         "Grad-CAM": lambda images: grad_cam(model, images),
@@ -56,8 +48,9 @@ def cheap_methods(model: keras.Model, mean: NDArray, *, seed: int) -> dict[str, 
         "random": lambda images: random_maps(len(images), size, seed=seed),
         "mean of training outlines": lambda images: np.repeat(mean[None], len(images), axis=0),
     }
-    if CELLS in {layer.name for layer in model.layers}:
-        methods = {"the model's own map": lambda images: cell_maps(model, images), **methods}
+    if layer is not None:
+        own = OwnMap(model, layer)
+        methods["the model's own map"] = lambda images: np.clip(stretch(own(images)[1], (size, size)), 0, 1)
     return methods
 
 

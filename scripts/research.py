@@ -224,7 +224,7 @@ def run_localise(arguments: argparse.Namespace) -> tuple[object, str, int]:
     images = load_images(table["path"].tolist(), size, progress=not arguments.json)
     answers = predictor.predict(images)
     mean = localise.training_mean(with_fracatlas_parts(whole), size)
-    cheap = localise.cheap_methods(model, mean, seed=arguments.seed)
+    cheap = localise.cheap_methods(model, predictor.card.get("map"), mean, seed=arguments.seed)
     scores = {"all": localise.score_methods(cheap, images, table, answers, seed=arguments.seed)}
     counts = {"all": [len(table), int(table["label"].sum())]}
     if arguments.costly:
