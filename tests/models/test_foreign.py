@@ -126,7 +126,7 @@ def test_a_model_without_a_map_answers_without_one(tmp_path):
 def test_a_model_with_a_map_of_its_own_shows_that(tmp_path):
     inputs = keras.Input((SIZE, SIZE, 1))
     x = layers.Conv2D(4, 3, strides=2, activation="relu")(layers.Rescaling(1 / 255)(inputs))
-    cells = layers.Conv2D(1, 1, activation="sigmoid", name="cells")(x)
+    cells = layers.Average(name="cells")([layers.Conv2D(1, 1)(x), layers.Conv2D(1, 1)(x)])
     out = layers.Dense(1, activation="sigmoid")(layers.GlobalMaxPooling2D()(cells))
     card = {"threshold": 0.5, "map": "cells"}
     path = save_model(keras.Model(inputs, out), tmp_path / "maps.keras", card)
@@ -134,6 +134,7 @@ def test_a_model_with_a_map_of_its_own_shows_that(tmp_path):
     answers, heat = predictor.explain(images().astype(np.uint8))
     np.testing.assert_allclose(answers, predictor.predict(images().astype(np.uint8)), atol=1e-6)
     assert heat.shape == (3, SIZE, SIZE)
+    assert heat.max() <= 1 and heat.min() > 0  # P(fractured) of cells, from their logits
     path.with_suffix(".json").write_text('{"threshold": 0.5, "map": "absent"}')
     with pytest.raises(FracturelabError, match="'absent'"):
         load_predictor(path).explain(images().astype(np.uint8))

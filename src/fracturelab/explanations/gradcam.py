@@ -123,7 +123,7 @@ class OwnMap:
         if layer not in {part.name for part in model.layers}:
             raise FracturelabError(f"expected a layer of {model.name} under `map` in its card. Received: {layer!r}")
         cells = model.get_layer(layer)
-        logits = cells.activation is keras.activations.linear
+        logits = getattr(cells, "activation", None) in (None, keras.activations.linear)
         maps = keras.layers.Activation("sigmoid")(cells.output) if logits else cells.output
         self.size = int(model.input_shape[1])
         self._run = compiled(keras.Model(model.inputs[0], [model.output, maps]))
