@@ -34,8 +34,7 @@ STYLE = """
   .bar { position: relative; height: 1.1rem; background: #d9dee3; border-radius: 3px; margin: 0.5rem 0 1.6rem 0; }
   .fill { position: absolute; inset: 0 auto 0 0; border-radius: 3px; background: currentColor; }
   .tick { position: absolute; top: -0.25rem; bottom: -0.25rem; width: 3px; margin-left: -1px; background: #111; }
-  .tick span { position: absolute; top: 1.6rem; left: 0; font-size: 0.8rem; white-space: nowrap; color: #333; }
-  .tick.late span { left: auto; right: 0; }
+  .mark { position: absolute; top: 1.35rem; font-size: 0.8rem; white-space: nowrap; color: #333; }
   table.all { border-collapse: collapse; width: 100%; } table.all img { height: 56px; }
   table.all td, table.all th { border-bottom: 1px solid #ccc; padding: 0.3rem 0.6rem; text-align: left; }
   .scroll { overflow-x: auto; }
@@ -79,11 +78,12 @@ def verdict(answer: Answer, predictor: Predictor) -> None:
     """The answer in a word, on a bar with a tick at the threshold, and in a sentence."""
     share, line = answer.probability, predictor.threshold
     label = f"P(fractured) {share:.2f}, threshold {line:.2f}: {answer.label}"
-    side = "tick late" if line > 0.5 else "tick"
+    side = f"right: {1 - line:.1%}" if line > 0.5 else f"left: {line:.1%}"
     st.html(
         f'<div class="{answer.label}"><p class="answer">P(fractured) {share:.2f}: {answer.label}</p>'
         f'<div class="bar" role="img" aria-label="{label}"><div class="fill" style="width: {share:.1%}"></div>'
-        f'<div class="{side}" style="left: {line:.1%}"><span>threshold {line:.2f}</span></div></div></div>'
+        f'<div class="tick" style="left: {line:.1%}"></div><span class="mark" style="{side}">threshold {line:.2f}</span>'
+        "</div></div>"
     )
     st.write(f"{in_words(share, line)} {threshold_sentence(predictor.card, line)}")
 
@@ -228,6 +228,10 @@ def page() -> None:
     predictors, opacity = settings()
     if not predictors:
         return
+    for predictor in predictors:
+        st.subheader(f"How {predictor.name} does")
+        for fact in (*model_facts(predictor.card), *predictor.notes):
+            st.write(fact)
     with results:
         if given:
             if sentence := too_many(len(given)):
@@ -236,10 +240,6 @@ def page() -> None:
             show_results(uploaded, predictors, opacity)
         else:
             show_examples(predictors, opacity)
-    for predictor in predictors:
-        st.subheader(f"How {predictor.name} does")
-        for fact in (*model_facts(predictor.card), *predictor.notes):
-            st.write(fact)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from fracturelab.prediction.uploads import Upload
 from page.downloads import png
 
 REGIONS = ("forearm", "leg", "hand", "ankle", "femur", "humerus")
-FIRST_SEED, CANDIDATES = 700, 16
+FIRST_SEED, CANDIDATES = 700, 12
 SLACK = 20  # pixels beside the box where the hottest point still counts as on the fracture
 
 

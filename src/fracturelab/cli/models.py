@@ -296,8 +296,8 @@ def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
     from fracturelab.prediction import load_predictor
     from fracturelab.prediction.predictor import choose_runtime, image_files
 
-    check_model_file(arguments.model)
     paths, left_out = image_files(arguments.files)
+    check_model_file(arguments.model)
     runtime = choose_runtime(arguments.model, arguments.runtime)
     if runtime == "keras":
         load_tensorflow()
