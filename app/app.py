@@ -82,8 +82,8 @@ def verdict(answer: Answer, predictor: Predictor) -> None:
     st.html(
         f'<div class="{answer.label}"><p class="answer">P(fractured) {share:.2f}: {answer.label}</p>'
         f'<div class="bar" role="img" aria-label="{label}"><div class="fill" style="width: {share:.1%}"></div>'
-        f'<div class="tick" style="left: {line:.1%}"></div><span class="mark" style="{side}">threshold {line:.2f}</span>'
-        "</div></div>"
+        f'<div class="tick" style="left: {line:.1%}"></div>'
+        f'<span class="mark" style="{side}">threshold {line:.2f}</span></div></div>'
     )
     st.write(f"{in_words(share, line)} {threshold_sentence(predictor.card, line)}")
 
