@@ -62,7 +62,7 @@ def averaged(
 ) -> Fit:
     """Average the heads, round the model to half precision and calibrate it on the validation images."""
     from fracturelab.models.files import round_to_half
-    from fracturelab.models.maps import average_heads
+    from fracturelab.models.maps import CELLS, average_heads
     from fracturelab.training.calibration import calibrated
     from fracturelab.training.fitting import finished_fit
     from fracturelab.training.maps import HEAD, OUTLINES
@@ -74,7 +74,14 @@ def averaged(
         model,
         prepared,
         [{**row, "stage": f"seed {seed}"} for seed, head in zip(SEEDS, heads, strict=True) for row in head.history],
-        recipe={**recipe, "views": VIEWS, "seeds": list(SEEDS), "head": asdict(HEAD), "outlines": OUTLINES},
+        recipe={
+            **recipe,
+            "views": VIEWS,
+            "seeds": list(SEEDS),
+            "map": CELLS,
+            "head": asdict(HEAD),
+            "outlines": OUTLINES,
+        },
         candidates={f"seed {seed}": head.scores for seed, head in zip(SEEDS, heads, strict=True)},
         chosen="average of the heads",
         weights=info,
@@ -95,16 +102,15 @@ def write_small(fit: Fit, heads: Sequence[Candidate], path: Path, *, results: st
     Returns:
         The record.
     """
-    from fracturelab.models.files import save_model
-    from fracturelab.models.maps import CELLS
+    from fracturelab.models.files import round_to_half, save_model
     from fracturelab.prediction.export import export_model
     from fracturelab.records import write_record
     from fracturelab.training.saving import card_of, evaluate_parts, record_fit
 
+    round_to_half(fit.model)  # calibration has changed the last kernel
     evaluations = evaluate_parts(fit)
     card = card_of(fit, name=path.stem, evaluations=evaluations)
     card["data"]["licence"] = DATA_LICENCE
-    card["map"] = {"layer": CELLS, "values": "logits", "of": "a fracture in the cell"}
     save_model(fit.model, path, card, half=True)
     export_model(path)
     record_fit(f"training-{path.stem}", fit, evaluations=evaluations, folder=results)

@@ -7,6 +7,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.models.files import load_model, save_model
 from fracturelab.models.maps import CELLS, average_heads, with_maps_head
 from fracturelab.models.transfer import build_transfer_model, freeze_line, set_norm_moments
+from fracturelab.models.weights import resolve
 from fracturelab.training import maps
 from fracturelab.training.epochs import Schedule
 from fracturelab.training.features import FeatureStore
@@ -122,3 +123,16 @@ def test_last_blocks_are_trained_from_the_head(transfer, trained, spots, tmp_pat
     path = save_model(tuned.model, tmp_path / "maps.keras", {})
     images = spots[0].images[:3].astype(np.float32)
     np.testing.assert_array_equal(np.asarray(load_model(path)(images)), np.asarray(tuned.model(images)))
+
+
+def test_the_fit_names_its_map_and_keeps_no_activations(spots, tmp_path):
+    prepared, masks = spots
+    info = resolve("MobileNet", None, {"alpha": 0.25})
+    fractures = Fractures(masks, [], np.ones(len(masks), bool))
+    with pytest.warns(UserWarning, match="RANDOM WEIGHTS"):
+        fit = maps.train_maps(
+            prepared, fractures, weights=info, views=1, store=FeatureStore(tmp_path / "store"), progress=False
+        )
+    assert set(fit.candidates) == {"maps", "maps, last blocks"} and fit.chosen in fit.candidates
+    assert not list((tmp_path / "store").glob("*.npy"))
+    assert fit.model.get_layer(fit.recipe["map"]).output.shape == (None, 4, 4, 1)

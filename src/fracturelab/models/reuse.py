@@ -29,7 +29,7 @@ def backbone_weights(path: str | Path) -> WeightsInfo:
     card = read_card(path)
     recipe, start = card.get("recipe") or {}, card.get("weights") or {}
     backbone, scaling = card.get("backbone"), start.get("scaling")
-    if not backbone or recipe.get("recipe") != "v2":
+    if not backbone or recipe.get("recipe") not in ("v2", "maps"):
         raise FracturelabError(f"{path}: expected a transfer model with its card. Received: {card.get('kind')}")
     options = dict(recipe.get("backbone_options") or {})
     model = load_model(path)

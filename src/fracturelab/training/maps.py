@@ -108,7 +108,12 @@ def train_maps(
     ]
     best = choose(candidates)
     remove([*stored.line, *stored.coarse])
-    recipe = {"head": asdict(HEAD), "last_blocks": asdict(LAST_BLOCKS), "outlines": OUTLINES if stored.cells else None}
+    recipe = {
+        "map": CELLS,
+        "head": asdict(HEAD),
+        "last_blocks": asdict(LAST_BLOCKS),
+        "outlines": OUTLINES if stored.cells else None,
+    }
     return finished_fit(
         best.model,
         prepared,
