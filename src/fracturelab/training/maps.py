@@ -56,8 +56,8 @@ class MapStore:
         cells: int8 (n, h, w, 1) for each view: 1 fracture, 0 none, -1 not known; None without outlines.
     """
 
-    line: Sequence[NDArray]
-    coarse: Sequence[NDArray]
+    line: Sequence[np.memmap]
+    coarse: Sequence[np.memmap]
     cells: Sequence[NDArray] | None
 
 
