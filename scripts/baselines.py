@@ -1,4 +1,4 @@
-"""The scores that the notebooks build on, repeated over seeds: v1, the leak, v2 and fracture types.
+"""The scores that the notebooks build on, repeated over seeds: v1, the leak and v2.
 
 The notebooks run one seed step by step. Each function here repeats one of their experiments over several seeds, with
 the same sets and the same settings, and writes one record.
@@ -17,7 +17,6 @@ import numpy as np
 
 from fracturelab.datasets import fingerprint, read_dataset
 from fracturelab.experiments.leaky_split import augment_then_split, shared_with_training, split_then_augment
-from fracturelab.experiments.types import TYPES, prepare_types, score_types, train_types_cnn
 from fracturelab.images import load_images
 from fracturelab.models.transfer import FEATURES, split_at
 from fracturelab.phantoms import default_data
@@ -52,8 +51,6 @@ class Settings:
         few: X-rays in the experiment on the leak, as many as a small project has.
         copies: Augmented copies made of them.
         copies_epochs: Epochs over the copies.
-        types_size: Side of the images of fracture types in pixels.
-        types_epochs: Of the CNN for types.
     """
 
     size: int = 96
@@ -63,8 +60,6 @@ class Settings:
     few: int = 400
     copies: int = 3000
     copies_epochs: int = 10
-    types_size: int = 128
-    types_epochs: int = 30
 
 
 def roc_auc(fit: Fit, names: Sequence[str]) -> dict[str, float]:
@@ -139,18 +134,6 @@ def probe(prepared: Prepared, seed: int, store: FeatureStore) -> Fit:
     return train_v2(prepared, weights="bundled", seed=seed, views=1, progress=False, **options)
 
 
-def types_runs(seeds: Sequence[int], settings: Settings, store: FeatureStore) -> Iterator[dict[str, Any]]:
-    """The CNN for fracture types and the probe on the bundled ResNet50: accuracy on the test part."""
-    table = read_dataset(default_data("types"))
-    for seed in seeds:
-        small = prepare_types(table, size=settings.types_size, seed=seed)
-        large = prepare_types(table, size=settings.transfer_size, seed=seed)
-        cnn = train_types_cnn(small, seed=seed, schedule=replace(TYPES, epochs=settings.types_epochs))
-        for name, fit in (("CNN", cnn), ("v2", probe(large, seed, store))):
-            _, scores = score_types(fit)["test"]
-            yield {"seed": seed, "model": name, "accuracy": scores.metrics["accuracy"].value}
-
-
 def write_baselines(part: str, seeds: Sequence[int], settings: Settings, *, results: Path | None = None) -> Path:
     """Run one part over seeds and write its record, `baselines-{part}`.
 
@@ -166,7 +149,7 @@ def write_baselines(part: str, seeds: Sequence[int], settings: Settings, *, resu
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
         runs = list(PARTS[part](seeds, settings, FeatureStore(folder, shared=True)))
-    table = read_dataset(default_data("types" if part == "types" else "clinic"))
+    table = read_dataset(default_data("clinic"))
     return write_record(
         f"baselines-{part}",
         kind="study",
@@ -183,7 +166,6 @@ PARTS: dict[str, Callable[[Sequence[int], Settings, FeatureStore], Iterator[dict
     "v1": v1_runs,
     "leak": leak_runs,
     "v2": v2_runs,
-    "types": types_runs,
 }
 
 
@@ -198,6 +180,6 @@ def summary(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [{"model": run["model"], **(run.get("roc_auc") or {"accuracy": run["accuracy"]})} for run in runs]
+    rows = [{"model": run["model"], **run["roc_auc"]} for run in runs]
     grouped = pd.DataFrame(rows).groupby("model", sort=False)
     return grouped.agg(lambda scores: f"{scores.mean():.3f} ({scores.min():.3f} to {scores.max():.3f})")

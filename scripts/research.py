@@ -67,11 +67,11 @@ def add_commands(commands: Any) -> None:
     baselines = commands.add_parser(
         "baselines",
         parents=[common()],
-        help="repeat the experiments of notebooks 02, 03 and 05 on the default sets over seeds",
-        description="Train v1, v1 with a leak, v2 and networks for fracture types over seeds. Writes a record a part.",
+        help="repeat the experiments of notebooks 02 and 03 on the default sets over seeds",
+        description="Train v1, v1 with a leak, and v2 over seeds. Writes a record a part.",
     )
     baselines.add_argument("--seeds", type=int, default=3, help="how many, counted from --seed (default 3)")
-    baselines.add_argument("--only", metavar="PART", help="one part alone: v1, leak, v2 or types")
+    baselines.add_argument("--only", metavar="PART", help="one part alone: v1, leak or v2")
     baselines.set_defaults(command=run_baselines)
 
     localise = commands.add_parser(
