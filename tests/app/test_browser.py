@@ -353,21 +353,26 @@ def test_the_keyboard_reaches_everything(browser, files):
     from selenium.webdriver.common.keys import Keys
 
     upload(browser, files / "good bone.png")
-    names = set()
-    for _ in range(30):
+    names, places = set(), set()
+    inside = "return !!arguments[0].closest('[data-testid=stFileUploader]')"
+    for _ in range(60):  # round the whole page, whatever had the focus before
         browser.switch_to.active_element.send_keys(Keys.TAB)
-        names.add(browser.switch_to.active_element.text.strip())
-    for words in ("Upload", "This heat map (PNG)", "Settings: model, comparison, heat map"):
+        focused = browser.switch_to.active_element
+        names.add(focused.text.strip())
+        places.add(browser.execute_script(inside, focused))
+    assert places == {True, False}  # the uploader, and what lies beside it
+    for words in ("This heat map (PNG)", "Settings: model, comparison, heat map"):
         assert any(words in name for name in names), (words, names)
 
 
 CONTRAST = """
-const rgb = text => text.match(/[\\d.]+/g).map(Number);
+const rgb = text => text.match(/[\\d.]+/g).map((n, i) => i < 3 && text.startsWith("color(") ? 255 * n : Number(n));
 const light = ([r, g, b]) => [r, g, b].map(c => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
   .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
 const ground = node => { while (node) { const c = rgb(getComputedStyle(node).backgroundColor);
   if (c.length < 4 || c[3] > 0.99) return c; node = node.parentElement; } return [255, 255, 255]; };
-return [...document.querySelectorAll(arguments[0])].map(node => {
+const shown = node => node.offsetParent !== null || getComputedStyle(node).position === "fixed";
+return [...document.querySelectorAll(arguments[0])].filter(node => shown(node) && node.innerText).map(node => {
   const [a, b] = [light(rgb(getComputedStyle(node).color)), light(ground(node))].sort((x, y) => y - x);
   return (a + 0.05) / (b + 0.05); });
 """
