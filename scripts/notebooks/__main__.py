@@ -90,7 +90,7 @@ def run_all(arguments: argparse.Namespace) -> int:
 
 
 def _own_real_images() -> bool:
-    from fracturelab.datasets.real_images import has_own_images
+    from fracturelab.prediction.real_images import has_own_images
 
     return realimages_folder().is_dir() and has_own_images(realimages_folder())
 

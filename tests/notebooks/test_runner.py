@@ -284,7 +284,7 @@ def test_the_summary_shows_numbers_of_this_run_only(project, capfd):
     written(project / "notebooks" / "01_first.ipynb", write.replace("v9-{}", "v9-x"))
     assert main(["--only", "01"]) == 0
     line = next(line for line in capfd.readouterr().out.splitlines() if line.startswith("v9"))
-    assert line.split() == ["v9", "field", "60", "0.875", "0.75", "to", "0.95"]
+    assert line.split() == ["v9-x", "60", "0.875", "0.750", "to", "0.950"]
     old = project / "reports" / "results" / "v9-x.json"
     assert old.exists()
     written(project / "notebooks" / "01_first.ipynb", "1")

@@ -42,7 +42,7 @@ def measured(folder, tmp_path_factory):
 
 def test_every_size_has_its_draws_and_all_images_have_one(measured):
     _, _, curve = measured
-    assert [(row["n"], row["draws"]) for row in curve.summary()] == [(10, 3), (20, 3), (40, 1)]
+    assert [(row["n"], row["draws"]) for row in curve.summary()] == [(10, 3), (20, 3), (30, 1)]
     assert curve.draws["roc_auc"].between(0, 1).all()
     assert len(curve.probabilities) == 24 and curve.labels.sum() == 12
 
@@ -62,7 +62,7 @@ def test_the_table_says_what_the_records_hold(measured, tmp_path):
     path = write_evidence("toy", curve, prepared=prepared, weights=weights, seed=0, seconds=1.0, folder=tmp_path)
     record = json.loads(path.read_text())
     table = evidence_table([record, {"kind": "training", "name": "other"}])
-    assert "toy" in table and "all (40)" in table and "other" not in table
+    assert "toy" in table and "all (30)" in table and "other" not in table
     assert f"{curve.summary()[0]['roc_auc']['mean']:.3f}" in table
     assert f"{record['results']['probe']['metrics']['roc_auc']['low']:.2f}" in table
 

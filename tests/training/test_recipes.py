@@ -327,7 +327,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(prepared, from_scratch, tmp_pat
         np.testing.assert_array_equal(ours, theirs)
 
 
-def scripted(losses, tmp_path):
+def scripted(losses, tmp_path, plateau=2):
     """Run epochs whose validation losses are given."""
     set_seed(0)
     model = build_cnn(input_size=32)
@@ -348,7 +348,7 @@ def scripted(losses, tmp_path):
         lambda _: data,
         validate,
         stage="s",
-        schedule=Schedule(epochs=len(losses), learning_rate=1e-3, dropout=0.0, patience=3, plateau=2),
+        schedule=Schedule(epochs=len(losses), learning_rate=1e-3, dropout=0.0, patience=3, plateau=plateau),
         seed=0,
         folder=tmp_path,
         progress=False,

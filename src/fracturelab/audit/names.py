@@ -35,7 +35,10 @@ def pairs_by_name(paths: Sequence[str], labels: np.ndarray) -> pd.DataFrame:
         `first` and `second`, row numbers: each version with the first one of its picture.
     """
     root = os.path.commonpath([os.path.abspath(path) for path in paths]) if len(paths) else ""
-    names = pd.DataFrame([_original(os.path.relpath(path, root)) for path in paths], columns=["name", "made", "copied"])
+    originals = [_original(os.path.relpath(path, root)) for path in paths]
+    numbers: dict[str, int] = {}  # pandas cannot keep every file name as text
+    rows = [(numbers.setdefault(name, len(numbers)), made, copied) for name, made, copied in originals]
+    names = pd.DataFrame(rows, columns=["name", "made", "copied"])
     keys = [names["name"], pd.Series(labels)]
     plain = ~(names["made"] | names["copied"])
     size, made, copied, original = (

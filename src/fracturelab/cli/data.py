@@ -170,7 +170,7 @@ def _shortcuts(found: Any) -> list[tuple[str, Any]]:
 
 def run_realimages(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Fill realimages/."""
-    from fracturelab.datasets.real_images import fill
+    from fracturelab.prediction.real_images import fill
 
     filled = fill(
         arguments.folder,

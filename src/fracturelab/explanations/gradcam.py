@@ -170,4 +170,6 @@ def grad_cam(model: keras.Model | GradCam, images: NDArray) -> NDArray[np.float3
         FracturelabError: Images of another size, or a model without feature maps or a dense output.
     """
     prepared = model if isinstance(model, GradCam) else GradCam(model)
+    if not len(images):
+        return np.zeros((0, prepared.size, prepared.size), np.float32)
     return stretch(np.maximum(prepared(images)[1], 0), (prepared.size, prepared.size))

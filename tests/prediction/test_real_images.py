@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fracturelab.datasets.real_images import fill, has_own_images, read_real_images, training_hashes, unused_images
 from fracturelab.errors import FracturelabError
+from fracturelab.prediction.real_images import fill, has_own_images, read_real_images, training_hashes, unused_images
 
 
 def picture(seed: int) -> Image.Image:
