@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 from fracturelab import cli
+from fracturelab.cli.output import show_warning
 from scripts import documents, machines, research
 
 
@@ -14,4 +16,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    warnings.showwarning = show_warning
     raise SystemExit(main())

@@ -13,8 +13,10 @@ from benchmarks.results import benchmarks_file, benchmarks_table, read_benchmark
 from fracturelab.cli.output import NOT_CLINICAL, common, count
 from fracturelab.errors import FracturelabError
 from scripts.evidence import evidence_table
+from scripts.front_page import headline_table, seeds_table, traps_table
 
-_PLACE = re.compile(r"<!-- begin: ((results|compare|evidence|benchmarks) (\S+)) -->")
+FRONT = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "front.png"
+_PLACE = re.compile(r"<!-- begin: ((results|compare|evidence|benchmarks|headline|traps|seeds) (\S+)) -->")
 
 
 def add_commands(commands: Any) -> None:
@@ -61,8 +63,10 @@ def fill_tables(
 
     A place `<!-- begin: results field-* -->` ... `<!-- end: results field-* -->` gets the table of the records whose
     names match the pattern, `<!-- begin: compare field-* -->` ... the one of everything about their models,
-    `<!-- begin: evidence * -->` ... what weights are worth with more and more training images, and
-    `<!-- begin: benchmarks * -->` ... the one of the comparisons that `make bench` has run.
+    `<!-- begin: evidence * -->` ... what weights are worth with more and more training images,
+    `<!-- begin: seeds baselines-* -->` ... scores over seeds, `<!-- begin: headline * -->` and
+    `<!-- begin: traps * -->` ... the tables of the first page, and
+    `<!-- begin: benchmarks * -->` ... the comparisons that `make bench` has run.
 
     Args:
         path: The Markdown file.
@@ -81,6 +85,9 @@ def fill_tables(
         "results": results_table,
         "compare": lambda chosen: comparison_table(compare_records(chosen)),
         "evidence": evidence_table,
+        "headline": headline_table,
+        "traps": traps_table,
+        "seeds": seeds_table,
     }
     try:
         text = path.read_text(encoding="utf-8")
@@ -97,8 +104,6 @@ def fill_tables(
 
 def run_presentation(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Write the slides."""
-    import tempfile
-
     from fracturelab.records import read_records
     from fracturelab.system.folders import reports_folder
     from scripts.presentation import slides_of, write_deck
@@ -107,8 +112,7 @@ def run_presentation(arguments: argparse.Namespace) -> tuple[object, str, int]:
     reports = arguments.reports or reports_folder()
     out = arguments.out or reports / "fracturelab.pptx"
     records = read_records(reports / "results")
-    with tempfile.TemporaryDirectory(prefix="fracturelab-slides-") as work:
-        slides = slides_of(records, figures=reports / "figures", work=Path(work))
-        write_deck(slides, out, title=TITLE)
+    slides = slides_of(records, front=FRONT)
+    write_deck(slides, out, title=TITLE)
     document = {"file": str(out), "records": len(records), "slides": [slide.title for slide in slides]}
     return document, f"{out}: {count(len(slides), 'slide')} from {count(len(records), 'record')}. {NOT_CLINICAL}", 0

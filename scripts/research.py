@@ -205,7 +205,7 @@ def run_baselines(arguments: argparse.Namespace) -> tuple[object, str, int]:
 def run_localise(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Score heat maps against outlines of fractures."""
     from fracturelab.cli.data import read_folder
-    from fracturelab.cli.models import choose_rows
+    from fracturelab.cli.evaluate import choose_rows
     from fracturelab.cli.output import columns
     from fracturelab.datasets import fingerprint
     from fracturelab.evaluation.localisation import TOLERANCE

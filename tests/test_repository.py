@@ -290,13 +290,28 @@ def test_what_documents_tell_to_type_exists():
                 assert target in targets, f"{path.relative_to(ROOT)}: make {target}"
 
 
-def test_readme_shows_the_essentials_in_its_first_screen():
-    screen = (ROOT / "README.md").read_text().split("## ")[0]
+def test_readme_shows_the_essentials_in_its_first_screen_and_is_short():
+    text = (ROOT / "README.md").read_text()
+    screen, results = text.split("## ")[:2]
     assert "Not for clinical use" in screen
     assert "make notebooks" in screen
     assert "make test" in screen
     assert screen.count("![") == 1
-    assert "<!-- begin: results" in screen
+    assert results.startswith("Results") and "<!-- begin: headline * -->" in results
+    assert len(text.split()) <= 1100
+
+
+def test_every_page_of_the_documents_is_in_their_index():
+    index = (ROOT / "docs" / "README.md").read_text()
+    for path in (ROOT / "docs").glob("*.md"):
+        assert path.name == "README.md" or f"]({path.name})" in index
+
+
+def test_readme_map_names_every_room():
+    text = (ROOT / "README.md").read_text().split("## Map of the code")[1]
+    for path in PACKAGE.iterdir():
+        if (path / "__init__.py").exists() or path.stem in ("splits", "pipeline"):
+            assert re.search(rf"^  .*\b{path.stem}  ", text, re.MULTILINE), path.name
 
 
 def test_make_help_lists_every_target_that_people_call():

@@ -1,4 +1,4 @@
-"""Slides for people who were not there: what was asked, what came out, what fails. Every number comes from a record."""
+"""Slides for a talk: one sentence and one picture each. Every number comes from a record."""
 
 from scripts.presentation.content import Slide, slides_of
 from scripts.presentation.deck import write_deck

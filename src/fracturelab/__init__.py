@@ -26,7 +26,7 @@ from typing import Any
 # started, it is the same in a notebook, on the command line and in a fit of a fold: one seed then gives one result.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _FRONT_DOOR = {
     "audit_dataset": "audit:audit",

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fracturelab import __version__, cli
-from fracturelab.cli.output import columns, number, print_json
+from fracturelab.cli.output import columns, number, print_json, show_warning
 from fracturelab.prediction.predictor import NO_LIKENESS
 from fracturelab.records import write_record
 from fracturelab.system.plain import plain
@@ -98,8 +99,25 @@ def test_the_installed_command_and_the_module_are_the_same():
         assert done.stdout == f"fracturelab {__version__}\n"
 
 
+def test_the_command_alone_shows_one_screen_of_commands_by_purpose(capsys):
+    assert cli.main([]) == 0
+    shown = capsys.readouterr().out
+    assert shown == cli.build_parser().format_help()
+    assert len(shown.splitlines()) <= 30 and max(map(len, shown.splitlines())) <= 120
+    assert shown.index("images:") < shown.index("    audit") < shown.index("training:") < shown.index("    train ")
+
+
+def test_a_warning_is_one_line_and_comes_once(capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", show_warning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        for _ in range(2):
+            warnings.warn("this was read\n  twice", stacklevel=1)
+    assert capsys.readouterr().err == "warning: this was read twice\n"
+
+
 @pytest.mark.parametrize(
-    "argv", [[], ["frobnicate"], ["train", "v3"], ["predict", "m.keras"], ["audit", "x", "--seed", "s"]]
+    "argv", [["frobnicate"], ["train", "v3"], ["predict", "m.keras"], ["audit", "x", "--seed", "s"]]
 )
 def test_wrong_arguments_are_one_line_and_exit_code_2(argv, capsys):
     with pytest.raises(SystemExit) as left:

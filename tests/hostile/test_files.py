@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from fracturelab import cli
+from fracturelab.cli import evaluate as evaluate_command
 from fracturelab.cli import models as model_commands
 from fracturelab.datasets import list_other_files, read_dataset
 from fracturelab.errors import FracturelabError, UnreadableImageError
@@ -46,7 +47,8 @@ def stand_in() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         opened = Opened(lambda images: images.mean((1, 2, 3)) / 255, SIZE)
         patch.setitem(predictor.RUNTIMES, "keras", lambda path, card: opened)
-        patch.setattr(model_commands, "load_tensorflow", lambda: None)
+        for commands in (evaluate_command, model_commands):
+            patch.setattr(commands, "load_tensorflow", lambda: None)
         yield
 
 

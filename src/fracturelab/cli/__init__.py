@@ -12,19 +12,45 @@ import argparse
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from fracturelab import __version__
-from fracturelab.cli import data, export, folds, models, results
-from fracturelab.cli.output import print_json, say
+from fracturelab.cli import data, evaluate, export, folds, models, results
+from fracturelab.cli.output import print_json, say, show_warning
 from fracturelab.errors import FracturelabError
 
 DESCRIPTION = "Finding fractures in bone X-rays, and finding out whether the score is true. Not for clinical use."
 
 
+PURPOSES = {
+    "images": ("audit", "fetch", "phantoms", "realimages"),
+    "training": ("train", "cross-validate", "export"),
+    "answers and scores": ("predict", "evaluate"),
+    "what was measured": ("results", "compare"),
+}
+"""The commands by what one wants."""
+
+
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and whose help groups commands by purpose."""
+
+    def format_help(self) -> str:
+        if self._subparsers is None:
+            return super().format_help()
+        helps = {
+            one.dest: one.help or "" for action in self._subparsers._group_actions for one in action._choices_actions
+        }
+        known = {command for commands in PURPOSES.values() for command in commands}
+        groups = {**PURPOSES, "commands": tuple(name for name in helps if name not in known)}
+        lines = [DESCRIPTION, "", f"usage: {self.prog} COMMAND ..."]
+        for purpose, commands in groups.items():
+            shown = [f"    {name:<15} {helps[name].replace('%%', '%')}" for name in commands if name in helps]
+            lines += ["", f"{purpose}:", *shown] if shown else []
+        first = ["", "first try:", f"    {self.prog} predict models/fracturelab-small.keras yours.png"]
+        lines += first if "predict" in helps else []
+        return "\n".join([*lines, "", f"{self.prog} COMMAND --help shows a command's options. --version", ""])
 
     def error(self, message: str) -> NoReturn:
         say(f"{self.prog}: error: {message} (see {self.prog} --help)")
@@ -32,12 +58,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(
-    groups: Sequence[Any] = (data, models, export, folds, results), prog: str = "fracturelab"
+    groups: Sequence[Any] = (data, models, evaluate, export, folds, results), prog: str = "fracturelab"
 ) -> argparse.ArgumentParser:
     """Return the parser with the commands of every group: a module with `add_commands`."""
     parser = _Parser(prog=prog, description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"fracturelab {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for group in groups:
         group.add_commands(commands)
     return parser
@@ -53,7 +79,11 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
     Returns:
         The exit code.
     """
-    arguments = (parser or build_parser()).parse_args(argv)
+    parser = parser or build_parser()
+    arguments = parser.parse_args(argv)
+    if not hasattr(arguments, "command"):
+        parser.print_help()
+        return 0
     _quiet_tensorflow()
     try:
         # Whatever a library prints goes to stderr: stdout holds the result alone.
@@ -87,6 +117,7 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
 
 def run() -> NoReturn:
     """Run one command and leave the process with its exit code."""
+    warnings.showwarning = show_warning
     raise SystemExit(main())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fracturelab.cli.data import read_folder, reading_options
-from fracturelab.cli.models import choose_rows
+from fracturelab.cli.evaluate import choose_rows
 from fracturelab.cli.output import NOT_CLINICAL, columns, common, number, say
 from fracturelab.system.quiet import load_tensorflow
 

@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fracturelab.cli.data import read_folder, reading_options
-from fracturelab.cli.models import backbone_arguments, check_writable, chosen_weights, plain_name, schedule_option
-from fracturelab.cli.output import NOT_CLINICAL, columns, common, count, metrics_table, number, say
+from fracturelab.cli.models import (
+    backbone_arguments,
+    check_size,
+    check_writable,
+    chosen_weights,
+    plain_name,
+    schedule_option,
+)
+from fracturelab.cli.output import NOT_CLINICAL, columns, common, count, metrics_table, number, say, warn
 from fracturelab.errors import FracturelabError
 
 if TYPE_CHECKING:
@@ -55,6 +62,7 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
         least, given = 2 if name == "folds" else 1, getattr(arguments, name)
         if given is not None and given < least:
             raise FracturelabError(f"expected --{name} of at least {least}. Received: {given}")
+    check_size(arguments.size)
     from fracturelab.records import own_folder
 
     results = check_writable(arguments.results or own_folder())
@@ -92,7 +100,7 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
     name = plain_name(f"cross-validation-{arguments.recipe}-{Path(arguments.folder).absolute().name}")
     record = record_folds(name, found, folder=results)
     for warning in found.warnings:
-        say(f"warning: {warning}")
+        warn(warning)
     document = {
         "data": str(arguments.folder),
         "record": str(record),

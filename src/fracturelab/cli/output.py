@@ -27,6 +27,21 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+_WARNED: set[str] = set()
+
+
+def warn(message: str) -> None:
+    """Print a warning as one line on stderr."""
+    _WARNED.add(message)
+    say(f"warning: {' '.join(message.split())}")
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """In place of `warnings.showwarning`: one line, without a path and a line of code, and each text once."""
+    if str(message) not in _WARNED:
+        warn(str(message))
+
+
 def print_json(document: object) -> None:
     """Print one JSON document; what is undefined (NaN, infinity, NA) becomes null."""
     print(json.dumps(plain(document), indent=2, allow_nan=False))

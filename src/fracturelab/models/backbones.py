@@ -8,7 +8,8 @@ saved model opens with `safe_mode` and exports to other runtimes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,20 @@ def check_scaling(scaling: str | Mapping[str, Any] | None, name: str) -> dict[st
     return result
 
 
+def find_builder(name: str) -> Callable[..., Any]:
+    """The function that builds a backbone; an unknown name raises a FracturelabError with the nearest known names."""
+    import keras
+
+    known = {
+        name: getattr(keras.applications, name) for name in dir(keras.applications) if name[0].isupper()
+    } | BUILDERS
+    if name not in known:
+        near = [one for one in known if one.casefold() == name.casefold()] or get_close_matches(name, known)
+        listed = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+        raise FracturelabError(f"expected a backbone that is known. Received: {name!r}; {listed}")
+    return known[name]
+
+
 def build_backbone(
     name: str = "ResNet50",
     *,
@@ -120,10 +135,7 @@ def build_backbone(
     """
     import keras
 
-    builder = BUILDERS.get(name) or (getattr(keras.applications, name, None) if name[:1].isupper() else None)
-    if builder is None:
-        names = ", ".join([*(name for name in dir(keras.applications) if name[0].isupper()), *BUILDERS])
-        raise FracturelabError(f"expected a backbone that is known. Received: {name!r}; there are {names}")
+    builder = find_builder(name)
     check_input_size(input_size)
     options = dict(options or {})
     reserved = {"include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "name"} & set(options)

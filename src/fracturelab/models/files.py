@@ -56,13 +56,15 @@ _MODULES = {
 _REFUSED = {"Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
 
 
-def check_destination(path: str | Path) -> Path:
-    """Refuse at once, before an hour of training, a place where a model cannot be saved."""
+def check_destination(path: str | Path, *, replace: bool = True) -> Path:
+    """Refuse a place where a model cannot be saved, and, unless `replace`, one where a model is."""
     path = Path(path)
     if path.suffix != ".keras":
         raise FracturelabError(f"expected a model file that ends in .keras. Received: {path}")
     if path.is_dir():
         raise FracturelabError(f"{path}: is a folder; expected a file name that ends in .keras")
+    if path.exists() and not replace:
+        raise FracturelabError(f"{path} exists already and is not overwritten; name another --out, or add --force")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

@@ -1,0 +1,214 @@
+"""The command evaluate: a model's scores on labelled X-rays."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fracturelab.cli.data import read_folder, reading_options
+from fracturelab.cli.models import check_writable, plain_name
+from fracturelab.cli.output import (
+    NOT_CLINICAL,
+    common,
+    confusion_table,
+    count,
+    metrics_table,
+    number,
+    say,
+    subgroup_table,
+    warn,
+)
+from fracturelab.errors import FracturelabError
+from fracturelab.system.quiet import load_tensorflow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = ("train", "val", "test", "all", "unseen")
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command to the parser."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        parents=[common(), reading_options()],
+        help="score a model on labelled X-rays, with 95%% intervals",
+        description="Score a model on labelled X-rays, with 95% intervals over patients or near-duplicate groups.",
+    )
+    evaluate.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
+    evaluate.add_argument("folder", metavar="DIR", help="folder of X-rays")
+    evaluate.add_argument(
+        "--split",
+        choices=SPLITS,
+        help="which part (default: test where the folder has one, else all); unseen: not used in training",
+    )
+    evaluate.add_argument("--threshold", type=float, help="at or above it: fractured (default: the model's own)")
+    evaluate.add_argument(
+        "--results", type=Path, metavar="DIR", help="where the record goes (default reports/runs/results)"
+    )
+    evaluate.set_defaults(command=run_evaluate)
+
+
+def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Score a model on labelled X-rays."""
+    from fracturelab.datasets.fractures import fracture_sizes
+    from fracturelab.evaluation import evaluate, subgroup_scores, verdict
+    from fracturelab.images import load_readable_images
+    from fracturelab.models.files import check_model_file
+    from fracturelab.models.seen import seen_files, seen_warnings
+    from fracturelab.prediction import load_predictor
+    from fracturelab.records import own_folder, write_record
+
+    began = time.perf_counter()
+    check_threshold(arguments.threshold)
+    results = check_writable(arguments.results or own_folder())
+    check_model_file(arguments.model)
+    table = read_folder(arguments)
+    load_tensorflow()
+    predictor = load_predictor(arguments.model)
+    threshold = predictor.threshold if arguments.threshold is None else arguments.threshold
+    if threshold is None:
+        raise FracturelabError("expected a model whose card has a threshold. Received: none; give --threshold")
+    table, hashes, reasons, part = choose_rows(table, arguments.split, predictor.card)
+    warnings = seen_warnings(seen_files(predictor.card, hashes, table["path"].tolist()))
+    pixels, bad = load_readable_images(table["path"].tolist(), predictor.input_size, progress=not arguments.json)
+    if bad:  # what is unreadable was left out already: these vanished meanwhile
+        raise FracturelabError(f"{table['path'].iloc[min(bad)]}: {bad[min(bad)]}; the file changed while it was read")
+    probabilities = predictor.predict(pixels)
+    found = evaluate(
+        table["label"].to_numpy(int), probabilities, threshold=threshold, groups=table["group"], seed=arguments.seed
+    )
+    sizes = fracture_sizes(table)
+    groups = subgroup_scores(table, probabilities, threshold=threshold, fracture_sizes=sizes, seed=arguments.seed)
+    warnings += [*found.warnings, *predictor.cautions(pixels)]
+    unreadable = [{"path": path, "reason": reason} for path, reason in reasons.items()]
+    document = {
+        "model": str(arguments.model),
+        "data": str(arguments.folder),
+        "split": part,
+        **found.to_dict(),
+        "groups": found.n_groups,
+        "weighted_f1": found.metrics["weighted_f1"].to_dict(),
+        "subgroups": groups,
+        "unreadable": unreadable,
+        "warnings": warnings,
+    }
+    name = plain_name(f"evaluation-{arguments.model.stem}-{Path(os.path.abspath(arguments.folder)).name}-{part}")
+    digest = _digest(hashes)
+    sources = ", ".join(sorted(set(table["source"].dropna())))
+    record = write_record(
+        _name_of_images(name, digest, results),
+        kind="evaluation",
+        data={"source": sources, "split": part, "n": found.n, "sha256": digest},
+        weights=predictor.card.get("weights"),
+        seed=arguments.seed,
+        seconds=time.perf_counter() - began,
+        results={
+            **found.to_record(),
+            "subgroups": groups,
+            "model": _model_name(arguments.model, predictor.card),
+            "warnings": warnings,
+        },
+        folder=results,
+    )
+    document["record"] = str(record)
+    for warning in warnings:
+        warn(warning)
+    fractured = int((table["label"] == 1).sum())
+    among = f" in {count(found.n_groups, 'group')}" if found.n_groups < found.n else ""
+    lines = [
+        f"{arguments.model} on {arguments.folder}, {_spoken(part)}: {count(found.n, 'image')}{among} "
+        f"({fractured} fractured), threshold {number(threshold)}",
+        "",
+        metrics_table(document_metrics(found)),
+        "",
+        confusion_table(found.confusion_matrix),
+        "",
+        *([subgroup_table(groups), ""] if groups else []),
+        verdict(found),
+        *([f"{count(len(unreadable), 'unreadable file')} left out; --json lists them."] if unreadable else []),
+        f"Record: {record}. {NOT_CLINICAL}",
+    ]
+    return document, "\n".join(lines), 0
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Refuse a threshold that is no probability."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise FracturelabError(f"expected a threshold from 0 to 1. Received: --threshold {threshold}")
+
+
+def choose_rows(
+    table: pd.DataFrame, split: str | None, card: Mapping[str, Any]
+) -> tuple[pd.DataFrame, list[str], dict[str, str], str]:
+    """Choose the labelled, readable rows of the part to score, with groups.
+
+    Returns:
+        The rows, the sha256 of each file, reasons of unreadable files by path, and the part's name.
+    """
+    from fracturelab.audit import find_unreadable, with_groups_and_parts
+    from fracturelab.datasets import file_hashes
+    from fracturelab.models.seen import seen_files
+    from fracturelab.splits import fracatlas_sentence
+
+    table = table[table["label"].notna()].reset_index(drop=True)
+    if table.empty:
+        raise FracturelabError("expected labelled X-rays to score a model on. Received: none with a label")
+    unreadable = find_unreadable(table)
+    reasons = dict(zip(unreadable["path"], unreadable["reason"], strict=True))
+    table = table[~table["path"].isin(set(reasons))].reset_index(drop=True)
+    if table.empty:
+        path, reason = next(iter(reasons.items()))
+        raise FracturelabError(f"none of the {len(reasons)} images can be read; the first: {path}: {reason}")
+    hashes = file_hashes(table["path"].tolist())
+    table = with_groups_and_parts(table).assign(sha256=hashes)
+    if sentence := fracatlas_sentence(table):
+        say(f"note: {sentence}")
+    part = split or ("test" if (table["split"] == "test").any() else "all")
+    if part == "unseen":
+        uses = seen_files(card, hashes, table["path"].tolist())
+        used = {group for group, use in zip(table["group"], uses, strict=True) if use}
+        table = table[~table["group"].isin(used)]
+    elif part != "all":
+        table = table[(table["split"] == part).fillna(False).astype(bool)]
+    if table.empty:
+        raise FracturelabError(f"expected images in the part {part!r} of this folder. Received: none; see --split")
+    hashes = table["sha256"].tolist()
+    return table.drop(columns="sha256").reset_index(drop=True), hashes, reasons, part
+
+
+def document_metrics(found: Any) -> dict[str, Any]:
+    """Return all metrics of an evaluation as plain mappings."""
+    return {name: interval.to_dict() for name, interval in found.metrics.items()}
+
+
+def _model_name(path: Path, card: Mapping[str, Any]) -> str:
+    return str(card.get("name") or path.stem)
+
+
+def _name_of_images(name: str, digest: str, folder: Path) -> str:
+    """The name of a record of these images: the same images again have the same name, others of that name another.
+
+    Names of earlier versions say nothing of the images; a record of that name stays theirs if it is of these.
+    """
+    from fracturelab.records import read_record
+
+    with contextlib.suppress(FracturelabError):
+        if (read_record(folder / f"{name}.json").get("data") or {}).get("sha256") == digest:
+            return name
+    return f"{name}-{digest[:8]}"
+
+
+def _digest(hashes: Sequence[str]) -> str:
+    import hashlib
+
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+
+
+def _spoken(part: str) -> str:
+    return {"all": "all images", "unseen": "images it has not seen"}.get(part, f"{part} part")
