@@ -96,8 +96,8 @@ def trap_effects(records: Sequence[Record]) -> list[tuple[str, str, str]]:
         ("Copies in training and test", _copies(audit), "`fracturelab audit`; copies are one group"),
         ("Shortcuts", _shortcut(audit), "the audit scores each shortcut alone"),
         ("Four test images", _four(audit), "an interval beside every score"),
-        ("Testing on training images", _memory(scores), "models keep checksums of their training images"),
-        ("Weights that saw the labels", _weights(records), "training and evaluation warn"),
+        ("Testing on training images", _memory(scores), "model cards keep checksums"),
+        ("Weights that saw the labels", _weights(records), "a warning"),
     ]
 
 
@@ -141,8 +141,8 @@ def _memory(scores: pd.DataFrame) -> str:
     for _, run in shown.groupby(["run", "metric"], sort=False):
         parts = run.drop_duplicates("part").set_index("part")["value"]
         if {"train", "test"} <= set(parts.index) and parts["train"] > parts["test"] + 0.1:
-            model, metric = run["model"].iloc[0], run["metric"].iloc[0].replace("roc_auc", "ROC AUC")
-            return f"{metric} {parts['train']:.2f} on training images, {parts['test']:.2f} on test images ({model})"
+            metric = run["metric"].iloc[0].replace("roc_auc", "ROC AUC")
+            return f"{metric} {parts['train']:.2f} on training images, {parts['test']:.2f} on test images"
     return ""
 
 

@@ -256,9 +256,16 @@ def test_options_that_do_not_fit(trained, in_empty_folder, capsys):
     train = ["train", "v1", "--data", trained["data"], "--out"]
     assert ".keras" in refused(capsys, *train, "model.h5")
     assert "v2 only" in refused(capsys, *train, "m.keras", "--weights", "none")
-    assert "--epochs 0" in refused(capsys, *train, "m.keras", "--epochs", "0")
+    assert "--epochs of at least 1. Received: 0" in refused(capsys, *train, "m.keras", "--epochs", "0")
+    assert "from 32 to 2048 pixels. Received: 3" in refused(capsys, *train, "m.keras", "--size", "3")
+    Path("m.keras").write_text("finished")
+    assert "add --force" in refused(capsys, *train, "m.keras")
+    assert Path("m.keras").read_text() == "finished"
+    Path("m.keras").unlink()
     v2 = ["train", "v2", "--data", trained["data"], "--out", "m.keras"]
     assert "alpha=0.75" in refused(capsys, *v2, "--backbone-option", "alpha")
+    assert "--epochs of at least 0. Received: -1" in refused(capsys, *v2, "--epochs", "-1")
+    assert "did you mean ResNet50?" in refused(capsys, *v2, "--backbone", "Resnet50")
     assert "Received: 1.5" in refused(capsys, "evaluate", trained["model"], trained["outside"], "--threshold", "1.5")
 
 

@@ -140,7 +140,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
 def check_threshold(threshold: float | None) -> None:
     """Refuse a threshold that is no probability."""
     if threshold is not None and not 0 <= threshold <= 1:
-        raise FracturelabError(f"expected a threshold from 0 to 1. Received: --threshold {threshold}")
+        raise FracturelabError(f"expected a threshold from 0 to 1. Received: {threshold}")
 
 
 def choose_rows(

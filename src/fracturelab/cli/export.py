@@ -60,7 +60,7 @@ def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
         if not validation.any():
             say("note: the model's validation images are not all in this folder; the runtime fast keeps its threshold")
     export = export_model(arguments.model, **measured)
-    table = [["runtime", "precision", "threshold", "furthest from float32", "times as fast"]]
+    table = [["runtime", "precision", "threshold", "furthest from float32", "speed, float32 = 1"]]
     for name, network in export.networks.items():
         furthest = network["max_difference"] if name != "float32" else 0.0
         table.append(
