@@ -74,8 +74,8 @@ def _opening(records: Sequence[Record], front: Path) -> Slide:
 def _of_notebook(number: str, records: Sequence[Record], notebooks: Path) -> Slide:
     own = [record for record in records if record["name"].startswith(f"{number}-")]
     if number in ("01", "02"):
-        effects = [f"{trap}: {effect}." for trap, effect, _ in trap_effects(records) if effect]
-        points = effects[1:4] if number == "01" else effects[:1]
+        leak, *others = [f"{trap}: {effect}." if effect else "" for trap, effect, _ in trap_effects(records)]
+        points = [text for text in (others[:3] if number == "01" else [leak]) if text]
     elif number == "04":
         points = _home_and_elsewhere(records)
     else:

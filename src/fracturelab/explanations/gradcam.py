@@ -124,7 +124,7 @@ class OwnMap:
             raise FracturelabError(f"expected a layer of {model.name} under `map` in its card. Received: {layer!r}")
         cells = model.get_layer(layer)
         logits = getattr(cells, "activation", None) in (None, keras.activations.linear)
-        maps = keras.layers.Activation("sigmoid")(cells.output) if logits else cells.output
+        maps = keras.layers.Activation("sigmoid", name="map_in_probabilities")(cells.output) if logits else cells.output
         self.size = int(model.input_shape[1])
         self._run = compiled(keras.Model(model.inputs[0], [model.output, maps]))
 
