@@ -19,7 +19,6 @@ from fracturelab.evaluation import evaluate
 from fracturelab.models.cnn import build_cnn
 from fracturelab.models.files import save_model
 from fracturelab.phantoms import write_set
-from fracturelab.phantoms.studies import write_studies
 from fracturelab.prediction import load_predictor
 from fracturelab.records import read_record
 from fracturelab.system.folders import MODELS, REPORTS
@@ -233,38 +232,6 @@ def test_05_trains_three_models_on_fracture_types(tmp_path, types, torch, monkey
     assert (reports / "figures" / "05-confusion.png").is_file()
 
 
-@pytest.fixture(scope="module")
-def two_views(tmp_path_factory) -> Path:
-    """Thirty synthetic patients, most with a study of two views."""
-    return write_studies(tmp_path_factory.mktemp("views") / "studies", patients=30, size=(60, 100))
-
-
-@pytest.mark.long
-def test_07_cross_validates_images_and_studies(tmp_path, two_views):
-    failure, said, reports = run(
-        "07", tmp_path, DATA=str(two_views), RECIPE="v1", FOLDS=2, SIZE=32, EPOCHS=1, WORKERS=2, SHOWN=3
-    )
-    assert failure is None
-    record = read_record(reports / "results" / "07-cross-validation.json")
-    results = record["results"]
-    assert [fold["name"] for fold in results["folds"]] == ["fold 1", "fold 2"]
-    tested = sum(fold["images"]["n"] for fold in results["folds"])
-    held = results["evaluations"]["holdout"]["n"]
-    assert (tested + held, tested, held) == (
-        record["data"]["n"],
-        record["data"]["in_folds"],
-        record["data"]["held_out"],
-    )
-    assert set(results["spread"]) == {"images", "studies"}
-    claims = [fold["images"]["metrics"]["roc_auc"]["value"] for fold in results["folds"]]
-    assert f"anything from {min(claims):.2f} (" in said
-    assert f"ROC AUC of images {results['spread']['images']['roc_auc']['mean']:.3f} on average" in said
-    assert "folds by patient: 0%" in said
-    assert "fold 2: ROC AUC" in said and "holdout: ROC AUC" not in said  # it is opened at the end
-    figures = {path.name for path in (reports / "figures").glob("07-*.png")}
-    assert {"07-studies.png", "07-one-split.png", "07-studies-against-images.png", "07-holdout.png"} <= figures
-
-
 TINY = {
     "SIZE": 48,
     "FINE": 64,
@@ -300,45 +267,6 @@ def test_08_trains_explains_scores_and_records(tmp_path, xrays):
     figures = {path.name for path in (reports / "figures").glob("08-*.png")}
     assert {"08-pointing.png", "08-one-thing.png", "08-randomisation.png", "08-your-x-rays.png"} <= figures
     assert {"08-right.png", "08-wrong.png"} & figures
-
-
-@pytest.mark.long
-def test_06_compares_backbones_of_two_kinds_and_averages_them(tmp_path, xrays, two_views):
-    failure, said, reports = run(
-        "06",
-        tmp_path,
-        DATA=str(xrays),
-        MORE_DATA=[str(two_views)],
-        BACKBONES=["MobileNet", "ResNet50"],
-        BACKBONE_OPTIONS={"MobileNet": {"alpha": 0.25}},
-        SIZE=32,
-        WHOLE_SIZE=32,
-        EPOCHS={"MobileNet": 2},
-        N_VIEWS=1,
-        SHOWN=4,
-    )
-    assert failure is None
-    assert "of 2 data sets; 0 groups of copies reach across them" in said
-    assert "**MobileNet** had no pretrained weights here" in said
-    assert "ResNet50 starts from resnet50 weights" in said
-    records = {path.stem: read_record(path) for path in (reports / "results").iterdir()}
-    assert set(records) == {"06-mobilenet", "06-resnet50", "06-ensemble"}
-    assert records["06-mobilenet"]["weights"]["kind"] == "none"
-    assert records["06-mobilenet"]["results"]["model"] == "backbones: MobileNet (whole)"
-    assert records["06-resnet50"]["results"]["model"] == "backbones: ResNet50"
-    ensemble = records["06-ensemble"]["results"]
-    assert ensemble["parameters"] == sum(
-        records[f"06-{name}"]["results"]["parameters"] for name in ("mobilenet", "resnet50")
-    )
-    alone = records[f"06-{ensemble['best_member'].lower()}"]["results"]["evaluations"]["test"]["metrics"]["roc_auc"][
-        "value"
-    ]
-    tested = ensemble["evaluations"]["test"]["metrics"]["roc_auc"]["value"]
-    assert ensemble["against_best_member"]["difference"]["value"] == pytest.approx(tested - alone)
-    assert records["06-ensemble"]["data"]["source"] == f"{xrays.name}, {two_views.name}"
-    assert (tmp_path / "models" / "local" / "06-best-member.keras").is_file()
-    figures = {path.name for path in (reports / "figures").glob("06-*.png")}
-    assert {"06-sources.png", "06-training.png", "06-alike.png", "06-combinations.png", "06-cost.png"} <= figures
 
 
 @pytest.mark.long

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fracturelab.errors import FracturelabError
-from fracturelab.training.calibration import PlattScaling, check_enough, fit_platt, fold_in, member_scaling
+from fracturelab.training.calibration import PlattScaling, check_enough, fit_platt, fold_in
 
 
 def sample(n=20_000, seed=0):
@@ -41,15 +41,6 @@ def test_a_handful_of_images_is_refused():
     check_enough([0] * 50 + [1] * 50)
     with pytest.raises(FracturelabError, match="Received: 60 normal, 18 fractured; leave --calibrate out"):
         check_enough([0] * 60 + [1] * 18)
-
-
-def test_a_member_that_ranks_backwards_has_no_say():
-    labels, logits = sample(500)
-    p = 1 / (1 + np.exp(-logits))
-    assert member_scaling(labels, p) == fit_platt(labels, p)
-    np.testing.assert_allclose(member_scaling(1 - labels, p)(p), (1 - labels).mean())
-    with pytest.raises(FracturelabError, match="one class"):
-        member_scaling(np.ones(500), p)
 
 
 def test_folded_in_the_model_answers_calibrated():

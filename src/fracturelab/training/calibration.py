@@ -62,39 +62,16 @@ def fit_platt(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
     Raises:
         FracturelabError: One class only, or probabilities that rank fractured images below normal ones.
     """
-    scaling = _fitted(labels, probabilities)
-    if scaling.slope <= 0:
-        raise FracturelabError("expected a model that ranks fractured X-rays higher. Received: one to be turned around")
-    return scaling
-
-
-def _fitted(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
-    """The scaling that fits best, for any sign of its slope."""
     from sklearn.linear_model import LogisticRegression
 
     labels = np.asarray(labels, np.int64)
     if len(np.unique(labels)) < 2:
         raise FracturelabError("expected validation images of both classes to calibrate on. Received: one class")
     fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(_logit(probabilities)[:, None], labels)
-    return PlattScaling(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
-
-
-def member_scaling(labels: ArrayLike, probabilities: ArrayLike) -> PlattScaling:
-    """Fit the scaling of a member of an ensemble; a member that ranks images in reverse gets a constant probability.
-
-    Args:
-        labels: (n,) 0 or 1, both present, of images that were not trained on.
-        probabilities: (n,) P(fractured) of the member.
-
-    Returns:
-        The scaling. If the fitted slope would be 0 or below, its slope is 0 and its probability for every image is the
-        share of fractured images.
-
-    Raises:
-        FracturelabError: One class only.
-    """
-    scaling = _fitted(labels, probabilities)
-    return scaling if scaling.slope > 0 else PlattScaling(0.0, float(_logit(np.asarray(labels, np.float64).mean())))
+    scaling = PlattScaling(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
+    if scaling.slope <= 0:
+        raise FracturelabError("expected a model that ranks fractured X-rays higher. Received: one to be turned around")
+    return scaling
 
 
 def check_enough(labels: ArrayLike) -> None:
