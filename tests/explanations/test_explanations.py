@@ -22,7 +22,7 @@ from fracturelab.explanations import (
     shap_maps,
     to_unit,
 )
-from fracturelab.explanations.gradcam import GradCam, cam_layers
+from fracturelab.explanations.gradcam import GradCam, cam_layers, explainer
 from fracturelab.explanations.randomisation import shuffled
 from fracturelab.explanations.scores import heat_inside
 from fracturelab.images import letterbox
@@ -283,3 +283,16 @@ def test_mean_curve_has_a_band_around_the_mean():
     found = mean_curve(curves)
     np.testing.assert_allclose(found["value"], curves.mean(axis=0))
     assert all(low < value < high for value, low, high in zip(*found.values(), strict=True))
+
+
+def test_the_own_map_of_a_model_whose_backbone_has_a_layer_named_activation():
+    import keras
+
+    image = keras.Input((32, 32, 1))
+    features = keras.layers.Activation("relu", name="activation")(keras.layers.Conv2D(2, 3)(image))
+    cells = keras.layers.Conv2D(1, 1, name="cells")(features)
+    pooled = keras.layers.GlobalAveragePooling2D()(cells)
+    model = keras.Model(image, keras.layers.Dense(1, "sigmoid")(pooled))
+    keras.backend.clear_session()  # a process that has loaded the model counts names from the start
+    answers, maps = explainer(model, "cells")(np.zeros((2, 32, 32, 1), np.uint8))
+    assert answers.shape == (2,) and maps.shape == (2, 30, 30)
