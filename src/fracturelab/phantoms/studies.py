@@ -46,9 +46,8 @@ def write_studies(folder: str | Path, *, patients: int = PATIENTS, size: tuple[i
             plate = render(
                 seed, size=size, fractured=fractured, region=region, nuisances={"two_views": True}, **_CLOSE_BY
             )
-            views = np.split(plate.image, 2, axis=1) if plate.nuisances["two_views"] else [plate.image]
             patient = f"patient{number:04d}"
-            for view, pixels in enumerate(views):
+            for view, pixels in enumerate(np.split(plate.image, 2, axis=1)):
                 row = {"path": f"images/{patient}-{view}.png", "label": plate.label, "group": patient}
                 yield pixels, row | {"study": "study1", "source": "synthetic studies"}
 
