@@ -16,6 +16,7 @@ from scripts.notebook_pictures import NOTEBOOKS, chosen_picture
 TITLE = "Is the score of a fracture detector true?"
 MOST_POINTS = 4
 MISSING = "No run has been recorded for this slide yet: make notebooks-all."
+ELSEWHERE = "The numbers are in the notebook."
 TITLES = {
     "01": "A score on X-rays can be high for a wrong reason",
     "02": "A leaking split makes a small CNN look better than it is",
@@ -79,11 +80,11 @@ def _of_notebook(number: str, records: Sequence[Record], notebooks: Path) -> Sli
     elif number == "04":
         points = _home_and_elsewhere(records)
     else:
-        points = _scores(score_table(own))
+        points = _scores(score_table(own)) or [text for record in own for text in _several(record["results"])]
     path = next(iter(sorted(notebooks.glob(f"{number}_*.ipynb"))), None)
     picture = chosen_picture(path) if path else None
     names = tuple(str(record["name"]) for record in own)
-    shown = tuple(points[:MOST_POINTS]) or (MISSING,)
+    shown = tuple(points[:MOST_POINTS]) or (ELSEWHERE if own else MISSING,)
     return Slide(TITLES[number], shown, picture, f"A picture of notebook {number}.", names)
 
 
@@ -104,4 +105,15 @@ def _scores(scores: pd.DataFrame) -> list[str]:
         row = run.iloc[(run["part"] != "test").to_numpy().argmin()]
         value = interval_text(row.to_dict())
         points.append(f"{row['model']}: {metric_name(row['metric'])} {value}, {row['tested_on']} images.")
+    return points
+
+
+def _several(results: Record) -> list[str]:
+    """A sentence for each set of images that networks were compared on, and one for a score over many splits."""
+    by_member = results.get("evaluations_by_member") or {}
+    points = [f"{name}: ROC AUC {interval_text(found['metrics']['roc_auc'])}." for name, found in by_member.items()]
+    points = [text for text in points if ", field:" in text] or points
+    if splits := results.get("splits"):
+        values = [split["AUC"] for split in splits]
+        points.append(f"{len(values)} splits: ROC AUC from {min(values):.2f} to {max(values):.2f}.")
     return points

@@ -39,7 +39,9 @@ def add_commands(commands: Any) -> None:
     train.add_argument(
         "--regions", action="store_true", help="v2: a head on maps that learns FracAtlas' outlines of fractures as well"
     )
-    train.add_argument("--calibrate", action="store_true", help="scale the answers to the validation images' share")
+    train.add_argument(
+        "--calibrate", action="store_true", help="calibrate probabilities on the validation images (50 of each class)"
+    )
     train.add_argument(
         "--results", type=Path, metavar="DIR", help="where the record goes (default reports/runs/results)"
     )

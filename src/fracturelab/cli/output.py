@@ -16,9 +16,9 @@ NOT_CLINICAL = "Not for clinical use."
 def common(*, seed: bool = True) -> argparse.ArgumentParser:
     """Return the options that every command has, as a parent parser."""
     parent = argparse.ArgumentParser(add_help=False)
-    parent.add_argument("--json", action="store_true", help="print one JSON document for machines")
+    parent.add_argument("--json", action="store_true", help="print one JSON document (docs/command-line.md)")
     if seed:
-        parent.add_argument("--seed", type=int, default=0, help="what randomness follows from (default 0)")
+        parent.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
     return parent
 
 
