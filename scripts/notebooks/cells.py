@@ -119,7 +119,7 @@ def save_pictures(notebook: nbformat.NotebookNode, folder: Path, *, prefix: str)
     return written
 
 
-def smaller_png(encoded: str, *, greys: int = 48, colours: int = 64) -> str:
+def smaller_png(encoded: str, *, greys: int = 48, colours: int = 144) -> str:
     """Return a picture with a palette, where that makes it smaller.
 
     Grey levels and colours get palettes of their own: one palette for both would tint radiographs that stand beside
