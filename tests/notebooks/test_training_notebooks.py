@@ -46,7 +46,7 @@ def place(tmp_path_factory, xrays) -> dict[str, str]:
         "FRACTURELAB_CACHE": str(root / "cache"),
         "FRACTURELAB_OFFLINE": "1",
     }
-    parameters = {"DATA": str(xrays), "SIZE": 32, "COPIES": 200, "FLAWED_EPOCHS": 1, "EPOCHS": 2, "SHOWN": 4}
+    parameters = {"DATA": str(xrays), "SIZE": 32, "COPIES": 200, "COPIES_EPOCHS": 1, "EPOCHS": 2, "HARD": 8}
     failure = run_notebook(
         NOTEBOOKS / "02_cnn_from_scratch.ipynb", root / "02.ipynb", parameters=parameters, environment=environment
     )
@@ -66,9 +66,7 @@ def said(path: Path) -> str:
 
 def test_02_saves_both_networks_and_counts_the_leak(place, xrays):
     root = Path(place[REPORTS])
-    text = said(root / "02.ipynb")
-    assert "had a copy in training" in text
-    assert "**augment, then split**: validation AUC" in text
+    assert "of the twenty" in said(root / "02.ipynb")
     honest, flawed = (read_card(root / "models" / "local" / f"{name}.keras") for name in ("v1", "v1-flawed"))
     assert not set(honest["train_hashes"]) & set(honest["val_hashes"])
     assert len(set(flawed["train_hashes"]) & set(flawed["val_hashes"])) > 20

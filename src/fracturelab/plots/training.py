@@ -62,7 +62,11 @@ def training_curves(
             _mark_stages(ax, list(stages))
         if best is not None:
             ax.axvline(best + 1, color=GREY, linewidth=1, label=f"kept: epoch {best + 1}")
-        ax.set(xlabel="epoch", xlim=(0.5, epochs + 0.5), ylabel="loss" if group is losses else "score")
+        ax.set(
+            xlabel="epoch",
+            xlim=(0.5, epochs + 0.5),
+            ylabel="loss" if group is losses else "score" if colour is None else "ROC AUC",
+        )
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         low, high = ax.get_ylim()
         if colour is not None:
