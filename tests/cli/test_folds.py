@@ -230,7 +230,7 @@ def refused(capsys, *argv: str) -> str:
         (["--folds", "1"], "expected --folds of at least 2"),
         (["--workers", "0"], "expected --workers of at least 1"),
         (["--recipe", "v1", "--weights", "bundled"], "with v2 only"),
-        (["--recipe", "v1", "--epochs", "0"], "expected a number of epochs above 0"),
+        (["--recipe", "v1", "--epochs", "0"], "expected --epochs of at least 1"),
         (["--recipe", "v1", "--holdout", "val"], "expected a published validation part"),
         (["--recipe", "v1", "--folds", "15", "--size", "32"], "would have no"),
     ],
