@@ -197,8 +197,8 @@ def test_the_page_opens_with_an_example_and_its_truth(browser):
     wait(lambda: "Your X-rays: PNG, JPEG or DICOM" in text(browser), "the uploader's words")
     wait(lambda: "Its card holds no test result" in text(browser), "the model's facts")
     wait(lambda: "Truth: fractured. The answer is" in text(browser), "the example's truth")
-    assert "The frame is the true place of the fracture" in text(browser)
-    assert "synthetic radiograph of no patient" in text(browser)
+    wait(lambda: "The frame is the true place of the fracture" in text(browser), "the frame's meaning")
+    wait(lambda: "synthetic radiograph of no patient" in text(browser), "the example's origin")
     shoot(browser, "start")
 
 
