@@ -75,7 +75,7 @@ def test_02_saves_both_networks_and_counts_the_leak(place, xrays):
         "02-v1": "v1",
         "02-v1-flawed": "v1-flawed",
     }.items()
-    assert len(list((root / "figures").glob("02-*.png"))) >= 10
+    assert {"02-curves.png", "02-looks.png", "02-leak-plot.png"} <= {p.name for p in (root / "figures").iterdir()}
 
 
 def test_02_evaluates_the_saved_networks_on_images_neither_has_seen(place, xrays, monkeypatch):
