@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fracturelab.plots.style import ABOVE, COLOURS, GREY, WIDTH, line_at, nth, style, styled, whiskers
+from fracturelab.plots.style import ABOVE, GREY, WIDTH, colour_of, line_at, nth, style, styled, whiskers
 from fracturelab.records.names import metric_name
 
 _STEP = 0.19  # between the parts of one model, in rows
@@ -42,10 +42,10 @@ def score_forest(
     for found in scores.values():
         known = [part for part in parts if part in found]
         for number, part in enumerate(known):
-            colour, y = COLOURS[parts.index(part) % len(COLOURS)], row + number * _STEP
+            colour, y = colour_of(parts.index(part), part), row + number * _STEP
             value, low, high = found[part]
             if defined := value is not None and low is not None and high is not None:
-                look = {**nth(parts.index(part)), "linestyle": "none", "markersize": 5.5, "linewidth": 1.6}
+                look = {**nth(parts.index(part), part), "linestyle": "none", "markersize": 5.5, "linewidth": 1.6}
                 ax.errorbar(value, y, xerr=whiskers(value, low, high), capsize=2.5, label=part, **look)
             words = {"va": "center", "fontsize": 8, "color": colour if defined else GREY}
             place = {"xycoords": ("axes fraction", "data"), "xytext": (4, 0), "textcoords": "offset points"}

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.style import BESIDE, COLOURS, DASHES, GREY, nth, own_axes, styled, whiskers
+from fracturelab.plots.style import BESIDE, COLOURS, DASHES, GREY, colour_of, nth, own_axes, styled, whiskers
 
 if TYPE_CHECKING:
     from fracturelab.evaluation import Calibration, Curve
@@ -31,7 +31,7 @@ def roc(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> Axes:
     """
     ax = own_axes(ax, width=5.2, height=5.2)
     for i, (name, curve) in enumerate(curves.items()):
-        _with_band(ax, i, curve, f"{name}: AUC {curve.area}")
+        _with_band(ax, i, curve, name, f"{name}: AUC {curve.area}")
     ax.plot([0, 1], [0, 1], **_GUESSING, label="guessing: 0.50")
     return _square(ax, xlabel="1 - specificity", ylabel="sensitivity")
 
@@ -49,7 +49,7 @@ def precision_recall(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> 
     """
     ax = own_axes(ax, width=5.2, height=5.2)
     for i, (name, curve) in enumerate(curves.items()):
-        _with_band(ax, i, curve, f"{name}: AP {curve.area}", step="pre")
+        _with_band(ax, i, curve, name, f"{name}: AP {curve.area}", step="pre")
     for share in sorted({round(float(curve.share), 6) for curve in curves.values()}):
         ax.axhline(share, **_GUESSING, label=f"guessing: {share:.2f}")
     return _square(ax, xlabel="sensitivity (recall)", ylabel="precision")
@@ -58,8 +58,8 @@ def precision_recall(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> 
 _GUESSING: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (1, 2))}
 
 
-def _with_band(ax: Axes, i: int, curve: Curve, label: str, *, step: Literal["pre"] | None = None) -> None:
-    colour = COLOURS[i % len(COLOURS)]
+def _with_band(ax: Axes, i: int, curve: Curve, name: str, label: str, *, step: Literal["pre"] | None = None) -> None:
+    colour = colour_of(i, name)
     drawstyle = "default" if step is None else f"steps-{step}"
     ax.plot(curve.x, curve.y, color=colour, linestyle=DASHES[i % 4], label=label, drawstyle=drawstyle)
     ax.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0, step=step)
@@ -88,11 +88,11 @@ def calibration(curves: Mapping[str, Calibration], *, ax: Axes | None = None) ->
     most = max((int(curve.counts.max()) for curve in curves.values() if len(curve.counts)), default=1)
     ax.plot([0, 1], [0, 1], **_GUESSING, label="calibrated")
     for i, (name, curve) in enumerate(curves.items()):
-        x, y, colour = curve.predicted, curve.observed, COLOURS[i % len(COLOURS)]
+        x, y, colour = curve.predicted, curve.observed, colour_of(i, name)
         look = {"color": colour, "linestyle": DASHES[i % 4], "capsize": 2, "linewidth": 1.2}
         label = f"{name}: calibration error {curve.ece:.2f}\n(if calibrated: {curve.chance:.2f})"
         ax.errorbar(x, y, yerr=whiskers(y, curve.low, curve.high), label=label, **look)
-        ax.scatter(x, y, s=15 + 100 * curve.counts / most, **nth(i), alpha=0.75, linewidths=0, zorder=3)
+        ax.scatter(x, y, s=15 + 100 * curve.counts / most, **nth(i, name), alpha=0.75, linewidths=0, zorder=3)
     return _square(ax, xlabel="P(fractured)", ylabel="share of fractured images")
 
 

@@ -28,6 +28,8 @@ WIDTH = 9.0
 NORMAL, FRACTURED = "#767676", "#CC3311"
 V1, V2, SHIPPED = "#E69F00", "#0072B2", "#009E73"
 """One colour a model in every notebook: the CNN from scratch, transfer learning, and the model that comes along."""
+MODEL_COLOURS = {"v1": V1, "v2": V2, "shipped": SHIPPED, "leaking v1": "#CC79A7"}
+"""Names of models that have the same colour in every plot, whatever their place in it."""
 RIGHT, WRONG = "#009E73", "#CC3311"
 GREY = "#666666"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -101,9 +103,14 @@ def own_axes(ax: Axes | None, *, width: float = WIDTH, height: float = 3.6) -> A
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
-def nth(i: int) -> dict[str, Any]:
-    """Colour and marker of the i-th series."""
-    return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+def colour_of(i: int, name: str = "") -> str:
+    """Colour of the i-th series; a model of `MODEL_COLOURS` has its own."""
+    return MODEL_COLOURS.get(name, COLOURS[i % len(COLOURS)])
+
+
+def nth(i: int, name: str = "") -> dict[str, Any]:
+    """Colour and marker of the i-th series; see `colour_of`."""
+    return {"color": colour_of(i, name), "marker": MARKERS[i % len(MARKERS)]}
 
 
 def whiskers(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> NDArray[np.float64]:
