@@ -1,4 +1,4 @@
-"""Commands that take from minutes to hours: pretrain, evidence, baselines, localise."""
+"""Commands that take from minutes to hours: pretrain, evidence, baselines, localise, answers."""
 
 from __future__ import annotations
 
@@ -90,6 +90,23 @@ def add_commands(commands: Any) -> None:
         help="fractured, and as many normal, X-rays for occlusion, LIME and SHAP (default 40; 0 leaves them out)",
     )
     localise.set_defaults(command=run_localise)
+
+    answers = commands.add_parser(
+        "answers",
+        parents=[common(), reading_options()],
+        help="store the answers of models on FracAtlas' test and validation parts, which notebook 04 reads",
+        description="Run models on FracAtlas' fixed parts. Writes a table of numbers and a record.",
+    )
+    answers.add_argument("folder", metavar="DIR", help="FracAtlas")
+    answers.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="NAME=FILE",
+        help="a .keras file and what the table calls it, such as v1=models/v1.keras; may be given again",
+    )
+    answers.add_argument("--out", type=Path, metavar="DIR", help="where both go (default the project's results)")
+    answers.set_defaults(command=run_answers)
 
 
 def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
@@ -249,6 +266,26 @@ def run_localise(arguments: argparse.Namespace) -> tuple[object, str, int]:
         rows += [[method, *(interval_text(row[key]) for key in keys)] for method, row in methods.items()]
         lines += [columns(rows), ""]
     return {"record": str(path), "scores": scores}, "\n".join([*lines, f"Record: {path}. {NOT_CLINICAL}"]), 0
+
+
+def run_answers(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Store the answers of models on FracAtlas' fixed parts."""
+    from fracturelab.cli.data import read_folder
+    from fracturelab.prediction import load_predictor
+    from fracturelab.records.files import default_folder
+    from scripts.answers import KNOWN, collect, write_answers
+
+    began = time.perf_counter()
+    files = [given.partition("=") for given in arguments.model]
+    for name, _, file in files:
+        if not name or not file or name in KNOWN:
+            raise FracturelabError(f"expected --model NAME=FILE. Received: {name}={file}")
+    models = {name: load_predictor(file, runtime="keras") for name, _, file in files}
+    answers = collect(read_folder(arguments), models, progress=not arguments.json)
+    folder = arguments.out or default_folder()
+    path = write_answers(answers, models, seconds=time.perf_counter() - began, folder=folder)
+    text = f"{len(answers)} X-rays, answers of {', '.join(models)}: {path}. {NOT_CLINICAL}"
+    return {"table": str(path), "n": len(answers), "models": list(models)}, text, 0
 
 
 def _fine_tuned(prepared: Any, weights: Any, *, seed: int) -> dict[str, Any]:

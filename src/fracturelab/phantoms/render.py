@@ -130,7 +130,7 @@ def _plate_shape(chance: float, vary: float, s: Source, size: Any) -> tuple[tupl
 def render(
     seed: int,
     *,
-    source: str = "clinic",
+    source: str | Source = "clinic",
     size: int | tuple[int, int] = 128,
     fractured: bool | None = None,
     kind: str | None = None,
@@ -150,7 +150,7 @@ def render(
 
     Args:
         seed: Integer from 0 up.
-        source: "clinic" or "field".
+        source: "clinic" or "field", or settings of one's own; what is drawn follows from the seed and their name.
         size: Long side in pixels (a square canvas, the plate letterboxed with 0 as the models see real X-rays), or
             (height, width) of a plate that fills the picture; 32 to 4096.
         fractured: Label; drawn with even odds when None (True when `kind` is given).
@@ -185,7 +185,7 @@ def render(
         raise FracturelabError(f"expected zoom of at least 0.2. Received: {zoom!r}")
     if hard and hard[1] > 1:
         raise FracturelabError(f"expected difficulty of at most 1. Received: {difficulty!r}")
-    chances = stream(seed, source, "what").random(16)
+    chances = stream(seed, s.name, "what").random(16)
     drawn = chances[0] < 0.5
     label = int(drawn if fractured is None and kind is None else (True if fractured is None else fractured))
     what = kind or FRACTURE_KINDS[pick(chances[1], KIND_WEIGHTS)]

@@ -146,12 +146,17 @@ SETTINGS = {"clinic": CLINIC, "field": FIELD}
 SOURCES = tuple(SETTINGS)
 
 
-def settings(source: str) -> Source:
+def settings(source: str | Source) -> Source:
     """Returns the settings of a source.
+
+    Args:
+        source: Its name; or settings of one's own, such as `replace(FIELD, photographed=False)`, which come back.
 
     Raises:
         FracturelabError: There is no source of this name.
     """
+    if isinstance(source, Source):
+        return source
     if source not in SETTINGS:
         raise FracturelabError(f"expected source to be one of {', '.join(SOURCES)}. Received: {source!r}")
     return SETTINGS[source]

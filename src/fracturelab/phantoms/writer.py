@@ -16,7 +16,7 @@ from fracturelab.phantoms.anatomy import REGIONS
 from fracturelab.phantoms.fractures import FRACTURE_KINDS
 from fracturelab.phantoms.randomness import stream
 from fracturelab.phantoms.render import NUISANCES, Phantom, render
-from fracturelab.phantoms.sources import GENERATOR_VERSION, settings
+from fracturelab.phantoms.sources import GENERATOR_VERSION, Source, settings
 from fracturelab.system.files import whole_folder
 
 MANIFEST = "phantoms.json"
@@ -38,7 +38,7 @@ class Recipe:
 
     Attributes:
         n: Number of images; half of them are fractured.
-        source: "clinic" or "field".
+        source: "clinic" or "field"; for `phantoms` alone, settings of one's own.
         seed: Seed of the set, below a million; sets of different seeds share no image.
         size: Long side in pixels, or (height, width).
         kinds: Kinds of fracture to draw from, in equal parts; the usual mix when None.
@@ -51,7 +51,7 @@ class Recipe:
     """
 
     n: int | None = None
-    source: str = "clinic"
+    source: str | Source = "clinic"
     seed: int = 0
     size: int | tuple[int, int] = 320
     kinds: Sequence[str] | None = None
@@ -81,8 +81,9 @@ class Recipe:
         else:
             kinds, n = self.kinds or (None,), self.n or 0
             wanted = [(True, kinds[i % len(kinds)]) for i in range(n - n // 2)] + [(False, None)] * (n // 2)
-        order = stream(self.seed, self.source, "set").permutation(len(wanted))
-        regions = stream(self.seed, self.source, "regions").integers(len(self.regions or REGIONS), size=len(wanted))
+        name = settings(self.source).name
+        order = stream(self.seed, name, "set").permutation(len(wanted))
+        regions = stream(self.seed, name, "regions").integers(len(self.regions or REGIONS), size=len(wanted))
         forced = dict.fromkeys(NUISANCES, False) if self.nuisances is False else self.nuisances
         for number, (place, region) in enumerate(zip(order, regions, strict=True)):
             fractured, kind = wanted[place]

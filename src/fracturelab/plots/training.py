@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.style import BESIDE, COLOURS, DASHES, GREY, WIDTH, nth, own_axes, panels, styled
+from fracturelab.plots.style import BESIDE, COLOURS, DASHES, GREY, WIDTH, colour_of, nth, own_axes, panels, styled
 
 _LEAST_SPAN = 0.05  # of an axis of scores: a hundredth must not look like a mountain
 
@@ -99,14 +99,16 @@ def learning_curve(
     sizes: Sequence[int],
     curves: Mapping[str, Mapping[str, ArrayLike]],
     *,
+    xlabel: str = "training images",
     ylabel: str = "ROC AUC",
     ax: Axes | None = None,
 ) -> Axes:
-    """A score against the number of training images, with bands.
+    """A score against a number of images, with bands.
 
     Args:
-        sizes: Numbers of training images.
-        curves: Name to `value` and, where known, `low` and `high`, each one number for each size.
+        sizes: Numbers of images.
+        curves: Name to `value` and, where known, `low` and `high`: a number for each size; a curve may end early.
+        xlabel: Which images are counted.
         ylabel: The score.
         ax: Where to draw; a new figure if None.
 
@@ -116,13 +118,14 @@ def learning_curve(
     ax = own_axes(ax, width=7.5, height=3.8)
     for i, (name, curve) in enumerate(curves.items()):
         value = np.asarray(curve["value"], float)
-        ax.plot(sizes, value, **nth(i), linestyle=DASHES[i % len(DASHES)], markersize=5, label=name)
+        these = sizes[: len(value)]
+        ax.plot(these, value, **nth(i, name), linestyle=DASHES[i % len(DASHES)], markersize=5, label=name)
         if "low" in curve and "high" in curve:
             low, high = np.asarray(curve["low"], float), np.asarray(curve["high"], float)
-            ax.fill_between(sizes, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.13, linewidth=0)
+            ax.fill_between(these, low, high, color=colour_of(i, name), alpha=0.13, linewidth=0)
     ax.set_xscale("log")
     ax.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set(xlabel="training images", ylabel=ylabel)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(**BESIDE)
     return ax
