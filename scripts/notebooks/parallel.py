@@ -15,7 +15,7 @@ from typing import Any
 from fracturelab.errors import FracturelabError
 from scripts.notebooks.running import Failure, run_notebook
 
-AFTER = {"04": ("02", "03")}
+AFTER = {"03": ("02",), "04": ("02", "03")}
 """Notebooks (by number) that read what others save, and those others."""
 
 _POLL = 0.5  # seconds between two looks at what cells have begun

@@ -225,19 +225,20 @@ def test_a_failing_notebook_stops_the_run_shows_the_cell_and_stays_as_it_was(pro
 
 
 def test_two_run_at_once_and_the_one_that_needs_them_comes_after(project, capfd):
-    """Each of 02 and 03 waits until the other has begun; 04 needs what both leave."""
+    """Each of 01 and 02 waits until the other has begun; 03 needs what 02 leaves, and 04 what both leave."""
     begin = (
         "import time\nfrom pathlib import Path\nPath('../{me}').touch()\nend = time.time() + 60\n"
         "while not Path('../{other}').exists():\n    assert time.time() < end\n    time.sleep(0.05)\n"
         "Path('../{me} done').touch()"
     )
-    (project / "notebooks" / "01_first.ipynb").unlink()
-    written(project / "notebooks" / "02_second.ipynb", begin.format(me="two", other="three"))
-    written(project / "notebooks" / "03_third.ipynb", begin.format(me="three", other="two"))
+    written(project / "notebooks" / "01_first.ipynb", begin.format(me="one", other="two"))
+    written(project / "notebooks" / "02_second.ipynb", begin.format(me="two", other="one"))
     done = "from pathlib import Path; print(*sorted(path.name for path in Path('..').glob('* done')))"
+    third = written(project / "notebooks" / "03_third.ipynb", f"{done}; Path('../three done').touch()")
     path = written(project / "notebooks" / "04_last.ipynb", done)
     assert main(["--jobs", "3"]) == 0
-    assert printed(path) == "three done two done\n"
+    assert "two done" in printed(third)
+    assert "three done two done" in printed(path)
     said = capfd.readouterr().out
     assert said.index("03_third") < said.index("04_last") and said.index("02_second") < said.index("04_last")
 
