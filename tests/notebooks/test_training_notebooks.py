@@ -109,8 +109,8 @@ def test_03_saves_a_frozen_network_that_was_validated_on_the_images_of_v1(place,
     assert records["03-v2"]["model"] == "v2"
     starts = records["03-starts"]
     assert {name: len(curve["value"]) for name, curve in starts["learning_curve"].items()} == {
-        "ResNet50, random": 1,
+        "random weights": 1,
         "v2": 2,
-        "EfficientNet-Lite2, ImageNet": 2,
+        "ImageNet": 2,
     }
     assert [len(found["loss"]) for found in starts["fine_tuning"].values()] == [2, 2]

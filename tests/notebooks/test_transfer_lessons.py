@@ -45,16 +45,15 @@ def test_03_writes_out_the_network_of_the_package():
 def test_03_concludes_what_it_measured():
     v1, v2 = (results(name)["evaluations"]["validation"]["metrics"]["roc_auc"]["value"] for name in ("02-v1", "03-v2"))
     assert 0.93 < v2 < 0.97
-    assert 0.01 < v2 - v1 < 0.08
+    assert 0 < v2 - v1 < 0.06
     found = results("03-starts")
+    assert found["v2 minus v1"]["low"] < 0 < found["v2 minus v1"]["high"]
     curves = {name: curve["value"] for name, curve in found["learning_curve"].items()}
-    borrowed, photographs = curves["v2"], curves["EfficientNet-Lite2, ImageNet"]
+    borrowed, photographs = curves["v2"], curves["ImageNet"]
     assert abs(borrowed[0] - v1) < 0.05
     assert all(
         0.4 < low <= high < 0.6
-        for low, high in zip(
-            *(found["learning_curve"]["ResNet50, random"][key] for key in ("low", "high")), strict=True
-        )
+        for low, high in zip(*(found["learning_curve"]["random weights"][key] for key in ("low", "high")), strict=True)
     )
     assert photographs[0] < borrowed[0]
     assert abs(photographs[1] - borrowed[1]) < 0.03
