@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from fracturelab.errors import FracturelabError
-from fracturelab.phantoms import FRACTURE_KINDS, NUISANCES, REGIONS, SOURCES, fracture_visibility, render, render_batch
+from fracturelab.phantoms import FRACTURE_KINDS, NUISANCES, REGIONS, SOURCES, fracture_visibility, render
 from fracturelab.phantoms.render import draw_nuisances
 from fracturelab.phantoms.sources import FIELD, SETTINGS
 from fracturelab.phantoms.visibility import MIN_STEP, local_noise
@@ -127,7 +127,7 @@ def test_every_kind_breaks_in_every_region(region):
 
 
 def test_labels_are_even_and_all_kinds_and_regions_come():
-    found = list(render_batch(range(100), size=64))
+    found = [render(seed, size=64) for seed in range(100)]
     labels = np.array([p.label for p in found])
     assert 0.38 < labels.mean() < 0.62
     assert len({p.region for p in found}) >= len(REGIONS) - 1
@@ -156,7 +156,7 @@ def test_a_stated_correlation_is_honoured():
         assert np.mean([d["marker"] for d in drawn]) == pytest.approx(share, abs=0.02)
         assert np.mean([d["cast"] for d in drawn]) == pytest.approx(s.rates["cast"], abs=0.03)
     for fractured in (True, False):
-        found = render_batch(range(12), size=64, fractured=fractured, correlate={"marker": 1.0})
+        found = [render(seed, size=64, fractured=fractured, correlate={"marker": 1.0}) for seed in range(12)]
         assert all(p.nuisances["marker"] is fractured for p in found)
 
 

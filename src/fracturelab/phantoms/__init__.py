@@ -7,7 +7,7 @@ from fracturelab.phantoms.anatomy import REGIONS
 from fracturelab.phantoms.defaults import RECIPES, default_data
 from fracturelab.phantoms.faults import plant_faults
 from fracturelab.phantoms.fractures import FRACTURE_KINDS
-from fracturelab.phantoms.render import NUISANCES, Phantom, render, render_batch
+from fracturelab.phantoms.render import NUISANCES, Phantom, render
 from fracturelab.phantoms.sources import GENERATOR_VERSION, SOURCES
 from fracturelab.phantoms.truth import fracture_boxes
 from fracturelab.phantoms.visibility import Visibility, fracture_visibility
@@ -28,6 +28,5 @@ __all__ = [
     "fracture_visibility",
     "plant_faults",
     "render",
-    "render_batch",
     "write_set",
 ]

@@ -50,19 +50,9 @@ def humerus(k: Skeleton, shoulder: np.ndarray, angle: float, view: str) -> np.nd
             (-0.75, -0.9, 0.85, 1.25, {"depth": 1.0, "shell": 0.2}),
             (-0.7, 1.0, 0.8, 0.95, {"depth": 0.9, "shell": 0.2}),
         ]
-    k.long_bone(
-        "humerus",
-        shoulder,
-        angle,
-        length,
-        knots,
-        cortex=0.42,
-        plates=(0.07, 0.955),
-        blobs=blobs,
-        bow=k.rng.uniform(-0.3, 0.3),
-        round0=0.9,
-        round1=0.35,
-    )
+    look = {"cortex": 0.42, "plates": (0.07, 0.955), "blobs": blobs, "bow": k.rng.uniform(-0.3, 0.3), "round0": 0.9}
+    look |= {"round1": 0.35}
+    k.long_bone("humerus", shoulder, angle, length, knots, **look)
     # the joint turns about the trochlea, which the side view shows as a disc before the shaft
     elbow = np.asarray(shoulder) + turn((0.45 * k.scale, length - 0.9 * k.scale) if lateral else (0, length), angle)
     k.flesh(np.asarray(shoulder) + turn((0, 0.5), angle), elbow - turn((0, length * 0.55), angle), 5.2, 4.6)
@@ -84,20 +74,10 @@ def forearm(k: Skeleton, elbow: np.ndarray, angle: float, view: str) -> np.ndarr
     if lateral:
         knots = [(u, r * (0.75 if u > 0.85 else 0.95), 0.0) for u, r, _ in knots]
     splay = (1.25 * wide - 1.05 * wide) * s / length
-    k.long_bone(
-        "radius",
-        top + turn((1.15 * wide * s, 0), angle),
-        angle + splay,
-        length,
-        knots,
-        cortex=0.27,
-        plates=(0.05, 0.945),
-        bow=(0.75 * wide + 0.1) * k.rng.uniform(0.5, 1.4),
-        round0=0.25,
-        round1=0.3,
-        pair="ulna",
-        blobs=[] if lateral else [(-0.1, 0.85, 0.6, 0.45, {"depth": 0.5})],
-    )
+    look = {"cortex": 0.27, "plates": (0.05, 0.945), "bow": (0.75 * wide + 0.1) * k.rng.uniform(0.5, 1.4)}
+    look |= {"round0": 0.25, "round1": 0.3, "pair": "ulna"}
+    look |= {"blobs": [] if lateral else [(-0.1, 0.85, 0.6, 0.45, {"depth": 0.5})]}
+    k.long_bone("radius", top + turn((1.15 * wide * s, 0), angle), angle + splay, length, knots, **look)
     up = (2.7 if lateral else 1.5) * s
     ulna_length = length - 0.3 * s + up
     knots = profile(
@@ -113,20 +93,9 @@ def forearm(k: Skeleton, elbow: np.ndarray, angle: float, view: str) -> np.ndarr
         )
         blobs = []
         offset = -0.45
-    k.long_bone(
-        "ulna",
-        top + turn((offset * s, -up), angle),
-        angle,
-        ulna_length,
-        knots,
-        cortex=0.27,
-        plates=(0.965,),
-        blobs=blobs,
-        bow=-0.2 * wide * k.rng.uniform(-0.6, 1.4),
-        round0=0.7,
-        round1=0.5,
-        pair="radius",
-    )
+    look = {"cortex": 0.27, "plates": (0.965,), "blobs": blobs, "bow": -0.2 * wide * k.rng.uniform(-0.6, 1.4)}
+    look |= {"round0": 0.7, "round1": 0.5, "pair": "radius"}
+    k.long_bone("ulna", top + turn((offset * s, -up), angle), angle, ulna_length, knots, **look)
     wrist = top + turn((0, length + 0.12 * s + k.gap), angle)
     bulk = 0.85 if lateral else 1.0
     k.flesh(elbow, elbow + turn((0, length * 0.3), angle), 3.9 * bulk, 4.1 * bulk, 0.8)
@@ -142,17 +111,8 @@ def hand(k: Skeleton, wrist: np.ndarray, angle: float, view: str) -> np.ndarray:
     grown = 1.0 if k.age != CHILD else r.uniform(0.55, 0.85)
     for name, x, y, rx, ry, tilt in _CARPALS:
         c = wrist + turn((x * flat * s, y * s), angle)
-        k.small_bone(
-            name,
-            c,
-            angle + tilt * flat,
-            ry * s * grown,
-            rx * s * (0.45 + 0.55 * flat) * grown,
-            depth=0.75 * s * grown,
-            shell=0.13,
-            fill=0.26,
-            density=0.85,
-        )
+        look = {"depth": 0.75 * s * grown, "shell": 0.13, "fill": 0.26, "density": 0.85}
+        k.small_bone(name, c, angle + tilt * flat, ry * s * grown, rx * s * (0.45 + 0.55 * flat) * grown, **look)
     spread = r.uniform(0.6, 1.9) * flat
     curl = r.uniform(0.0, 0.25) if view == "ap" else r.uniform(0.05, 0.5)
     fan = r.uniform(-0.1, 0.3) if view == "lateral" else 0.0
@@ -177,20 +137,9 @@ def hand(k: Skeleton, wrist: np.ndarray, angle: float, view: str) -> np.ndarray:
                 else f"{('proximal', 'middle', 'distal')[j - 1 if not (thumb and last) else 2]} phalanx {f + 1}"
             )
             at = (0.1,) if j or thumb else (0.9,)
-            k.long_bone(
-                name,
-                p,
-                direction,
-                length,
-                knots,
-                cortex=0.42 * w,
-                plates=at,
-                round0=0.35,
-                round1=0.75,
-                end_fill=0.3,
-                metaphysis=0.3,
-                density=1.0,
-            )
+            look = {"cortex": 0.42 * w, "plates": at, "round0": 0.35, "round1": 0.75, "end_fill": 0.3}
+            look |= {"metaphysis": 0.3, "density": 1.0}
+            k.long_bone(name, p, direction, length, knots, **look)
             end = p + turn((0, length), direction)
             width = (1.05 if j else 1.3) * (1 - 0.07 * j) * (1.1 if thumb else 1)
             k.flesh(p, end, width, width * 0.92, 0.85)

@@ -20,19 +20,9 @@ def _toes(k: Skeleton, p, direction: float, f: int, flat: float) -> np.ndarray:
         w = half * (1 - 0.08 * j) * (0.85 if j and f else 1)
         knots = profile((0, 0.12, 0.35, 0.65, 0.85, 0.94, 1), (1.7, 1.45, 0.95, 0.9, 1.25, 1.4, 1.2), times=w)
         name = f"metatarsal {f + 1}" if j == 0 else f"toe {f + 1} phalanx {j}"
-        k.long_bone(
-            name,
-            p,
-            direction,
-            length,
-            knots,
-            cortex=0.42 * w,
-            plates=(0.1,) if j or f == 0 else (0.9,),
-            round0=0.3,
-            round1=0.7,
-            end_fill=0.3,
-            metaphysis=0.3,
-        )
+        look = {"cortex": 0.42 * w, "plates": (0.1,) if j or f == 0 else (0.9,), "round0": 0.3, "round1": 0.7}
+        look |= {"end_fill": 0.3, "metaphysis": 0.3}
+        k.long_bone(name, p, direction, length, knots, **look)
         end = p + turn((0, length), direction)
         width = (1.25 if j else 1.5) * (1.25 if f == 0 else 0.95)
         k.flesh(p, end, width, width * 0.9, 0.85)
@@ -62,32 +52,15 @@ def foot_side(k: Skeleton, ankle: np.ndarray, angle: float) -> np.ndarray:
         (1.75, 2.15, 1.9, 1.75, 1.75, 1.25, 1.2),
         {0.3: -0.1, 0.5: -0.35, 0.62: -0.4, 0.8: 0.1, 1: 0.2},
     )
-    k.long_bone(
-        "calcaneus",
-        place,
-        angle + o + 0.16,
-        8.0 * s,
-        knots,
-        cortex=0.14,
-        metaphysis=0.1,
-        fill=0.2,
-        end_fill=0.25,
-        round0=0.75,
-        round1=0.35,
-        density=0.95,
-        plates=(0.1,),
-    )
+    look = {"cortex": 0.14, "metaphysis": 0.1, "fill": 0.2, "end_fill": 0.25, "round0": 0.75, "round1": 0.35}
+    look |= {"density": 0.95, "plates": (0.1,)}
+    k.long_bone("calcaneus", place, angle + o + 0.16, 8.0 * s, knots, **look)
     k.small_bone("navicular", at(4.3, 2.5 + gap), angle + 0.25, 1.35 * s, 0.7 * s, depth=1.4 * s)
     k.small_bone("cuboid", at(4.3, 4.5 + gap), angle + o, 1.5 * s, 1.15 * s, depth=1.2 * s, density=0.8)
     for n in range(3):
+        look = {"depth": 0.8 * s, "density": 0.7}
         k.small_bone(
-            f"cuneiform {n + 1}",
-            at(5.9 + 0.15 * n, 3.0 + 0.55 * n + gap),
-            angle + 0.3,
-            1.15 * s,
-            0.85 * s,
-            depth=0.8 * s,
-            density=0.7,
+            f"cuneiform {n + 1}", at(5.9 + 0.15 * n, 3.0 + 0.55 * n + gap), angle + 0.3, 1.15 * s, 0.85 * s, **look
         )
     tip = at(9, 5)
     for f in range(5):
@@ -107,28 +80,21 @@ def foot_front(k: Skeleton, ankle: np.ndarray, angle: float, *, flat: float) -> 
     at = lambda x, y: np.asarray(ankle) + turn((x * s, y * s), angle)  # noqa: E731
     gap = 0.15 + 0.6 * k.gap / max(s, 0.1)
     k.small_bone("talus", at(0.0, 1.25 + gap), angle, 1.2 * s, 1.95 * s, depth=1.6 * s, power=3.0)
-    k.small_bone(
-        "calcaneus",
-        at(0.5, 2.6 + 1.0 * flat),
-        angle,
-        (1.5 + 1.6 * flat) * s,
-        1.8 * s,
-        depth=2.0 * s,
-        density=0.8,
-        power=2.5,
-    )
+    look = {"depth": 2.0 * s, "density": 0.8, "power": 2.5}
+    k.small_bone("calcaneus", at(0.5, 2.6 + 1.0 * flat), angle, (1.5 + 1.6 * flat) * s, 1.8 * s, **look)
     k.small_bone("navicular", at(-0.8, 2.3 + 2.2 * flat), angle, 0.8 * s, 1.7 * s, depth=1.2 * s, density=0.9)
     k.small_bone(
         "cuboid", at(1.6, 2.8 + 3.2 * flat), angle, 1.5 * s * (0.4 + 0.6 * flat), 1.15 * s, depth=1.2 * s, density=0.9
     )
     for n in range(3):
+        look = {"depth": 1.0 * s}
         k.small_bone(
             f"cuneiform {n + 1}",
             at(-1.7 + 1.0 * n, 3.0 + 3.6 * flat),
             angle,
             1.2 * s * (0.4 + 0.6 * flat),
             0.7 * s,
-            depth=1.0 * s,
+            **look,
         )
     tip = at(0, 10)
     for f in range(5):

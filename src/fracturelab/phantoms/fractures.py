@@ -142,107 +142,47 @@ def draw_fracture(
     line = max(u(0.02, 0.06) + 0.10 * s * half, pixel * u(0.7, 1.0) * (0.8 + 0.7 * s))
     over = max(s - 1.0, 0.0)
     line *= 1 + 0.9 * over
-    g = {
-        "slope": 0.0,
-        "gap": line,
-        "bend": 0.0,
-        "shift": 0.0,
-        "overlap": 0.0,
-        "depth": min(0.75 + 0.25 * s, 1.0),
-        "reach": 0.0,
-    }
+    g = dict.fromkeys(("slope", "bend", "shift", "overlap", "reach"), 0.0)
+    g.update(gap=line, depth=min(0.75 + 0.25 * s, 1.0))
     chips = []
     if kind == "hairline":
-        g |= {"slope": u(-1.1, 1.1), "gap": line * 0.9, "depth": min(0.4 + 0.45 * s, 0.95)}
+        g.update(slope=u(-1.1, 1.1), gap=line * 0.9, depth=min(0.4 + 0.45 * s, 0.95))
     elif kind == "oblique":
-        g |= {
-            "slope": sense * u(0.35, 1.5),
-            "bend": sense * u(0, 0.12 + 0.25 * s),
-            "shift": half * r.normal(0, 0.15 + 0.75 * s),
-            "overlap": half * u(0, 0.5) * s,
-        }
+        g.update(slope=sense * u(0.35, 1.5), bend=sense * u(0, 0.12 + 0.25 * s))
+        g.update(shift=half * r.normal(0, 0.15 + 0.75 * s), overlap=half * u(0, 0.5) * s)
     elif kind == "spiral":
-        g |= {
-            "slope": sense * u(2.0, 3.4),
-            "shift": half * r.normal(0, 0.1 + 0.45 * s),
-            "bend": u(-0.06, 0.06) * (1 + s),
-            "gap": line * 1.2,
-        }
+        g.update(slope=sense * u(2.0, 3.4), shift=half * r.normal(0, 0.1 + 0.45 * s), bend=u(-0.06, 0.06) * (1 + s))
+        g.update(gap=line * 1.2)
     elif kind == "comminuted":
-        g |= {
-            "slope": u(-0.6, 0.6),
-            "shift": half * r.normal(0, 0.1 + 0.5 * s),
-            "bend": r.normal(0, 0.08 + 0.1 * s),
-            "gap": line * 1.3 + 0.3 * half * s,
-        }
+        g.update(slope=u(-0.6, 0.6), shift=half * r.normal(0, 0.1 + 0.5 * s), bend=r.normal(0, 0.08 + 0.1 * s))
+        g.update(gap=line * 1.3 + 0.3 * half * s)
         for _ in range(int(r.integers(2, 5 + int(3 * min(s, 1))))):
             p = half * u(0.25, 0.75)
-            chips.append(
-                (
-                    a + half * r.normal(0, 0.9),
-                    v + half * r.normal(0, 0.9 + 0.4 * s),
-                    p * u(1.0, 1.8),
-                    p * 0.7,
-                    u(0, np.pi),
-                )
-            )
+            at = a + half * r.normal(0, 0.9), v + half * r.normal(0, 0.9 + 0.4 * s)
+            chips.append((*at, p * u(1.0, 1.8), p * 0.7, u(0, np.pi)))
     elif kind == "greenstick":
-        g |= {"slope": sense * u(-0.4, 0.4), "bend": sense * (u(0.06, 0.14) + 0.3 * s * u(0.5, 1.0)), "gap": line * 1.3}
+        g.update(slope=sense * u(-0.4, 0.4), bend=sense * (u(0.06, 0.14) + 0.3 * s * u(0.5, 1.0)), gap=line * 1.3)
     elif kind == "impacted":
-        g |= {
-            "slope": u(-0.4, 0.4),
-            "bend": u(-0.2, 0.2) * (0.4 + s),
-            "overlap": half * (0.25 + u(0.2, 0.7) * (0.4 + s)),
-            "shift": half * r.normal(0, 0.1 + 0.15 * s),
-        }
+        g.update(slope=u(-0.4, 0.4), bend=u(-0.2, 0.2) * (0.4 + s), overlap=half * (0.25 + u(0.2, 0.7) * (0.4 + s)))
+        g.update(shift=half * r.normal(0, 0.1 + 0.15 * s))
     elif kind == "longitudinal":
-        g |= {
-            "slope": u(-0.14, 0.14),
-            "reach": half * u(2.2, 4.5),
-            "shift": half * u(-0.35, 0.35),
-            "gap": line * 1.1,
-            "depth": min(0.6 + 0.4 * s, 1),
-        }
+        g.update(slope=u(-0.14, 0.14), reach=half * u(2.2, 4.5), shift=half * u(-0.35, 0.35), gap=line * 1.1)
+        g.update(depth=min(0.6 + 0.4 * s, 1))
     elif kind == "avulsion":
         size = half * (u(0.28, 0.45) + 0.2 * s + 0.25 * over)
         away = line + half * u(0.05, 0.3) * (0.3 + s)
-        g |= {"reach": size, "shift": away}
+        g.update(reach=size, shift=away)
         edge = v + sense * half * 0.85
         chips.append(
             (a + half * u(-0.3, 0.3) * s, edge + sense * (away + 0.2 * size), size * 1.1, size * 0.75, u(-0.5, 0.5))
         )
     elif kind == "pathological":
-        g |= {
-            "slope": sense * u(0.1, 0.8),
-            "reach": half * u(1.1, 2.2),
-            "depth": min(0.5 + 0.3 * s + u(0, 0.15), 0.92),
-            "bend": u(-0.15, 0.15) * s,
-            "shift": half * r.normal(0, 0.2) * s,
-        }
+        g.update(slope=sense * u(0.1, 0.8), reach=half * u(1.1, 2.2), depth=min(0.5 + 0.3 * s + u(0, 0.15), 0.92))
+        g.update(bend=u(-0.15, 0.15) * s, shift=half * r.normal(0, 0.2) * s)
     else:  # fracture dislocation: the end beyond the cut leaves its joint
-        g |= {
-            "slope": u(-0.6, 0.6),
-            "shift": sense * half * (0.55 + u(0.3, 1.0) * (0.4 + s)),
-            "bend": u(-0.25, 0.25) * (0.5 + s),
-            "overlap": half * u(0, 0.4) * s,
-        }
-        chips.append(
-            (
-                a + half * u(-0.5, 0.5),
-                v - sense * half * u(0.7, 1.3),
-                half * u(0.2, 0.4),
-                half * u(0.15, 0.3),
-                u(0, np.pi),
-            )
-        )
-    return Fracture(
-        kind=kind,
-        bone=index,
-        a=float(a),
-        v=float(v),
-        half=float(half),
-        sense=sense,
-        jag=jag.astype(F),
-        chips=tuple(chips),
-        **g,
-    )
+        g.update(slope=u(-0.6, 0.6), shift=sense * half * (0.55 + u(0.3, 1.0) * (0.4 + s)))
+        g.update(bend=u(-0.25, 0.25) * (0.5 + s), overlap=half * u(0, 0.4) * s)
+        at = a + half * u(-0.5, 0.5), v - sense * half * u(0.7, 1.3)
+        chips.append((*at, half * u(0.2, 0.4), half * u(0.15, 0.3), u(0, np.pi)))
+    place = {"a": float(a), "v": float(v), "half": float(half)}
+    return Fracture(kind=kind, bone=index, sense=sense, jag=jag.astype(F), chips=tuple(chips), **place, **g)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,12 @@ from fracturelab.phantoms.finish import finisher, pick, stand
 from fracturelab.phantoms.fractures import FRACTURE_KINDS, KIND_WEIGHTS
 from fracturelab.phantoms.radiograph import develop
 from fracturelab.phantoms.randomness import stream
-from fracturelab.phantoms.sources import Source, settings
+from fracturelab.phantoms.sources import NUISANCES, Source, settings
 from fracturelab.phantoms.view import TRUNK, View, make_view
 from fracturelab.phantoms.visibility import Visibility, fracture_visibility
 
 F = np.float32
 MAX_SIDE = 4096
-NUISANCES = ("cast", "hardware", "marker", "ring", "two_views", "swelling", "border", "collimation", "overlap", "grid")
 _ATTEMPTS = 6
 
 
@@ -326,17 +325,3 @@ def _break(seed, s: Source, views, parts, boxes, kind, severity, y0, plain, bone
     if mask.any():
         mask = binary_dilation(mask)
     return seen, image, mask, bone
-
-
-def render_batch(seeds: Iterable[int], **options) -> Iterator[Phantom]:
-    """Renders one phantom for each seed, one at a time.
-
-    Args:
-        seeds: Seeds.
-        **options: Passed to `render`.
-
-    Yields:
-        Phantoms in the order of the seeds.
-    """
-    for seed in seeds:
-        yield render(seed, **options)

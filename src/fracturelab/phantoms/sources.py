@@ -13,6 +13,8 @@ from fracturelab.errors import FracturelabError
 # Changes whenever a seed gives another image; part of the name of every cached set.
 GENERATOR_VERSION = "4"
 
+NUISANCES = ("cast", "hardware", "marker", "ring", "two_views", "swelling", "border", "collimation", "overlap", "grid")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -71,23 +73,16 @@ class Source:
     vignette: tuple[float, float] = (0.0, 0.0)
 
 
+def _rates(*values: float) -> dict[str, float]:
+    return dict(zip(NUISANCES, values, strict=True))
+
+
 CLINIC = Source(
     name="clinic",
     #        hand forearm elbow humerus shoulder pelvis femur knee  leg   ankle foot
     regions=(0.15, 0.14, 0.11, 0.06, 0.08, 0.05, 0.05, 0.10, 0.09, 0.10, 0.07),
     child_rate=0.3,
-    rates={
-        "cast": 0.10,
-        "hardware": 0.10,
-        "marker": 0.30,
-        "ring": 0.05,
-        "two_views": 0.12,
-        "swelling": 0.25,
-        "border": 0.55,
-        "collimation": 0.15,
-        "overlap": 0.05,
-        "grid": 0.12,
-    },
+    rates=_rates(0.1, 0.1, 0.3, 0.05, 0.12, 0.25, 0.55, 0.15, 0.05, 0.12),
     aspects=((0.82, 0.62), (1.22, 0.25), (0.80, 0.10), (1.0, 0.03)),
     soft=(0.13, 0.25),
     bone=(0.55, 1.15),
@@ -108,18 +103,7 @@ FIELD = Source(
     name="field",
     regions=(0.10, 0.16, 0.12, 0.05, 0.06, 0.04, 0.06, 0.07, 0.14, 0.14, 0.06),
     child_rate=0.42,
-    rates={
-        "cast": 0.14,
-        "hardware": 0.12,
-        "marker": 0.65,
-        "ring": 0.08,
-        "two_views": 0.18,
-        "swelling": 0.25,
-        "border": 0.30,
-        "collimation": 0.35,
-        "overlap": 0.08,
-        "grid": 0.30,
-    },
+    rates=_rates(0.14, 0.12, 0.65, 0.08, 0.18, 0.25, 0.3, 0.35, 0.08, 0.3),
     aspects=((0.82, 0.40), (0.70, 0.20), (1.33, 0.25), (1.0, 0.15)),
     soft=(0.17, 0.30),
     bone=(0.50, 0.95),

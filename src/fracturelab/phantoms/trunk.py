@@ -18,19 +18,8 @@ def spine(k: Skeleton, x: float, y0: float, y1: float, *, step: float = 2.6, hal
     y, n = y0, 0
     while y < y1:
         g = half * (1 + 0.012 * n)
-        k.small_bone(
-            f"vertebra {n}",
-            (x, y),
-            0.0,
-            step * 0.42 * s,
-            g * s,
-            power=4.5,
-            depth=1.3 * s,
-            shell=0.1,
-            fill=0.22,
-            density=0.75,
-            wobble=0.03,
-        )
+        look = {"power": 4.5, "depth": 1.3 * s, "shell": 0.1, "fill": 0.22, "density": 0.75, "wobble": 0.03}
+        k.small_bone(f"vertebra {n}", (x, y), 0.0, step * 0.42 * s, g * s, **look)
         k.small_bone(f"spinous process {n}", (x, y + 0.9 * s), 0.0, 0.9 * s, 0.33 * s, depth=1.0 * s, density=0.55)
         for q in (-1, 1):
             k.small_bone(
@@ -63,19 +52,15 @@ def ribs(k: Skeleton, x: float, y0: float) -> None:
                 across = np.array([np.cos(angle), np.sin(angle)])
                 sign = -np.sign(across[1]) if back else np.sign(across[1] + 1e-9)
                 bow = sign * length * (0.2 if back else 0.16) / s
+                look = {"cortex": 0.12, "fill": 0.12, "end_fill": 0.12, "bow": bow, "density": 0.8 if back else 0.55}
+                look |= {"round0": 0.6, "round1": 0.6}
                 k.long_bone(
                     f"{'rib' if back else 'front rib'} {n + 1}",
                     start,
                     angle,
                     length,
                     [(0, half), (1, half * 0.95)],
-                    cortex=0.12,
-                    fill=0.12,
-                    end_fill=0.12,
-                    bow=bow,
-                    density=0.8 if back else 0.55,
-                    round0=0.6,
-                    round1=0.6,
+                    **look,
                 )
 
 
@@ -92,19 +77,8 @@ def shoulder(k: Skeleton, *, whole_arm: bool = False) -> None:
     if whole_arm:
         hand(k, wrist, low, "oblique")
     mid = -r.uniform(14.5, 17.0) * s
-    k.small_bone(
-        "scapula",
-        (-5.3 * s, 4.6 * s),
-        0.12,
-        7.4 * s,
-        3.6 * s,
-        depth=0.22 * s,
-        flat=True,
-        fill=0.55,
-        shell=0.16,
-        wobble=0.0,
-        power=1.7,
-    )
+    look = {"depth": 0.22 * s, "flat": True, "fill": 0.55, "shell": 0.16, "wobble": 0.0, "power": 1.7}
+    k.small_bone("scapula", (-5.3 * s, 4.6 * s), 0.12, 7.4 * s, 3.6 * s, **look)
     edge = [(0, 0.45), (1, 0.35)]
     p, q = np.array([-2.6, 2.6]) * s, np.array([-6.3, 11.3]) * s
     k.bar("scapula border", p, q - p, edge, cortex=0.2, density=0.7)
@@ -173,58 +147,17 @@ def pelvis(k: Skeleton) -> None:
     def bar(name, x0, y0, x1, y1, knots, **options):
         half.bar(name, np.array([x0, y0]) * s, np.array([x1 - x0, y1 - y0]) * s, knots, **options)
 
-    half.small_bone(
-        "ilium",
-        (9.0 * s, -6.6 * s),
-        -0.45,
-        7.6 * s,
-        5.2 * s,
-        depth=0.42 * s,
-        flat=True,
-        fill=0.5,
-        shell=0.13,
-        wobble=0.12,
-        power=2.2,
-    )
+    look = {"depth": 0.42 * s, "flat": True, "fill": 0.5, "shell": 0.13, "wobble": 0.12, "power": 2.2}
+    half.small_bone("ilium", (9.0 * s, -6.6 * s), -0.45, 7.6 * s, 5.2 * s, **look)
     bar("iliac crest", 3.6, -8.8, 13.6, -10.2, [(0, 0.5), (0.5, 0.6), (1, 0.5)], bow=2.1, cortex=0.2, density=0.7)
     bar("pelvic brim", 4.4, -6.0, 6.0, 1.8, [(0, 0.45), (1, 0.6)], bow=-1.0, cortex=0.25, density=0.8)
-    bar(
-        "ilium column",
-        5.5,
-        -4.5,
-        9.0,
-        0.5,
-        [(0, 1.3), (0.5, 1.7), (1, 2.6)],
-        cortex=0.2,
-        end_fill=0.2,
-        fill=0.2,
-        density=0.75,
-    )
-    bar(
-        "superior pubic ramus",
-        7.6,
-        1.9,
-        1.0,
-        4.6,
-        [(0, 1.7), (0.3, 0.95), (0.7, 0.85), (1, 1.5)],
-        cortex=0.25,
-        end_fill=0.22,
-        density=0.85,
-    )
+    look = {"cortex": 0.2, "end_fill": 0.2, "fill": 0.2, "density": 0.75}
+    bar("ilium column", 5.5, -4.5, 9.0, 0.5, [(0, 1.3), (0.5, 1.7), (1, 2.6)], **look)
+    look = {"cortex": 0.25, "end_fill": 0.22, "density": 0.85}
+    bar("superior pubic ramus", 7.6, 1.9, 1.0, 4.6, [(0, 1.7), (0.3, 0.95), (0.7, 0.85), (1, 1.5)], **look)
     bar("inferior pubic ramus", 1.2, 5.4, 4.3, 9.4, [(0, 1.2), (0.4, 0.65), (1, 0.9)], cortex=0.25, density=0.8)
-    bar(
-        "ischium",
-        8.3,
-        2.0,
-        5.4,
-        9.6,
-        [(0, 2.0), (0.4, 1.25), (0.8, 1.5), (1, 1.2)],
-        cortex=0.25,
-        end_fill=0.2,
-        fill=0.15,
-        density=0.8,
-        bow=0.4,
-    )
+    look = {"cortex": 0.25, "end_fill": 0.2, "fill": 0.15, "density": 0.8, "bow": 0.4}
+    bar("ischium", 8.3, 2.0, 5.4, 9.6, [(0, 2.0), (0.4, 1.25), (0.8, 1.5), (1, 1.2)], **look)
     half.small_bone(
         "acetabulum", (9.0 * s, 0.2 * s), 0.3, 3.2 * s, 3.2 * s, depth=1.0 * s, shell=0.2, fill=0.1, density=0.7
     )
@@ -234,16 +167,8 @@ def pelvis(k: Skeleton) -> None:
     k.soft.extend(half.soft)
     mirror(half, k, np.zeros(2))
     for n in range(5):
-        k.small_bone(
-            f"sacrum {n + 1}",
-            (0.0, (-8.6 + 1.75 * n) * s),
-            0.0,
-            1.0 * s,
-            (4.4 - 0.85 * n) * s,
-            depth=1.1 * s,
-            power=3.0,
-            density=0.55,
-        )
+        look = {"depth": 1.1 * s, "power": 3.0, "density": 0.55}
+        k.small_bone(f"sacrum {n + 1}", (0.0, (-8.6 + 1.75 * n) * s), 0.0, 1.0 * s, (4.4 - 0.85 * n) * s, **look)
     spine(k, 0.0, -26.5 * s, -11.0 * s, step=3.5, half=2.4)
     k.flesh((0, -30 * s), (0, -12 * s), 14.5, 15.5, 0.8)
     for q in (-1, 1):
