@@ -137,9 +137,8 @@ def hand(k: Skeleton, wrist: np.ndarray, angle: float, view: str) -> np.ndarray:
                 else f"{('proximal', 'middle', 'distal')[j - 1 if not (thumb and last) else 2]} phalanx {f + 1}"
             )
             at = (0.1,) if j or thumb else (0.9,)
-            look = {"cortex": 0.42 * w, "plates": at, "round0": 0.35, "round1": 0.75, "end_fill": 0.3}
-            look |= {"metaphysis": 0.3, "density": 1.0}
-            k.long_bone(name, p, direction, length, knots, **look)
+            look = {"cortex": 0.42 * w, "round0": 0.35, "round1": 0.75, "end_fill": 0.3, "metaphysis": 0.3}
+            k.long_bone(name, p, direction, length, knots, plates=at, density=1.0, **look)
             end = p + turn((0, length), direction)
             width = (1.05 if j else 1.3) * (1 - 0.07 * j) * (1.1 if thumb else 1)
             k.flesh(p, end, width, width * 0.92, 0.85)

@@ -53,8 +53,7 @@ def foot_side(k: Skeleton, ankle: np.ndarray, angle: float) -> np.ndarray:
         {0.3: -0.1, 0.5: -0.35, 0.62: -0.4, 0.8: 0.1, 1: 0.2},
     )
     look = {"cortex": 0.14, "metaphysis": 0.1, "fill": 0.2, "end_fill": 0.25, "round0": 0.75, "round1": 0.35}
-    look |= {"density": 0.95, "plates": (0.1,)}
-    k.long_bone("calcaneus", place, angle + o + 0.16, 8.0 * s, knots, **look)
+    k.long_bone("calcaneus", place, angle + o + 0.16, 8.0 * s, knots, density=0.95, plates=(0.1,), **look)
     k.small_bone("navicular", at(4.3, 2.5 + gap), angle + 0.25, 1.35 * s, 0.7 * s, depth=1.4 * s)
     k.small_bone("cuboid", at(4.3, 4.5 + gap), angle + o, 1.5 * s, 1.15 * s, depth=1.2 * s, density=0.8)
     for n in range(3):

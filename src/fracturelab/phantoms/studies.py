@@ -18,7 +18,7 @@ PATIENTS = 210
 SIZE = (240, 400)
 _SEED = 500_000  # a set of its own: no other set of phantoms has its images
 _EDITION = 2  # part of the name of the default set; raise it when what is drawn changes
-_CLOSE_BY = {"zoom": (2.0, 3.5), "difficulty": (0.0, 0.2)}
+_CLOSE_BY: dict[str, Any] = {"zoom": (2.0, 3.5), "difficulty": (0.0, 0.2)}
 
 
 def write_studies(folder: str | Path, *, patients: int = PATIENTS, size: tuple[int, int] = SIZE) -> Path:
