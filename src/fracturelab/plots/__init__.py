@@ -18,7 +18,7 @@ from fracturelab.plots.images import (
 )
 from fracturelab.plots.matrices import confusion_matrices, confusion_matrix
 from fracturelab.plots.scores import importances, score_against_cost, score_over_parts
-from fracturelab.plots.style import FRACTURED, NORMAL, SHIPPED, V1, V2, WIDTH, save_figure, style
+from fracturelab.plots.style import FRACTURED, MODEL_COLOURS, NORMAL, SHIPPED, V1, V2, WIDTH, save_figure, style
 from fracturelab.plots.subgroups import subgroup_intervals
 from fracturelab.plots.thresholds import threshold_choice
 from fracturelab.plots.training import learning_curve, training_curves
@@ -26,6 +26,7 @@ from fracturelab.plots.tuning import tuning_history, tuning_slices
 
 __all__ = [
     "FRACTURED",
+    "MODEL_COLOURS",
     "NORMAL",
     "SHIPPED",
     "V1",
