@@ -324,7 +324,7 @@ def test_two_models_stand_side_by_side(browser, files):
     choice = browser.find_elements("css selector", "[data-testid=stSelectbox] input")[1]
     choice.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ENTER)
     wait(lambda: len(browser.find_elements("css selector", ".answer")) == 2, "two answers")
-    assert {"Model: tiny", "Model: other"} <= set(text(browser).splitlines())
+    wait(lambda: {"Model: tiny", "Model: other"} <= set(text(browser).splitlines()), "the names of both models")
     tops = [verdict.rect["y"] for verdict in browser.find_elements("css selector", ".answer")]
     assert tops[0] == tops[1]
     shoot(browser, "two models")
