@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from fracturelab.datasets.fractures import fracture_masks
 from fracturelab.errors import FracturelabError
-from fracturelab.evaluation import localisation_scores
 from fracturelab.explanations import centre_maps, grad_cam, lime_maps, occlusion_maps, random_maps, shap_maps
 from fracturelab.explanations.gradcam import OwnMap
 from fracturelab.explanations.overlay import stretch
+from scripts.localisation import localisation_scores
 
 if TYPE_CHECKING:
     import keras

@@ -225,13 +225,13 @@ def run_localise(arguments: argparse.Namespace) -> tuple[object, str, int]:
     from fracturelab.cli.evaluate import choose_rows
     from fracturelab.cli.output import columns
     from fracturelab.datasets import fingerprint
-    from fracturelab.evaluation.localisation import TOLERANCE
     from fracturelab.images import load_images
     from fracturelab.models.files import load_model
     from fracturelab.prediction import load_predictor
     from fracturelab.records import interval_text, write_record
     from fracturelab.splits import with_fracatlas_parts
     from scripts import localise
+    from scripts.localisation import TOLERANCE
 
     began = time.perf_counter()
     predictor, model = load_predictor(arguments.model), load_model(arguments.model)

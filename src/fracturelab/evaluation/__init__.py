@@ -3,11 +3,11 @@
 Scores with 95% intervals, thresholds from validation data, paired tests of two models, and curve data for plots.
 """
 
+# ruff: noqa: F401  # names for `from fracturelab import evaluation`
 from fracturelab.evaluation.checks import check_predictions
 from fracturelab.evaluation.curves import Calibration, Curve, calibration_curve, precision_recall_curve, roc_curve
 from fracturelab.evaluation.ensembles import average, best_member
 from fracturelab.evaluation.intervals import Interval, auc_score_interval, wilson
-from fracturelab.evaluation.localisation import localisation_scores
 from fracturelab.evaluation.metrics import METRICS, Evaluation, binary_metrics, evaluate
 from fracturelab.evaluation.multiclass import MulticlassEvaluation, multiclass_metrics
 from fracturelab.evaluation.paired import Comparison, McNemar, compare, mcnemar
@@ -16,39 +16,3 @@ from fracturelab.evaluation.sentences import conclusion, p_value, verdict
 from fracturelab.evaluation.studies import Spread, study_scores, summary_over_seeds
 from fracturelab.evaluation.subgroups import subgroup_members, subgroup_scores
 from fracturelab.evaluation.thresholds import choose_threshold
-
-__all__ = [
-    "METRICS",
-    "Calibration",
-    "Comparison",
-    "Curve",
-    "Evaluation",
-    "Interval",
-    "McNemar",
-    "MulticlassEvaluation",
-    "SeedsComparison",
-    "Spread",
-    "auc_score_interval",
-    "average",
-    "best_member",
-    "binary_metrics",
-    "calibration_curve",
-    "check_predictions",
-    "choose_threshold",
-    "compare",
-    "compare_seeds",
-    "conclusion",
-    "evaluate",
-    "localisation_scores",
-    "mcnemar",
-    "multiclass_metrics",
-    "p_value",
-    "precision_recall_curve",
-    "roc_curve",
-    "study_scores",
-    "subgroup_members",
-    "subgroup_scores",
-    "summary_over_seeds",
-    "verdict",
-    "wilson",
-]

@@ -3,6 +3,7 @@
 Every image made here is synthetic. It shows no patient and is no medical evidence.
 """
 
+# ruff: noqa: F401  # names for `from fracturelab import phantoms`
 from fracturelab.phantoms.anatomy import REGIONS
 from fracturelab.phantoms.defaults import RECIPES, default_data
 from fracturelab.phantoms.faults import plant_faults
@@ -12,21 +13,3 @@ from fracturelab.phantoms.sources import GENERATOR_VERSION, SOURCES
 from fracturelab.phantoms.truth import fracture_boxes
 from fracturelab.phantoms.visibility import Visibility, fracture_visibility
 from fracturelab.phantoms.writer import Recipe, write_set
-
-__all__ = [
-    "FRACTURE_KINDS",
-    "GENERATOR_VERSION",
-    "NUISANCES",
-    "RECIPES",
-    "REGIONS",
-    "SOURCES",
-    "Phantom",
-    "Recipe",
-    "Visibility",
-    "default_data",
-    "fracture_boxes",
-    "fracture_visibility",
-    "plant_faults",
-    "render",
-    "write_set",
-]

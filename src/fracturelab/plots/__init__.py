@@ -3,6 +3,7 @@
 Every function takes `ax=None` where one panel is enough, and looks the same: see `fracturelab.plots.style`.
 """
 
+# ruff: noqa: F401  # names for `from fracturelab import plots`
 from fracturelab.plots.comparison import intervals, score_forest, score_forests
 from fracturelab.plots.curves import calibration, hiding_curves, precision_recall, roc
 from fracturelab.plots.data import class_balance, shortcuts, size_scatter
@@ -23,44 +24,3 @@ from fracturelab.plots.subgroups import subgroup_intervals
 from fracturelab.plots.thresholds import threshold_choice
 from fracturelab.plots.training import learning_curve, training_curves
 from fracturelab.plots.tuning import tuning_history, tuning_slices
-
-__all__ = [
-    "FRACTURED",
-    "MODEL_COLOURS",
-    "NORMAL",
-    "SHIPPED",
-    "V1",
-    "V2",
-    "WIDTH",
-    "calibration",
-    "class_balance",
-    "confusion_matrices",
-    "confusion_matrix",
-    "duplicate_pairs",
-    "fracture_page",
-    "heat_overlay",
-    "heat_page",
-    "hiding_curves",
-    "importances",
-    "intervals",
-    "learning_curve",
-    "montage",
-    "overlay_page",
-    "precision_recall",
-    "prediction_montage",
-    "probability_strip",
-    "roc",
-    "save_figure",
-    "score_against_cost",
-    "score_forest",
-    "score_forests",
-    "score_over_parts",
-    "shortcuts",
-    "size_scatter",
-    "style",
-    "subgroup_intervals",
-    "threshold_choice",
-    "training_curves",
-    "tuning_history",
-    "tuning_slices",
-]

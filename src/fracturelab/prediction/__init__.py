@@ -3,6 +3,5 @@
 TensorFlow is imported only where a model without an export is opened.
 """
 
+# ruff: noqa: F401  # names for `from fracturelab.prediction import ...`
 from fracturelab.prediction.predictor import Predictor, load_predictor
-
-__all__ = ["Predictor", "load_predictor"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fracturelab.evaluation import localisation_scores
+from scripts.localisation import localisation_scores
 
 SIZE = 100
 BOXES = [np.array([[20.0, 30, 40, 50]]), np.array([[60.0, 60, 80, 80], [5.0, 5, 15, 15]]), np.zeros((0, 4))]
