@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fracturelab.plots.style import ABOVE, GREY, WIDTH, colour_of, line_at, nth, style, styled, whiskers
+from fracturelab.plots.style import ABOVE, GREY, MODEL_COLOURS, WIDTH, line_at, nth, style, styled, whiskers
 from fracturelab.records.names import metric_name
 
 _STEP = 0.19  # between the parts of one model, in rows
@@ -26,6 +26,8 @@ def score_forest(
 ) -> Axes:
     """A forest plot of models: for each, a dot with whiskers for every part that it was tested on.
 
+    A row that is a model of `MODEL_COLOURS` has its colour, and its parts differ in their marks.
+
     Args:
         scores: Model to part to (value, low, high); parts may be missing, and undefined ones are named so.
         parts: Names of the parts, in the order of their colours.
@@ -39,15 +41,17 @@ def score_forest(
     if ax is None:
         ax = plt.subplots(figsize=(WIDTH, forest_height(scores)), layout="constrained")[1]
     row, middles = 0.0, []
-    for found in scores.values():
+    of_models = any(name in MODEL_COLOURS for name in scores)
+    for name, found in scores.items():
         known = [part for part in parts if part in found]
         for number, part in enumerate(known):
-            colour, y = colour_of(parts.index(part), part), row + number * _STEP
+            mark, y = nth(parts.index(part), part), row + number * _STEP
+            mark["color"] = MODEL_COLOURS.get(name, mark["color"])
             value, low, high = found[part]
             if defined := value is not None and low is not None and high is not None:
-                look = {**nth(parts.index(part), part), "linestyle": "none", "markersize": 5.5, "linewidth": 1.6}
-                ax.errorbar(value, y, xerr=whiskers(value, low, high), capsize=2.5, label=part, **look)
-            words = {"va": "center", "fontsize": 8, "color": colour if defined else GREY}
+                look = {**mark, "linestyle": "none", "markersize": 5.5, "linewidth": 1.6}
+                ax.errorbar(value, y, xerr=whiskers(value, low, high), capsize=2.5, **look)
+            words = {"va": "center", "fontsize": 8, "color": mark["color"] if defined else GREY}
             place = {"xycoords": ("axes fraction", "data"), "xytext": (4, 0), "textcoords": "offset points"}
             ax.annotate(f"{value:.2f}" if defined else "undefined", (1.0, y), **place, **words)
         last = row + max(len(known) - 1, 0) * _STEP
@@ -59,10 +63,10 @@ def score_forest(
     ax.set(ylim=(row - 1.3 * _STEP, -1.3 * _STEP), xlabel=xlabel)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
-    handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    shown = [part for part in parts if part in handles]
+    shown = [part for part in parts if any(part in found for found in scores.values())]
     if len(parts) > 1:
-        ax.legend([handles[part] for part in shown], shown, **ABOVE)
+        marks = [nth(parts.index(part), part) | ({"color": GREY} if of_models else {}) for part in shown]
+        ax.legend([plt.Line2D([], [], linestyle="none", markersize=5.5, **mark) for mark in marks], shown, **ABOVE)
     return ax
 
 

@@ -66,7 +66,7 @@ def score_against_cost(
     for i, (name, cost, (value, low, high)) in enumerate(zip(names, np.asarray(costs, float), scores, strict=True)):
         if value is None or low is None or high is None:
             continue
-        look = {**nth(i), "linestyle": "none", "markersize": 7, "linewidth": 1.2}
+        look = {**nth(i, name), "linestyle": "none", "markersize": 7, "linewidth": 1.2}
         if name in hollow:
             look["markerfacecolor"] = "white"
         ax.errorbar(cost, value, yerr=whiskers(value, low, high), capsize=3, label=f"{name}: {value:.2f}", **look)
