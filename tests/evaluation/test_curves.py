@@ -5,7 +5,7 @@ from sklearn import calibration as sk_calibration
 from sklearn import metrics as sk
 
 from fracturelab.errors import FracturelabError
-from fracturelab.evaluation import binary_metrics, calibration_curve, precision_recall_curve, roc_curve
+from fracturelab.evaluation import calibration_curve, evaluate, precision_recall_curve, roc_curve
 
 
 @pytest.fixture(scope="module")
@@ -17,17 +17,17 @@ def scored():
 
 def test_roc_is_scikit_learns(scored):
     labels, p = scored
-    found = roc_curve(labels, p, n_bootstrap=50)
+    found = roc_curve(labels, p)
     x, y, thresholds = sk.roc_curve(labels, p, drop_intermediate=False)
     assert found.x == pytest.approx(x)
     assert found.y == pytest.approx(y)
     assert found.thresholds == pytest.approx(thresholds)
-    assert found.area == binary_metrics(labels, p, threshold=0.5)["roc_auc"]
+    assert found.area == evaluate(labels, p, threshold=0.5).metrics["roc_auc"]
 
 
 def test_precision_recall_is_scikit_learns(scored):
     labels, p = scored
-    found = precision_recall_curve(labels, p, n_bootstrap=50)
+    found = precision_recall_curve(labels, p)
     precision, recall, _ = sk.precision_recall_curve(labels, p)
     assert found.x[1:] == pytest.approx(recall[-2::-1])
     assert found.y[1:] == pytest.approx(precision[-2::-1])
@@ -38,12 +38,12 @@ def test_precision_recall_is_scikit_learns(scored):
 @pytest.mark.parametrize("curve", [roc_curve, precision_recall_curve])
 def test_bands_hold_the_curve_and_widen_with_groups(curve, scored):
     labels, p = scored
-    alone = curve(labels, p, n_bootstrap=200)
+    alone = curve(labels, p)
     assert (alone.low <= alone.high).all()
     assert alone.low.min() >= 0
     assert alone.high.max() <= 1
-    grouped = curve(np.repeat(labels, 4), np.repeat(p, 4), groups=np.repeat(np.arange(150), 4), n_bootstrap=200)
-    ungrouped = curve(np.repeat(labels, 4), np.repeat(p, 4), n_bootstrap=200)
+    grouped = curve(np.repeat(labels, 4), np.repeat(p, 4), groups=np.repeat(np.arange(150), 4))
+    ungrouped = curve(np.repeat(labels, 4), np.repeat(p, 4))
     assert (grouped.high - grouped.low).mean() > 1.5 * (ungrouped.high - ungrouped.low).mean()
 
 

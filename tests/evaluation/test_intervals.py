@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from fracturelab.evaluation import Interval, auc_score_interval, binary_metrics, compare, wilson
+from fracturelab.evaluation import Interval, auc_score_interval, compare, evaluate, wilson
 from fracturelab.evaluation.intervals import effective_size, mover_difference, wilson_bounds
 
 
@@ -42,7 +42,7 @@ def test_auc_limits_solve_newcombes_equation(auc, m, n):
 
 
 def test_four_images_prove_little():
-    metrics = binary_metrics([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], threshold=0.5)
+    metrics = evaluate([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], threshold=0.5).metrics
     for name in ("roc_auc", "pr_auc", "recall", "specificity", "precision", "kappa"):
         assert metrics[name].value == 1
         assert metrics[name].high == 1
@@ -55,7 +55,7 @@ def test_four_images_prove_little():
 def test_a_perfect_score_gets_surer_with_more_images():
     def low(n):
         labels = np.arange(n) % 2
-        return binary_metrics(labels, 0.1 + 0.8 * labels, threshold=0.5, n_bootstrap=50)["roc_auc"].low
+        return evaluate(labels, 0.1 + 0.8 * labels, threshold=0.5, n_bootstrap=50).metrics["roc_auc"].low
 
     lows = [low(n) for n in (4, 20, 100, 1000)]
     assert lows == sorted(lows)
@@ -87,7 +87,7 @@ def test_intervals_cover_the_truth(n_groups, size, auc):
     covered = dict.fromkeys(truth, 0)
     for repeat in range(120):
         labels, scores, group = _binormal(rng, n_groups=n_groups, size=size, shift=shift)
-        found = binary_metrics(labels, scores, threshold=0.5, groups=group, n_bootstrap=200, seed=repeat)
+        found = evaluate(labels, scores, threshold=0.5, groups=group, n_bootstrap=200, seed=repeat).metrics
         for name, value in truth.items():
             # A precision that is undefined, with nothing called fractured, claims nothing.
             covered[name] += found[name].low is None or found[name].low <= value <= found[name].high
@@ -98,11 +98,11 @@ def test_intervals_cover_the_truth(n_groups, size, auc):
 def test_groups_of_copies_are_worth_one_image_each():
     rng = np.random.default_rng(0)
     labels, scores, _ = _binormal(rng, n_groups=200, size=1, shift=1.0)
-    once = binary_metrics(labels, scores, threshold=0.5)
-    copied = binary_metrics(
+    once = evaluate(labels, scores, threshold=0.5).metrics
+    copied = evaluate(
         np.repeat(labels, 5), np.repeat(scores, 5), threshold=0.5, groups=np.repeat(np.arange(200), 5)
-    )
-    fooled = binary_metrics(np.repeat(labels, 5), np.repeat(scores, 5), threshold=0.5)
+    ).metrics
+    fooled = evaluate(np.repeat(labels, 5), np.repeat(scores, 5), threshold=0.5).metrics
     for name in ("roc_auc", "accuracy", "recall", "f1", "brier"):
         assert copied[name].value == pytest.approx(once[name].value)
         assert copied[name].width == pytest.approx(once[name].width, rel=0.15)
@@ -111,13 +111,13 @@ def test_groups_of_copies_are_worth_one_image_each():
 
 def test_effective_size_is_between_groups_and_images():
     rng = np.random.default_rng(1)
-    codes = np.repeat(np.arange(100), 4)
+    codes, every = np.repeat(np.arange(100), 4), np.ones(400, bool)
     independent = rng.normal(size=400)
-    assert effective_size(400, 100, independent - independent.mean(), codes) > 250
+    assert effective_size(independent - independent.mean(), every, codes) > 250
     together = np.repeat(rng.normal(size=100), 4)
-    assert effective_size(400, 100, together - together.mean(), codes) == pytest.approx(100, rel=0.05)
-    assert effective_size(400, 100, np.zeros(400), codes) == 100
-    assert effective_size(40, 10, independent[:40], codes[:40]) == 10
+    assert effective_size(together - together.mean(), every, codes) == pytest.approx(100, rel=0.05)
+    assert effective_size(np.zeros(400), every, codes) == 100
+    assert effective_size(independent[:40], every[:40], codes[:40]) == 10
 
 
 def test_mover_of_independent_proportions_is_newcombes():

@@ -268,13 +268,13 @@ def test_ten_classes_are_not_clipped():
 
 def test_curves_carry_their_areas_and_bands(scored):
     labels, p = scored
-    roc = evaluation.roc_curve(labels, p, n_bootstrap=30)
+    roc = evaluation.roc_curve(labels, p)
     ax = plots.roc({"v1": roc})
     value, low, high = roc.area
     assert ax.get_legend().get_texts()[0].get_text() == f"v1: AUC {value:.3f} ({low:.2f}–{high:.2f})"
     assert np.array_equal(ax.lines[0].get_xdata(), roc.x)
     assert len(ax.collections) == 1
-    pr = evaluation.precision_recall_curve(labels, p, n_bootstrap=30)
+    pr = evaluation.precision_recall_curve(labels, p)
     ax = plots.precision_recall({"v1": pr, "v2": pr})
     assert [t.get_text() for t in ax.get_legend().get_texts()][-1] == f"guessing: {labels.mean():.2f}"
     ax = plots.calibration({"v1": evaluation.calibration_curve(labels, p)})

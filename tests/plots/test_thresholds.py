@@ -19,7 +19,7 @@ SCORES = np.array([0.1, 0.2, 0.3, 0.25, 0.5, 0.6, 0.7, 0.9])
 
 @pytest.mark.parametrize("threshold", [0.05, 0.22, 0.4, 0.65, 0.8, 0.95])
 def test_the_lines_are_the_rates_at_every_threshold(threshold):
-    ax = plots.threshold_choice(roc_curve(LABELS, SCORES, n_bootstrap=10), choose_threshold(LABELS, SCORES))
+    ax = plots.threshold_choice(roc_curve(LABELS, SCORES), choose_threshold(LABELS, SCORES))
     expected = evaluate(LABELS, SCORES, threshold=threshold, n_bootstrap=10).metrics
     for line, name in zip(ax.lines, ("recall", "specificity"), strict=False):
         x, y = line.get_data()
@@ -29,7 +29,7 @@ def test_the_lines_are_the_rates_at_every_threshold(threshold):
 
 
 def test_the_chosen_one_is_marked():
-    ax = plots.threshold_choice(roc_curve(LABELS, SCORES, n_bootstrap=10), 0.4)
+    ax = plots.threshold_choice(roc_curve(LABELS, SCORES), 0.4)
     assert ax.lines[-1].get_xdata()[0] == 0.4
     assert "chosen: 0.40" in [text.get_text() for text in ax.get_legend().get_texts()]
     plt.close("all")

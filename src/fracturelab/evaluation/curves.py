@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from fracturelab.errors import FracturelabError
 from fracturelab.evaluation.checks import binary_labels, finite_probabilities, group_codes
 from fracturelab.evaluation.intervals import Interval, wilson_bounds
-from fracturelab.evaluation.metrics import binary_metrics
+from fracturelab.evaluation.metrics import evaluate
 from fracturelab.evaluation.resampling import Array, RankedScores, draw_counts
 
 GRID = np.linspace(0, 1, 101)
 """Where bands are given: along the false positive rate for ROC, along recall for precision-recall."""
 
+_RESAMPLES = 500
 _LOTS = 200  # draws of labels for the calibration error of chance
 
 
@@ -70,53 +71,22 @@ class Calibration:
     chance: float
 
 
-def _both_classes(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[np.int64], Array]:
-    truth = binary_labels(labels)
-    if truth.min() == truth.max():
-        raise FracturelabError("expected images of both classes for a curve. Received: one class only")
-    return truth, finite_probabilities(probabilities, n=len(truth))
+def roc_curve(labels: ArrayLike, probabilities: ArrayLike, *, groups: ArrayLike | None = None) -> Curve:
+    """Compute the ROC curve with a pointwise 95% band of its true positive rate.
 
-
-def _counts(positives: Array, negatives: Array) -> tuple[Array, Array]:
-    """Called and right, called and wrong, at descending thresholds, from (0, 0) on: two (resamples, points) arrays."""
-    zero = np.zeros((len(positives), 1))
-    hits = np.hstack([zero, np.cumsum(positives[:, ::-1], axis=1)])
-    false = np.hstack([zero, np.cumsum(negatives[:, ::-1], axis=1)])
-    return hits, false
-
-
-def _precision(hits: Array, false: Array) -> Array:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = hits / (hits + false)
-    precision[..., 0] = 1.0
-    return np.where(np.isfinite(precision), precision, 1.0)
-
-
-def roc_curve(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    seed: int = 0,
-    n_bootstrap: int = 500,
-) -> Curve:
-    """The ROC curve with a pointwise 95% band of its true positive rate.
-
-    The band is the grouped bootstrap's (vertical averaging, Fawcett 2006), widened to hold Wilson's interval of the
-    true positive rate over the fractured groups: a perfect curve on few images has a band too.
+    The band comes from the grouped bootstrap (vertical averaging, Fawcett 2006). It is widened to hold Wilson's
+    interval of the true positive rate over the fractured groups: a perfect curve on few images has a band too.
 
     Args:
         labels: (n,) 0 normal, 1 fractured.
         probabilities: (n,) P(fractured).
         groups: (n,) patient or near-copy group; None or NA is a group of its own.
-        seed: Of the bootstrap.
-        n_bootstrap: Resamples of whole groups.
 
     Returns:
-        The `Curve`; its area is that of `binary_metrics`.
+        The `Curve`; its area is that of `evaluate`.
 
     Raises:
-        FracturelabError: One class only, or as in `binary_metrics`.
+        FracturelabError: One class only, or as in `evaluate`.
     """
 
     def points(hits: Array, false: Array) -> tuple[Array, Array]:
@@ -125,43 +95,23 @@ def roc_curve(
     def on_grid(rate: Array, sensitivity: Array) -> Array:
         return np.interp(GRID, rate, sensitivity)
 
-    return _curve("roc_auc", labels, probabilities, groups, points, on_grid, seed=seed, n_bootstrap=n_bootstrap)
+    return _curve("roc_auc", labels, probabilities, groups, points, on_grid)
 
 
-def precision_recall_curve(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    seed: int = 0,
-    n_bootstrap: int = 500,
-) -> Curve:
-    """The precision-recall curve with a pointwise 95% band of its precision.
+def precision_recall_curve(labels: ArrayLike, probabilities: ArrayLike, *, groups: ArrayLike | None = None) -> Curve:
+    """Compute the precision-recall curve with a pointwise 95% band of its precision; see `roc_curve`.
 
-    Args:
-        labels: (n,) 0 normal, 1 fractured.
-        probabilities: (n,) P(fractured).
-        groups: (n,) patient or near-copy group; None or NA is a group of its own.
-        seed: Of the bootstrap.
-        n_bootstrap: Resamples of whole groups.
-
-    Returns:
-        The `Curve`; its area is the average precision of `binary_metrics`, a sum of steps, so draw it with steps.
-
-    Raises:
-        FracturelabError: One class only, or as in `binary_metrics`.
+    Its area is the average precision, a sum of steps, so draw it with steps.
     """
 
     def points(hits: Array, false: Array) -> tuple[Array, Array]:
-        return hits / hits[-1], _precision(hits, false)
+        called = hits + false
+        return hits / hits[-1], np.where(called > 0, hits / np.maximum(called, 1), 1.0)
 
     def on_grid(recall: Array, precision: Array) -> Array:
         return precision[np.searchsorted(recall, GRID - 1e-12)]
 
-    return _curve("pr_auc", labels, probabilities, groups, points, on_grid, seed=seed, n_bootstrap=n_bootstrap)
-
-
-Points = Callable[[Array, Array], tuple[Array, Array]]
+    return _curve("pr_auc", labels, probabilities, groups, points, on_grid)
 
 
 def _curve(
@@ -169,34 +119,31 @@ def _curve(
     labels: ArrayLike,
     probabilities: ArrayLike,
     groups: ArrayLike | None,
-    points: Points,
+    points: Callable[[Array, Array], tuple[Array, Array]],
     on_grid: Callable[[Array, Array], Array],
-    *,
-    seed: int,
-    n_bootstrap: int,
 ) -> Curve:
-    """The curve through `points` of the counts, and its band `on_grid`."""
-    truth, scores = _both_classes(labels, probabilities)
-    codes = group_codes(groups, n=len(truth))
+    """The curve through `points` of the counts of calls, and its band `on_grid`."""
+    truth = binary_labels(labels)
+    if truth.min() == truth.max():
+        raise FracturelabError("expected images of both classes for a curve. Received: one class only")
+    scores, codes = finite_probabilities(probabilities, n=len(truth)), group_codes(groups, n=len(truth))
     ranked = RankedScores(truth, scores)
-    x, y = points(*(counts[0] for counts in _counts(*ranked.tallies(np.ones((1, len(truth)))))))
-    rows = []
-    for drawn in draw_counts(codes, n_resamples=n_bootstrap, seed=seed):
-        for hits, false in zip(*_counts(*ranked.tallies(drawn)), strict=True):
-            if hits[-1] > 0 and false[-1] > 0:
-                rows.append(on_grid(*points(hits, false)))
-    low, high = _band(np.array(rows), on_grid(x, y), len(np.unique(codes[truth == 1])))
-    thresholds = np.r_[np.inf, ranked.scores[::-1]]
-    whole = binary_metrics(truth, scores, threshold=0.5, groups=codes, seed=seed)[area]
-    return Curve(x, y, thresholds, GRID, low, high, area=whole, share=float(truth.mean()), n=len(truth))
 
+    def curves(counts: Array) -> list[tuple[Array, Array]]:
+        """The curve of each resample that has both classes, from nothing called on."""
+        calls = (np.insert(each, 0, 0, axis=1) for each in ranked.calls(counts))
+        return [points(hits, false) for hits, false in zip(*calls, strict=True) if hits[-1] > 0 and false[-1] > 0]
 
-def _band(rows: Array, centre: Array, n: int) -> tuple[Array, Array]:
+    [(x, y)] = curves(np.ones((1, len(truth))))
+    blocks = draw_counts(codes, n_resamples=_RESAMPLES, seed=0)
+    rows = [on_grid(*curve) for drawn in blocks for curve in curves(drawn)]
+    centre, n = on_grid(x, y), len(np.unique(codes[truth == 1]))
     low, high = wilson_bounds(np.clip(centre, 0, 1) * n, n)
-    if len(rows):
-        spread = np.quantile(rows, [0.025, 0.975], axis=0)
-        low, high = np.minimum(low, spread[0]), np.maximum(high, spread[1])
-    return np.minimum(low, centre), np.maximum(high, centre)
+    spread = np.quantile(rows, [0.025, 0.975], axis=0) if rows else np.stack([centre, centre])
+    low, high = np.minimum(np.minimum(low, spread[0]), centre), np.maximum(np.maximum(high, spread[1]), centre)
+    whole = evaluate(truth, scores, threshold=0.5, groups=codes).metrics[area]
+    thresholds = np.r_[np.inf, ranked.scores[::-1]]
+    return Curve(x, y, thresholds, GRID, low, high, area=whole, share=float(truth.mean()), n=len(truth))
 
 
 def calibration_curve(
@@ -214,7 +161,7 @@ def calibration_curve(
         The `Calibration`, with Wilson's interval for each bin.
 
     Raises:
-        FracturelabError: As in `binary_metrics`.
+        FracturelabError: As in `evaluate`.
     """
     if strategy not in ("uniform", "quantile") or n_bins < 1:
         raise ValueError(f'expected strategy "uniform" or "quantile", n_bins >= 1. Received: {strategy!r}, {n_bins}')

@@ -128,23 +128,21 @@ def mover_difference(a: Interval, b: Interval, *, correlation: float = 0.0) -> I
     """Interval of `b - a` from the intervals of `a` and `b` (MOVER).
 
     Args:
-        a: The first value.
-        b: The second value.
+        a: The first value, defined.
+        b: The second value, defined.
         correlation: Between the two estimates; 0 is the careful choice where it is positive but unknown.
 
     Returns:
-        The difference `b - a` with its interval, or the undefined one.
+        The difference `b - a` with its interval.
     """
-    if a.value is None or a.low is None or a.high is None or b.value is None or b.low is None or b.high is None:
-        return UNDEFINED
-    difference = b.value - a.value
+    (value_a, low_a, high_a), (value_b, low_b, high_b) = np.array([a, b], float).tolist()
 
     def half(one: float, other: float) -> float:
         return math.sqrt(max(one * one + other * other - 2 * correlation * one * other, 0.0))
 
-    low = difference - half(b.value - b.low, a.high - a.value)
-    high = difference + half(b.high - b.value, a.value - a.low)
-    return Interval(difference, low, high)
+    difference = value_b - value_a
+    low = difference - half(value_b - low_b, high_a - value_a)
+    return Interval(difference, low, difference + half(high_b - value_b, value_a - low_a))
 
 
 def widest(value: float, *intervals: Interval) -> Interval:
@@ -154,8 +152,8 @@ def widest(value: float, *intervals: Interval) -> Interval:
     return Interval(float(value), float(min(lows)), float(max(highs)))
 
 
-def effective_size(n: float, n_groups: float, influence: NDArray[np.float64], codes: NDArray[np.intp]) -> float:
-    """How many independent images `n` images in groups are worth, for one score.
+def effective_size(influence: NDArray[np.float64], members: NDArray[np.bool_], codes: NDArray[np.intp]) -> float:
+    """How many independent images the members of a score are worth.
 
     Images of one group (a patient, near copies) tell less than as many strangers. The design effect is the variance of
     the score over whole groups, over its variance were all images independent (Kish 1965; for the AUC it is Obuchowski
@@ -164,18 +162,19 @@ def effective_size(n: float, n_groups: float, influence: NDArray[np.float64], co
     of confidence intervals for proportions in complex sample surveys", recommend Wilson's interval at this size.
 
     Args:
-        n: Images that take part in the score.
-        n_groups: Groups among them, at most `n`.
-        influence: (images,) the influence of each image; they sum to about 0.
+        influence: (images,) the influence of each image; over the members they sum to about 0.
+        members: (images,) which images take part in the score.
         codes: (images,) group of each image as 0, 1, ...
 
     Returns:
-        The effective number, between `n_groups` and `n`.
+        The effective number, between the number of groups and the number of members.
     """
+    n, n_groups = int(members.sum()), len(np.unique(codes[members]))
     if n_groups >= n:
         return float(n)
-    alone = float(np.sum(influence**2))
-    if n_groups < FEW_GROUPS or alone == 0:
+    own = np.where(members, influence, 0.0)
+    images = float(np.sum(own**2))
+    if n_groups < FEW_GROUPS or images == 0:
         return float(n_groups)
-    together = float(np.sum(np.bincount(codes, weights=influence) ** 2))
-    return float(np.clip(n * alone / together if together > 0 else n, n_groups, n))
+    groups = float(np.sum(np.bincount(codes, weights=own) ** 2))
+    return float(np.clip(n * images / groups if groups > 0 else n, n_groups, n))

@@ -20,6 +20,7 @@ alone has 9% to 95%.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,37 +34,36 @@ from fracturelab.evaluation.sentences import count, evaluation_warnings
 from fracturelab.records.names import metric_name
 
 METRICS = ("roc_auc", "pr_auc", "accuracy", "precision", "recall", "specificity", "f1", "kappa", "brier")
-"""The metrics of `Evaluation.to_dict()`, in order; `binary_metrics` adds `weighted_f1`."""
+"""The metrics of `Evaluation.to_dict()`, in order; `Evaluation.metrics` adds `weighted_f1`."""
 
-_COUNTED = ("accuracy", "precision", "recall", "specificity", "f1", "weighted_f1", "kappa")
+_NAMES = ("roc_auc", "pr_auc", "accuracy", "precision", "recall", "specificity", "f1", "weighted_f1", "kappa")
 
 
-def confusion_scores(counts: Array) -> dict[str, Array]:
-    """Scores of confusion counts, as scikit-learn has them, nan where undefined.
+def confusion_tables(truth: NDArray[np.int64], called: NDArray, k: int) -> Callable[[Array], Array]:
+    """From (resamples, images) counts to (resamples, k, k) confusion tables: rows are true classes, columns answers."""
+    cells = np.eye(k * k)[k * truth + called]
+    return lambda counts: (counts @ cells).reshape(-1, k, k)
+
+
+def confusion_scores(tables: Array) -> dict[str, Array]:
+    """Scores of confusion tables, as scikit-learn has them, nan where undefined.
 
     Args:
-        counts: (..., 4) of tn, fp, fn, tp.
+        tables: (..., k, k) counts; rows are true classes, columns answers.
 
     Returns:
-        accuracy, precision, recall, specificity, f1, weighted_f1 and kappa, each with the shape of the leading axes.
-        Precision is undefined when nothing is called fractured, F1 when nothing is and nothing should be.
+        accuracy, macro_f1, weighted_f1 and kappa of shape (...), precision, recall and f1 of each class (..., k). The
+        precision of a class is undefined where nothing is called it, its F1 where nothing is and nothing should be.
     """
-    tn, fp, fn, tp = np.moveaxis(np.asarray(counts, float), -1, 0)
-    n = tn + fp + fn + tp
+    right = np.diagonal(tables, axis1=-2, axis2=-1)
+    true, called, n = tables.sum(-1), tables.sum(-2), tables.sum((-2, -1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = 2 * tp / (2 * tp + fp + fn)
-        f1_normal = 2 * tn / (2 * tn + fp + fn)
-        expected = ((tn + fp) * (tn + fn) + (tp + fn) * (tp + fp)) / n**2
-        agreement = (tn + tp) / n
-        return {
-            "accuracy": agreement,
-            "precision": tp / (tp + fp),
-            "recall": tp / (tp + fn),
-            "specificity": tn / (tn + fp),
-            "f1": f1,
-            "weighted_f1": (np.nan_to_num(f1) * (tp + fn) + np.nan_to_num(f1_normal) * (tn + fp)) / n,
-            "kappa": (agreement - expected) / (1 - expected),
-        }
+        f1 = 2 * right / (true + called)
+        known = np.nan_to_num(f1)
+        agreement, expected = right.sum(-1) / n, (true * called).sum(-1) / n**2
+        scores = {"accuracy": agreement, "kappa": (agreement - expected) / (1 - expected)}
+        scores |= {"macro_f1": known.sum(-1) / np.isfinite(f1).sum(-1), "weighted_f1": (known * true).sum(-1) / n}
+        return scores | {"precision": right / called, "recall": right / true, "f1": f1}
 
 
 def auc_influence(labels: NDArray[np.int64], probabilities: Array) -> Array:
@@ -87,128 +87,58 @@ def auc_influence(labels: NDArray[np.int64], probabilities: Array) -> Array:
     return (placement - auc) / np.where(labels == 1, len(positives), len(negatives))
 
 
-def _groups_in(codes: NDArray[np.intp], members: NDArray[np.bool_]) -> int:
-    return len(np.unique(codes[members]))
-
-
 def proportion(right: NDArray[np.bool_], among: NDArray[np.bool_], codes: NDArray[np.intp]) -> Interval:
     """Wilson's interval of `right` among `among`, at the effective number of independent images."""
     n = int(among.sum())
     if n == 0:
         return UNDEFINED
     share = float(right[among].mean())
-    size = effective_size(n, _groups_in(codes, among), np.where(among, right - share, 0.0) / n, codes)
+    size = effective_size((right - share) / n, among, codes)
     return wilson(share * size, size)._replace(value=share)
 
 
 def auc_interval(labels: NDArray[np.int64], probabilities: Array, codes: NDArray[np.intp]) -> Interval:
     """Newcombe's interval of the ROC AUC at the effective class sizes; undefined with one class."""
-    positive, negative = labels == 1, labels == 0
-    if not positive.any() or not negative.any():
+    if labels.min() == labels.max():
         return UNDEFINED
     influence = auc_influence(labels, probabilities)
     auc = float(RankedScores(labels, probabilities)(np.ones((1, len(labels))))[0, 0])
-    sizes = [
-        effective_size(int(side.sum()), _groups_in(codes, side), np.where(side, influence, 0.0), codes)
-        for side in (positive, negative)
-    ]
-    return auc_score_interval(auc, *sizes)
+    return auc_score_interval(auc, *(effective_size(influence, labels == label, codes) for label in (1, 0)))
 
 
-def _moved(anchor: Interval, value: float, *, stretch: float = 1.0) -> Interval:
-    """The interval of a proportion, stretched and moved to another value; the upper end stays at or below 1."""
-    if anchor.value is None or anchor.low is None or anchor.high is None:
-        return UNDEFINED
-    low = value - stretch * (anchor.value - anchor.low)
-    return Interval(value, max(low, -1.0), min(value + stretch * (anchor.high - anchor.value), 1.0))
-
-
-def binary_metrics(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    *,
-    threshold: float,
-    groups: ArrayLike | None = None,
-    seed: int = 0,
-    n_bootstrap: int = 1000,
-) -> dict[str, Interval]:
-    """Scores a two-class model, each score with a 95% interval.
-
-    Args:
-        labels: (n,) 0 normal, 1 fractured.
-        probabilities: (n,) or (n, 1) P(fractured).
-        threshold: At or above it an image is called fractured. Choose it on validation data, not on these.
-        groups: (n,) patient or near-copy group of each image; None or NA is a group of its own.
-        seed: Of the bootstrap; the same seed gives the same intervals.
-        n_bootstrap: Resamples of whole groups.
-
-    Returns:
-        `roc_auc`, `pr_auc` (average precision), `accuracy`, `precision`, `recall`, `specificity`, `f1`,
-        `weighted_f1`, `kappa` and `brier`, each an `Interval`; what is undefined (an AUC of one class) is all None.
-
-    Raises:
-        FracturelabError: Labels other than 0 and 1, numbers that are no probabilities, or lengths that differ.
-    """
-    truth = binary_labels(labels)
-    scores = finite_probabilities(probabilities, n=len(truth))
-    codes = group_codes(groups, n=len(truth))
-    called = (scores >= usable_threshold(threshold)).astype(np.int64)
-    cells = np.eye(4)[2 * truth + called]  # tn, fp, fn, tp
-    ranked = RankedScores(truth, scores)
-
-    def score(counts: Array) -> Array:
-        table = confusion_scores(counts @ cells)
-        return np.concatenate([ranked(counts), np.stack([table[name] for name in _COUNTED], axis=1)], axis=1)
-
-    names = ("roc_auc", "pr_auc", *_COUNTED)
-    values = dict(zip(names, score(np.ones((1, len(truth))))[0], strict=True))
-    closed = _closed_forms(truth, scores, called, codes, values)
-    resampled = bootstrap(score, codes, n_resamples=n_bootstrap, seed=seed)
-    alone = codes.max() + 1 == len(codes)
-    metrics: dict[str, Interval] = {}
-    for column, name in enumerate(names):
-        if not np.isfinite(values[name]):
-            metrics[name] = UNDEFINED
-        elif alone and name in ("accuracy", "precision", "recall", "specificity"):
-            metrics[name] = closed[name]
-        else:
-            value = float(values[name])
-            metrics[name] = widest(value, closed[name], percentile_interval(value, resampled[:, column]))
-    loss = (scores - truth) ** 2
-    metrics["brier"] = bounded_mean_interval(loss, codes, n_resamples=n_bootstrap, seed=seed)
-    return metrics
+def moved(anchor: Interval, value: float, *, stretch: float = 1.0) -> Interval:
+    """The interval of a proportion, stretched and moved to another value; it stays within [-1, 1]."""
+    centre, low, high = np.array(anchor, float)
+    return Interval(value, max(value - stretch * (centre - low), -1.0), min(value + stretch * (high - centre), 1.0))
 
 
 def _closed_forms(
     truth: NDArray[np.int64],
     scores: Array,
-    called: NDArray[np.int64],
+    called: NDArray[np.bool_],
     codes: NDArray[np.intp],
     values: dict[str, float],
 ) -> dict[str, Interval]:
     """The closed-form interval beside each bootstrap; see the head of this module."""
-    right = truth == called
-    fractured, said = truth == 1, called == 1
-    accuracy = proportion(right, np.ones_like(right), codes)
+    fractured, accuracy = truth == 1, proportion(truth == called, np.ones(len(truth), bool), codes)
+    overlap = proportion(fractured & called, fractured | called, codes)
     forms = {
         "roc_auc": auc_interval(truth, scores, codes),
+        "pr_auc": UNDEFINED,
         "accuracy": accuracy,
-        "precision": proportion(fractured, said, codes),
-        "recall": proportion(said, fractured, codes),
-        "specificity": proportion(~said, ~fractured, codes),
+        "precision": proportion(fractured, called, codes),
+        "recall": proportion(called, fractured, codes),
+        "specificity": proportion(~called, ~fractured, codes),
+        "f1": Interval(*(None if j is None else 2 * j / (1 + j) for j in overlap)),
+        "weighted_f1": moved(accuracy, values["weighted_f1"]),
+        "kappa": UNDEFINED,
     }
-    overlap = proportion(fractured & said, fractured | said, codes)
-    f1_limits = [None if j is None else 2 * j / (1 + j) for j in overlap]
-    forms["f1"] = Interval(*f1_limits)
-    forms["pr_auc"] = UNDEFINED
     if np.isfinite(values["pr_auc"]):
-        n = int(fractured.sum())
-        influence = np.where(fractured, auc_influence(truth, scores), 0.0)
-        size = effective_size(n, _groups_in(codes, fractured), influence, codes)
-        forms["pr_auc"] = wilson(min(float(values["pr_auc"]), 1.0) * size, size)
-    forms["weighted_f1"] = _moved(accuracy, values["weighted_f1"])
-    chance = np.mean(fractured) * np.mean(said) + np.mean(~fractured) * np.mean(~said)
-    forms["kappa"] = _moved(accuracy, values["kappa"], stretch=1 / (1 - chance)) if chance < 1 else UNDEFINED
+        size = effective_size(auc_influence(truth, scores), fractured, codes)
+        forms["pr_auc"] = wilson(min(values["pr_auc"], 1.0) * size, size)
+    chance = np.mean(fractured) * np.mean(called) + np.mean(~fractured) * np.mean(~called)
+    if chance < 1:
+        forms["kappa"] = moved(accuracy, values["kappa"], stretch=1 / (1 - chance))
     return forms
 
 
@@ -220,7 +150,8 @@ class Evaluation:
         n: Images.
         n_groups: Independent groups among them.
         threshold: At or above it an image is called fractured.
-        metrics: Name to `Interval`, as `binary_metrics` gives them.
+        metrics: `roc_auc`, `pr_auc` (average precision), `accuracy`, `precision`, `recall`, `specificity`, `f1`,
+            `weighted_f1`, `kappa` and `brier`, each an `Interval`.
         confusion_matrix: [[tn, fp], [fn, tp]].
         warnings: Sentences about what these scores may hide.
     """
@@ -271,21 +202,21 @@ def evaluate(
     seed: int = 0,
     n_bootstrap: int = 1000,
 ) -> Evaluation:
-    """Scores a two-class model and says what the scores may hide.
+    """Score a two-class model, each score with a 95% interval, and warn of what the scores may hide.
 
     Args:
         labels: (n,) 0 normal, 1 fractured.
         probabilities: (n,) or (n, 1) P(fractured).
         threshold: At or above it an image is called fractured. Choose it on validation data, not on these.
         groups: (n,) patient or near-copy group of each image; None or NA is a group of its own.
-        seed: Of the bootstrap.
+        seed: Of the bootstrap; the same seed gives the same intervals.
         n_bootstrap: Resamples of whole groups.
 
     Returns:
-        The `Evaluation`.
+        The `Evaluation`. What is undefined (an AUC of one class) is all None.
 
     Raises:
-        FracturelabError: As in `binary_metrics`.
+        FracturelabError: Labels other than 0 and 1, numbers that are no probabilities, or lengths that differ.
 
     Examples:
         >>> found = evaluate([0, 0, 1, 1], [0.2, 0.6, 0.4, 0.9], threshold=0.5)
@@ -296,12 +227,30 @@ def evaluate(
         >>> found.table.loc["accuracy"].round(3).to_dict()
         {'value': 0.5, 'low': 0.15, 'high': 0.85}
     """
-    metrics = binary_metrics(
-        labels, probabilities, threshold=threshold, groups=groups, seed=seed, n_bootstrap=n_bootstrap
-    )
     truth = binary_labels(labels)
-    scores = finite_probabilities(probabilities, n=len(truth))
-    table = np.bincount(2 * truth + (scores >= threshold), minlength=4).reshape(2, 2)
-    n_groups = int(group_codes(groups, n=len(truth)).max()) + 1
+    scores, codes = finite_probabilities(probabilities, n=len(truth)), group_codes(groups, n=len(truth))
+    called = scores >= usable_threshold(threshold)
+    ranked, tables = RankedScores(truth, scores), confusion_tables(truth, called, 2)
+
+    def score(counts: Array) -> Array:
+        found = confusion_scores(tables(counts))
+        of_class = [found["precision"][:, 1], found["recall"][:, 1], found["recall"][:, 0], found["f1"][:, 1]]
+        return np.column_stack([ranked(counts), found["accuracy"], *of_class, found["weighted_f1"], found["kappa"]])
+
+    every = np.ones((1, len(truth)))
+    values = dict(zip(_NAMES, score(every)[0].tolist(), strict=True))
+    closed = _closed_forms(truth, scores, called, codes, values)
+    resampled = bootstrap(score, codes, n_resamples=n_bootstrap, seed=seed)
+    n_groups = int(codes.max()) + 1
+    metrics: dict[str, Interval] = {}
+    for (name, value), drawn in zip(values.items(), resampled.T, strict=True):
+        if not np.isfinite(value):
+            metrics[name] = UNDEFINED
+        elif n_groups == len(codes) and name in ("accuracy", "precision", "recall", "specificity"):
+            metrics[name] = closed[name]
+        else:
+            metrics[name] = widest(value, closed[name], percentile_interval(value, drawn))
+    metrics["brier"] = bounded_mean_interval((scores - truth) ** 2, codes, n_resamples=n_bootstrap, seed=seed)
     warnings = evaluation_warnings(truth, scores, threshold=threshold, metrics=metrics)
-    return Evaluation(len(truth), n_groups, float(threshold), metrics, table.tolist(), tuple(warnings))
+    table = tables(every)[0].astype(int).tolist()
+    return Evaluation(len(truth), n_groups, float(threshold), metrics, table, tuple(warnings))

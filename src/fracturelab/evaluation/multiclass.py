@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fracturelab.errors import FracturelabError
 from fracturelab.evaluation.checks import group_codes
 from fracturelab.evaluation.intervals import UNDEFINED, Interval, widest
-from fracturelab.evaluation.metrics import proportion
+from fracturelab.evaluation.metrics import confusion_scores, confusion_tables, moved, proportion
 from fracturelab.evaluation.resampling import Array, bootstrap, percentile_interval
 
 
@@ -52,28 +52,8 @@ class MulticlassEvaluation:
         }
 
 
-def _table_scores(tables: Array) -> Array:
-    """(..., k, k) confusion tables -> (..., 3) accuracy, macro F1 and kappa."""
-    right = np.diagonal(tables, axis1=-2, axis2=-1)
-    true, said, n = tables.sum(-1), tables.sum(-2), tables.sum((-2, -1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = 2 * right / (true + said)
-        occurs = (true + said) > 0
-        macro = np.where(occurs, f1, 0.0).sum(-1) / occurs.sum(-1)
-        accuracy = right.sum(-1) / n
-        chance = (true * said).sum(-1) / n**2
-        kappa = (accuracy - chance) / (1 - chance)
-    return np.stack([accuracy, macro, kappa], axis=-1)
-
-
 def multiclass_metrics(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    *,
-    class_names: Sequence[str],
-    groups: ArrayLike | None = None,
-    seed: int = 0,
-    n_bootstrap: int = 1000,
+    labels: ArrayLike, probabilities: ArrayLike, *, class_names: Sequence[str], groups: ArrayLike | None = None
 ) -> MulticlassEvaluation:
     """Scores a model with several classes.
 
@@ -85,8 +65,6 @@ def multiclass_metrics(
         probabilities: (n, classes) of the model; the largest is its answer, the first of equals.
         class_names: Names in the order of the columns.
         groups: (n,) patient or near-copy group; None or NA is a group of its own.
-        seed: Of the bootstrap.
-        n_bootstrap: Resamples of whole groups.
 
     Returns:
         The `MulticlassEvaluation`.
@@ -103,39 +81,23 @@ def multiclass_metrics(
         raise FracturelabError("expected finite probabilities. Received: some that are not numbers; the model diverged")
     if not np.isin(truth, np.arange(k)).all():
         raise FracturelabError(f"expected class numbers 0 to {k - 1}. Received: {sorted(set(truth.tolist()))[:12]}")
-    truth = truth.astype(np.int64)
-    said = scores.argmax(axis=1)
+    truth, called = truth.astype(np.int64), scores.argmax(axis=1)
     codes = group_codes(groups, n=len(truth))
-    right = truth == said
-    cells = k * truth + said
-    table = np.bincount(cells, minlength=k * k).reshape(k, k)
+    right, tables = truth == called, confusion_tables(truth, called, k)
 
     def score(counts: Array) -> Array:
-        tables = np.zeros((len(counts), k * k))
-        for cell in np.unique(cells):
-            tables[:, cell] = counts[:, cells == cell].sum(axis=1)
-        return _table_scores(tables.reshape(-1, k, k))
+        found = confusion_scores(tables(counts))
+        return np.column_stack([found["macro_f1"], found["kappa"]])
 
-    _, macro, kappa = _table_scores(table.astype(float))
-    resampled = bootstrap(score, codes, n_resamples=n_bootstrap, seed=seed)
-    accuracy = proportion(right, np.ones(len(truth), bool), codes)
-    warnings: tuple[str, ...] = ()
-    if len(truth) > 1 and len(np.unique(said)) == 1:
-        warnings = (f"All {len(truth)} answers are {names[said[0]]}.",)
-    return MulticlassEvaluation(
-        n=len(truth),
-        class_names=names,
-        accuracy=accuracy,
-        macro_f1=_around(accuracy, macro, resampled[:, 1]),
-        kappa=_around(accuracy, kappa, resampled[:, 2]),
-        recall={name: proportion(right, truth == i, codes) for i, name in enumerate(names)},
-        confusion_matrix=[[int(v) for v in row] for row in table],
-        warnings=warnings,
+    every = np.ones((1, len(truth)))
+    accuracy = proportion(right, every[0] == 1, codes)
+    resampled = bootstrap(score, codes, n_resamples=1000, seed=0)
+    macro_f1, kappa = (
+        widest(value, moved(accuracy, value), percentile_interval(value, drawn)) if np.isfinite(value) else UNDEFINED
+        for value, drawn in zip(score(every)[0].tolist(), resampled.T, strict=True)
     )
-
-
-def _around(accuracy: Interval, value: float, resampled: Array) -> Interval:
-    if not np.isfinite(value) or accuracy.value is None or accuracy.low is None or accuracy.high is None:
-        return UNDEFINED
-    low, high = value - (accuracy.value - accuracy.low), min(value + accuracy.high - accuracy.value, 1.0)
-    return widest(float(value), Interval(value, low, high), percentile_interval(float(value), resampled))
+    recall = {name: proportion(right, truth == i, codes) for i, name in enumerate(names)}
+    alike = len(truth) > 1 and len(np.unique(called)) == 1
+    warnings = (f"All {len(truth)} answers are {names[called[0]]}.",) if alike else ()
+    table = tables(every)[0].astype(int).tolist()
+    return MulticlassEvaluation(len(truth), names, accuracy, macro_f1, kappa, recall, table, warnings)

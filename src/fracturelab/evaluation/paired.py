@@ -129,20 +129,82 @@ def compare(
         The `Comparison`; with one class only, the AUCs and their difference are undefined.
 
     Raises:
-        FracturelabError: As in `binary_metrics`.
+        FracturelabError: As in `evaluate`.
     """
     truth = binary_labels(labels)
     first, second = finite_probabilities(a, n=len(truth)), finite_probabilities(b, n=len(truth))
     codes = group_codes(groups, n=len(truth))
     test = mcnemar(truth, first >= usable_threshold(threshold_a), second >= usable_threshold(threshold_b), groups=codes)
+    _, auc_a, auc_b, difference = _mean_differences(truth, [first], [second], codes, seed=seed, n_bootstrap=n_bootstrap)
     identical = bool(np.array_equal(first, second))
-    intervals, difference = (UNDEFINED, UNDEFINED), UNDEFINED
-    if truth.min() != truth.max():
-        _, intervals, difference = mean_differences(truth, [first], [second], codes, seed=seed, n_bootstrap=n_bootstrap)
-    return Comparison(len(truth), int(codes.max()) + 1, *intervals, difference, mcnemar=test, identical=identical)
+    return Comparison(len(truth), int(codes.max()) + 1, auc_a, auc_b, difference, test, identical)
 
 
-def mean_differences(
+@dataclass(frozen=True)
+class SeedsComparison:
+    """Recipes a and b, fitted with the same seeds.
+
+    Attributes:
+        n: Images.
+        n_groups: Independent groups among them.
+        aucs_a: ROC AUC of a, one a seed.
+        aucs_b: ROC AUC of b, one a seed.
+        mean_a: Mean of a over seeds, with its interval over images.
+        mean_b: The same of b.
+        difference: Mean over seeds of AUC of b minus AUC of a, with its paired interval over images. It is true of
+            these seeds; how much seeds differ is in `differences`.
+    """
+
+    n: int
+    n_groups: int
+    aucs_a: tuple[float, ...]
+    aucs_b: tuple[float, ...]
+    mean_a: Interval
+    mean_b: Interval
+    difference: Interval
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """AUC of b minus AUC of a, seed by seed."""
+        return tuple(b - a for a, b in zip(self.aucs_a, self.aucs_b, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain numbers, ready for JSON."""
+        return plain(vars(self))
+
+
+def compare_seeds(
+    labels: ArrayLike, a: Sequence[ArrayLike], b: Sequence[ArrayLike], *, groups: ArrayLike | None = None, seed: int = 0
+) -> SeedsComparison:
+    """Compare two recipes over seeds on the same images.
+
+    Images are resampled in whole groups, and in each resample every fit of both recipes is scored. The interval holds
+    what other images could have shown of these fits; it is widened as that of `compare` is.
+
+    Args:
+        labels: (n,) 0 normal, 1 fractured.
+        a: (n,) P(fractured) of the first recipe, one for each seed.
+        b: (n,) P(fractured) of the second recipe, for the same seeds in the same order.
+        groups: (n,) patient or near-copy group; None or NA is a group of its own.
+        seed: Of the bootstrap.
+
+    Returns:
+        The comparison; with one class only, everything in it is undefined.
+
+    Raises:
+        FracturelabError: No seeds, or not the same number for both; else as in `compare`.
+    """
+    if not len(a) == len(b) or not len(a):
+        raise FracturelabError(f"expected as many fits of one recipe as of the other. Received: {len(a)} and {len(b)}")
+    truth = binary_labels(labels)
+    first, second = ([finite_probabilities(fit, n=len(truth)) for fit in fits] for fits in (a, b))
+    codes = group_codes(groups, n=len(truth))
+    aucs, mean_a, mean_b, difference = _mean_differences(truth, first, second, codes, seed=seed, n_bootstrap=2000)
+    aucs_a, aucs_b = (tuple(row) for row in aucs.tolist())
+    return SeedsComparison(len(truth), int(codes.max()) + 1, aucs_a, aucs_b, mean_a, mean_b, difference)
+
+
+def _mean_differences(
     truth: NDArray[np.int64],
     first: Sequence[Array],
     second: Sequence[Array],
@@ -150,13 +212,14 @@ def mean_differences(
     *,
     seed: int,
     n_bootstrap: int,
-) -> tuple[Array, tuple[Interval, Interval], Interval]:
+) -> tuple[Array, Interval, Interval, Interval]:
     """ROC AUCs of the fits of two recipes, and the means over fits with their intervals over images: see `compare`.
 
-    The closed interval of a mean holds nothing back for fits that err apart: its limits are the means of the fits' own.
+    The closed interval of a mean holds nothing back for fits that err differently: its limits are the means of the
+    fits' own.
 
     Args:
-        truth: (n,) 0 or 1, both present.
+        truth: (n,) 0 or 1.
         first: (n,) P(fractured), one for each fit of the first recipe.
         second: The same of as many fits of the second recipe.
         codes: (n,) group of each image as 0, 1, ... without gaps.
@@ -164,44 +227,40 @@ def mean_differences(
         n_bootstrap: Resamples of whole groups.
 
     Returns:
-        (2, fits) AUCs; the means of both recipes; and the second mean minus the first. The difference is 0 without a
-        width where both recipes say the same of every image.
+        (2, fits) AUCs; the mean of each recipe; and the second mean minus the first. The difference is 0 without a
+        width where both recipes give the same answers. With one class there are no AUCs and no intervals.
     """
+    if truth.min() == truth.max():
+        return np.empty((2, 0)), UNDEFINED, UNDEFINED, UNDEFINED
     fits = [*first, *second]
     ranked = [RankedScores(truth, scores) for scores in fits]
 
     def areas(counts: Array) -> Array:
-        return np.stack([one(counts)[:, 0] for one in ranked], axis=1)
+        return np.stack([rank(counts)[:, 0] for rank in ranked], axis=1)
 
     def means(each: Array) -> Array:
         return each.reshape(*each.shape[:-1], 2, len(first)).mean(axis=-1)
 
     values = areas(np.ones((1, len(truth))))[0]
-    value_a, value_b = (float(value) for value in means(values))
     resampled = means(bootstrap(areas, codes, n_resamples=n_bootstrap, seed=seed))
     limits = means(np.array([auc_interval(truth, scores, codes)[1:] for scores in fits], float).T)
-    closed = [
-        Interval(value, float(low), float(high)) for value, low, high in zip((value_a, value_b), *limits, strict=True)
-    ]
-    full = [
-        widest(value, closed[i], percentile_interval(value, resampled[:, i]))
-        for i, value in enumerate((value_a, value_b))
-    ]
+    both = value_a, value_b = means(values).tolist()
+    closed = [Interval(*found) for found in zip(both, *limits.tolist(), strict=True)]
+    parts = zip(both, closed, resampled.T, strict=True)
+    full_a, full_b = (widest(value, own, percentile_interval(value, drawn)) for value, own, drawn in parts)
     difference = value_b - value_a
     if all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
-        return values.reshape(2, -1), (full[0], full[1]), Interval(0.0, 0.0, 0.0)
-    influences = np.stack(
-        [np.bincount(codes, weights=auc_influence(truth, scores)) for scores in fits], axis=-1
-    ).astype(float)
-    one, two = means(influences).T
+        return values.reshape(2, -1), full_a, full_b, Interval(0.0, 0.0, 0.0)
+    of_groups = [np.bincount(codes, weights=auc_influence(truth, scores)) for scores in fits]
+    one, two = means(np.stack(of_groups, axis=-1)).T
     n_groups = len(one)
     half = Z * float(np.sqrt(np.sum((two - one) ** 2) * n_groups / max(n_groups - 1, 1)))
     linear = Interval(difference, difference - half, difference + half)
-    parts = [percentile_interval(difference, resampled[:, 1] - resampled[:, 0]), linear]
+    held = [percentile_interval(difference, resampled[:, 1] - resampled[:, 0]), linear]
     smaller = min(len(np.unique(codes[truth == label])) for label in (0, 1))
     if smaller < FEW_GROUPS or max(value_a, value_b) == 1:
         scale = float(np.sqrt(np.sum(one**2) * np.sum(two**2)))
         correlation = float(np.sum(one * two)) / scale if scale > 0 else 0.0
-        parts.append(mover_difference(*closed, correlation=min(correlation, 0.5)))
-    low, high = (float(np.clip(limit, -1, 1)) for limit in widest(difference, *parts)[1:] if limit is not None)
-    return values.reshape(2, -1), (full[0], full[1]), Interval(difference, low, high)
+        held.append(mover_difference(*closed, correlation=min(correlation, 0.5)))
+    low, high = np.clip(np.array(widest(difference, *held)[1:], float), -1, 1).tolist()
+    return values.reshape(2, -1), full_a, full_b, Interval(difference, low, high)

@@ -90,31 +90,25 @@ class RankedScores:
             negatives = np.add.reduceat(negatives, self.starts, axis=1)
         return positives, negatives
 
+    def calls(self, counts: Array) -> tuple[Array, Array]:
+        """Fractured and normal images called fractured, at descending thresholds: two (resamples, scores) arrays."""
+        positives, negatives = (np.cumsum(tally[:, ::-1], axis=1) for tally in self.tallies(counts))
+        return positives, negatives
+
     def __call__(self, counts: Array) -> Array:
-        """(resamples, 2): ROC AUC and average precision; nan where a resample has only one class."""
+        """(resamples, 2): ROC AUC and average precision; nan where a resample has only one class.
+
+        Ties count one half in the AUC. The average precision is the sum of precision times the step in recall.
+        """
         positives, negatives = self.tallies(counts)
-        return np.stack([roc_area(positives, negatives), average_precision(positives, negatives)], axis=1)
-
-
-def roc_area(positives: Array, negatives: Array) -> Array:
-    """ROC AUC from tallies at ascending scores: the chance that a positive ranks higher, ties counting one half."""
-    below = np.cumsum(negatives, axis=1) - negatives / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.sum(positives * below, axis=1) / (positives.sum(axis=1) * negatives.sum(axis=1))
-
-
-def average_precision(positives: Array, negatives: Array) -> Array:
-    """Average precision from tallies at ascending scores: the sum of precision times the step in recall.
-
-    It is nan where one of the classes is missing: without negatives it is 1 whatever the model says.
-    """
-    total = positives.sum(axis=1)
-    hits = np.cumsum(positives[:, ::-1], axis=1)
-    called = hits + np.cumsum(negatives[:, ::-1], axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(called > 0, hits / called, 0.0)
-        area = np.sum(positives[:, ::-1] * precision, axis=1) / total
-    return np.where(negatives.sum(axis=1) > 0, area, np.nan)
+        below = np.cumsum(negatives, axis=1) - negatives / 2
+        hits, false = self.calls(counts)
+        called, fractured, normal = hits + false, positives.sum(axis=1), negatives.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            roc = np.sum(positives * below, axis=1) / (fractured * normal)
+            precision = np.where(called > 0, hits / called, 0.0)
+            area = np.sum(positives[:, ::-1] * precision, axis=1) / fractured
+        return np.stack([roc, np.where(normal > 0, area, np.nan)], axis=1)
 
 
 def bounded_mean_interval(values: Array, codes: NDArray[np.intp], *, n_resamples: int, seed: int) -> Interval:

@@ -32,7 +32,7 @@ def evaluation_warnings(
         labels: (n,) 0 or 1.
         probabilities: (n,) P(fractured).
         threshold: Of the model.
-        metrics: As `binary_metrics` gives them.
+        metrics: As in `Evaluation`.
 
     Returns:
         Sentences; empty if there is nothing to warn of.
@@ -51,38 +51,29 @@ def evaluation_warnings(
 
 
 def verdict(evaluation: Evaluation) -> str:
-    """One sentence on what an evaluation shows and does not show.
-
-    Args:
-        evaluation: As `evaluate` gives it.
-
-    Returns:
-        The sentence.
-    """
-    auc = evaluation.metrics["roc_auc"]
-    images = count(evaluation.n, "image")
-    if evaluation.n_groups < evaluation.n:
-        images += f" in {count(evaluation.n_groups, 'independent group')}"
+    """One sentence on what an evaluation shows and does not show."""
+    auc, images = evaluation.metrics["roc_auc"], _sample(evaluation)
     if auc.value is None or auc.low is None or auc.high is None:
         return f"{images} of one class: whether the model tells fractured from normal cannot be seen here."
-    score = f"AUC {auc.value:.2f} (95% interval {auc.low:.2f} to {auc.high:.2f}) on {images}"
+    if auc.high < 0.5:
+        words = "worse than guessing; look for labels the wrong way round or a shortcut that does not hold."
+    elif auc.low <= 0.5:
+        words = "not shown to be better than guessing."
+    elif auc.width > TOO_WIDE:
+        words = "better than guessing, but the interval is too wide to say how good."
+    else:
+        words = "better than guessing."
     called = sum(row[1] for row in evaluation.confusion_matrix)
-    one = ""
     if evaluation.n > 1 and called in (0, evaluation.n):
         name = "fractured" if called else "normal"
-        one = f" At the threshold {evaluation.threshold:.3f} it calls all of them {name}."
-    return _verdict(auc, score) + one
+        words += f" At the threshold {evaluation.threshold:.3f} it calls all of them {name}."
+    return f"AUC {auc.value:.2f} (95% interval {auc.low:.2f} to {auc.high:.2f}) on {images}: {words}"
 
 
-def _verdict(auc: Interval, score: str) -> str:
-    assert auc.low is not None and auc.high is not None
-    if auc.high < 0.5:
-        return f"{score}: worse than guessing; look for labels the wrong way round or a shortcut that does not hold."
-    if auc.low <= 0.5:
-        return f"{score}: not shown to be better than guessing."
-    if auc.width > TOO_WIDE:
-        return f"{score}: better than guessing, but the interval is too wide to say how good."
-    return f"{score}: better than guessing."
+def _sample(result: Evaluation | Comparison) -> str:
+    """`50 images in 20 independent groups`."""
+    groups = f" in {count(result.n_groups, 'independent group')}" if result.n_groups < result.n else ""
+    return count(result.n, "image") + groups
 
 
 def conclusion(comparison: Comparison, *, names: tuple[str, str] = ("the first model", "the second model")) -> str:
@@ -96,10 +87,7 @@ def conclusion(comparison: Comparison, *, names: tuple[str, str] = ("the first m
         The sentence.
     """
     a, b = names
-    images = count(comparison.n, "image")
-    if comparison.n_groups < comparison.n:
-        images += f" in {count(comparison.n_groups, 'independent group')}"
-    test = comparison.mcnemar
+    images, test = _sample(comparison), comparison.mcnemar
     if comparison.identical:
         return f"{_capital(a)} and {b} give the same probability for each of {images}: there is nothing to compare."
     difference = comparison.difference
