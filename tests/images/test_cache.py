@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -296,28 +295,29 @@ def test_a_reader_keeps_its_pixels_while_the_cache_is_replaced(files: list[Path]
     assert (new[2] != old[2]).any()
 
 
-def test_pixels_that_another_build_has_yet_to_name_are_left_alone(
+def test_leftover_pixels_are_removed(files: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    load_images(files, SIZE, cache_dir=folder)
+    (folder / f"{manifest_of(folder).stem}-0123456789ab.npy").touch()
+    rewrite(files[0], 3)
+    load_images(files, SIZE, cache_dir=folder)
+    assert len(kept(folder)) == 2
+
+
+def test_a_build_stopped_between_pixels_and_manifest_is_no_cache(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "cache"
     digest = store._digest
 
-    def meanwhile(body: dict) -> str:
-        [named_soon] = folder.glob("*.npy")
-        os.utime(named_soon, (time.time() - 60,) * 2)
-        monkeypatch.setattr(store, "_digest", digest)
-        load_images(files, SIZE, cache_dir=folder)
-        return digest(body)
+    def stopped(body: dict) -> str:
+        raise KeyboardInterrupt
 
-    # A second build finishes between the first one's pixels and its manifest.
-    monkeypatch.setattr(store, "_digest", meanwhile)
+    monkeypatch.setattr(store, "_digest", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        load_images(files, SIZE, cache_dir=folder)
+    monkeypatch.setattr(store, "_digest", digest)
     np.testing.assert_array_equal(load_images(files, SIZE, cache_dir=folder), expected(files))
-    assert len(kept(folder)) == 2
-    leftover = folder / f"{manifest_of(folder).stem}-0123456789ab.npy"
-    leftover.touch()
-    os.utime(leftover, (1, 1))
-    rewrite(files[0], 3)
-    load_images(files, SIZE, cache_dir=folder)
     assert len(kept(folder)) == 2
 
 
@@ -411,7 +411,7 @@ def test_the_default_folder_can_be_chosen(
 def test_a_failing_disk_brings_no_further_noise(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "_CHUNK", 1)
+    monkeypatch.setattr(cache, "_ROUND", 1)
 
     def full(self: store.Build, index: int, pixels: np.ndarray, row: store.Row) -> None:
         raise OSError(28, "No space left on device")

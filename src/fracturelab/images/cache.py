@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from filelock import FileLock
 from platformdirs import user_cache_path
 
 from fracturelab.errors import FracturelabError, UnreadableImageError
 from fracturelab.images.letterbox import load_image
 from fracturelab.images.store import Build, Row, cache_key, checksum, read_cache
 
-_CHUNK, _ROUND = 16, 32  # images a task, tasks a round: at 224 px, 25 MB in memory
+_ROUND = 256  # images decoded before the next are begun: at 224 px, 13 MB in memory
 _THREADS = 2  # where joblib was given no backend of its own
 _Path = str | os.PathLike[str]
 
@@ -98,22 +99,40 @@ def _in_memory(names: list[str], size: int, *, progress: bool) -> tuple[np.ndarr
 
 def _cached(names: list[str], size: int, *, folder: Path, progress: bool) -> tuple[np.ndarray, dict[int, str]]:
     key = cache_key(names, size)
-    found = read_cache(folder, key, images=len(names), size=size)
-    kept: dict[int, Row] = {}
-    if found:
-        pixels, rows = found
-        kept = {i: row for i, row in enumerate(rows) if row is not None and _is_current(row, names[i], size)}
-        if len(kept) == len(names):
-            return pixels, _reasons(kept)
+    pixels, rows = _current(folder, key, names, size)
+    if len(rows) < len(names):
+        with FileLock(folder / f"{key}.lock", thread_local=False):
+            pixels, rows = _current(folder, key, names, size)  # another run may have built it meanwhile
+            if len(rows) < len(names):
+                rows = _build(folder, key, names, size, pixels, rows, progress=progress)
+                built = read_cache(folder, key, images=len(names), size=size)
+                if built is None:
+                    raise OSError(errno.EIO, "what was written there cannot be read back")
+                pixels = built[0]
+    return pixels, _reasons(rows)
+
+
+def _current(folder: Path, key: str, names: list[str], size: int) -> tuple[np.ndarray, dict[int, Row]]:
+    """The pixels of a finished cache, and those of its rows whose files have not changed since."""
+    stored = read_cache(folder, key, images=len(names), size=size)
+    if stored is None:
+        return np.zeros(0, np.uint8), {}
+    return stored[0], {i: row for i, row in enumerate(stored[1]) if _is_current(row, names[i], size)}
+
+
+def _build(
+    folder: Path, key: str, names: list[str], size: int, pixels: np.ndarray, kept: dict[int, Row], *, progress: bool
+) -> dict[int, Row]:
+    """Write a cache from the rows that are kept of the one before, and from the files."""
     build = Build(folder, key, images=len(names), size=size)
     try:
         build.done = {i: row for i, row in build.done.items() if _is_current(row, names[i], size)}
         for index in sorted(kept.keys() - build.done.keys()):
             build.put(index, pixels[index], kept[index])
         missing = [index for index in range(len(names)) if index not in build.done]
-        for index, image, row in _decoded(names, missing, size, progress=progress):
+        for number, (index, image, row) in enumerate(_decoded(names, missing, size, progress=progress)):
             build.put(index, image, row)
-            if index % _CHUNK == 0:
+            if number % _ROUND == 0:
                 build.flush()
         build.finish()
     except OSError:
@@ -121,11 +140,7 @@ def _cached(names: list[str], size: int, *, folder: Path, progress: bool) -> tup
         raise
     finally:
         build.close()
-    unreadable = _reasons(build.done)
-    again = read_cache(folder, key, images=len(names), size=size)
-    if again is None:
-        raise OSError(errno.EIO, "what was written there cannot be read back")
-    return again[0], unreadable
+    return build.done
 
 
 def _reasons(rows: dict[int, Row]) -> dict[int, str]:
@@ -162,10 +177,6 @@ def _decode(name: str, size: int) -> tuple[np.ndarray, Row]:
     return pixels, Row(*stamp, checksum(pixels), "the file changes while it is read")
 
 
-def _decode_some(names: list[str], size: int) -> list[tuple[np.ndarray, Row]]:
-    return [_decode(name, size) for name in names]
-
-
 def _decoded(
     names: list[str], indices: Sequence[int], size: int, *, progress: bool
 ) -> Iterator[tuple[int, np.ndarray, Row]]:
@@ -174,14 +185,13 @@ def _decoded(
 
     from fracturelab.system.progress import tqdm
 
-    chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
     bar = tqdm(total=len(indices), desc="decoding", unit="image", disable=not progress, leave=False)
     # Pillow frees the interpreter lock while it decodes and scales, so threads are enough.
     with bar, Parallel(n_jobs=_THREADS, prefer="threads") as parallel:
-        for start in range(0, len(chunks), _ROUND):
-            tasks = chunks[start : start + _ROUND]
-            results = parallel(delayed(_decode_some)([names[i] for i in chunk], size) for chunk in tasks)
-            for chunk, decoded in zip(tasks, results, strict=True):
-                for index, (pixels, row) in zip(chunk, decoded, strict=True):
-                    yield index, pixels, row
-                bar.update(len(chunk))
+        for start in range(0, len(indices), _ROUND):
+            part = indices[start : start + _ROUND]
+            for index, (pixels, row) in zip(
+                part, parallel(delayed(_decode)(names[i], size) for i in part), strict=True
+            ):
+                yield index, pixels, row
+                bar.update()
