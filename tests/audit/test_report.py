@@ -23,6 +23,7 @@ from fracturelab.errors import FracturelabError
 KEYS = [
     "images",
     "unreadable",
+    "no_images",
     "exact_duplicates",
     "near_duplicate_groups",
     "label_conflicts",
@@ -250,7 +251,8 @@ def test_files_that_are_no_images_are_listed(tmp_path):
     report = audit(
         table_of([(path, number % 2, None) for number, path in enumerate(paths)]), others=["notes.txt"], workers=1
     )
-    assert report.to_dict()["unreadable"] == [{"path": "notes.txt", "reason": "not an image file"}]
+    assert report.to_dict()["unreadable"] == []
+    assert report.to_dict()["no_images"] == ["notes.txt"]
     assert report.to_dict()["images"] == 4
 
 
@@ -390,17 +392,17 @@ def facts(**changes) -> Facts:
         ),
         (
             {"shortcuts": {"aspect": 0.93, "corners": 0.75}},
-            "A score on test leaks nothing but needs caution: aspect alone predicts the label with an AUC of 0.93",
+            "A score on test needs caution: aspect alone predicts the label with an AUC of 0.93",
             ["(and 1 more shortcut works)"],
         ),
         (
             {"judged_normal": 12, "judged_fractured": 8},
-            "A score on test leaks nothing but needs caution: with 8 fractured and 12 normal images",
+            "A score on test needs caution: with 8 fractured and 12 normal images",
             ["uncertain by 0.2"],
         ),
         ({"judged_normal": 0}, "No AUC on test can be computed: none of its 150 labelled images is normal", []),
         ({"judged_normal": 0, "judged_fractured": 0}, "No score on test can be computed:", []),
-        ({"label_conflicts": 2, "near_groups": 2}, "A score on test leaks nothing but needs caution: 2 groups", []),
+        ({"label_conflicts": 2, "near_groups": 2}, "A score on test needs caution: 2 groups", []),
         ({"readable": 0}, "No score can be computed: none of the 1000 files", []),
     ],
 )

@@ -30,7 +30,8 @@ class AuditReport:
         verdict: One sentence: can a score on this split be believed, and why not.
         findings: One row a finding, worst first: `severity` ("high", "medium", "low"), `finding`, `count`, `of`,
             `detail`.
-        unreadable: `path`, `reason`: files that cannot be decoded, and files in the folder that are no images.
+        unreadable: `path`, `reason`: X-rays that cannot be decoded.
+        no_images: Files in the folder that are no images.
         pairs: Copies, one row a pair, worst first (across splits with different labels, across splits, with different
             labels, others): `path_a`, `path_b`, `distance` (bits of 64), `correlation`, `orientation` (what lays b over
             a), `identical`, `split_a`, `split_b`, `label_a`, `label_b`.
@@ -42,6 +43,7 @@ class AuditReport:
     verdict: str
     findings: pd.DataFrame
     unreadable: pd.DataFrame
+    no_images: tuple[str, ...]
     pairs: pd.DataFrame
     groups: pd.DataFrame
     table: pd.DataFrame
@@ -52,6 +54,7 @@ class AuditReport:
         return {
             "images": facts.images,
             "unreadable": self.unreadable.to_dict("records"),
+            "no_images": list(self.no_images),
             "exact_duplicates": facts.exact_duplicates,
             "near_duplicate_groups": facts.near_groups,
             "label_conflicts": facts.label_conflicts,
@@ -100,12 +103,12 @@ def audit(
         shortcut_features(readings, rows), labels[rows], joined_groups(published, copies.groups)[rows], seed=seed
     )
     facts = _facts(readings, copies, labels, split, published, shortcuts, len(others))
-    no_images = pd.DataFrame({"path": [str(path) for path in others], "reason": "not an image file"}, dtype=object)
     return AuditReport(
         facts=facts,
         verdict=give_verdict(facts),
         findings=pd.DataFrame(list_findings(facts), columns=["severity", "finding", "count", "of", "detail"]),
-        unreadable=pd.concat([readings.unreadable, no_images], ignore_index=True),
+        unreadable=readings.unreadable,
+        no_images=tuple(str(path) for path in others),
         pairs=_pairs(table, copies.pairs, labels, split),
         groups=_groups(table, copies),
         table=fill_groups(table, readings, copies),

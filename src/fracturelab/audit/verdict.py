@@ -94,7 +94,8 @@ def give_verdict(facts: Facts) -> str:
         missing = "normal" if facts.judged_normal == 0 else "fractured"
         return f"No AUC on {side} can be computed: none of its {judged} labelled images is {missing}."
     if cautions:
-        return f"A score on {side} leaks nothing but needs caution: {'; '.join(cautions)}."
+        none = f"no copy of its images was found on another side ({SEARCHED})"
+        return f"A score on {side} needs caution: {'; '.join(cautions)}; {none}."
     beyond = "" if facts.has_patients else ", though images of one patient cannot be told without patient ids"
     return (
         f"A score on {side} can be believed: no copy of its {judged} images was found on another side ({SEARCHED}), "

@@ -136,7 +136,8 @@ def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
     lines = [f"{arguments.folder}: {count(document['images'], 'image')}", ""]
     bad = document["unreadable"]
     rows = [
-        ["unreadable files", str(len(bad))],
+        ["X-rays that cannot be read", str(len(bad))],
+        ["files that are no images", str(len(report.no_images))],
         ["exact duplicates", _amount(document["exact_duplicates"])],
         ["near-duplicate groups", _amount(document["near_duplicate_groups"])],
         ["label conflicts", _amount(document["label_conflicts"])],
@@ -149,10 +150,10 @@ def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
     for name, auc in _shortcuts(document["shortcuts"]):
         rows.append([f"label from {name} alone", f"AUC {number(auc)}"])
     lines += [columns(rows), ""]
-    lines += [f"  unreadable: {item['path']}: {item['reason']}" for item in bad[:10]]
-    if len(bad) > 10:
-        lines.append(f"  and {len(bad) - 10} more; --json lists them all")
-    if bad:
+    listed = [f"  cannot be read: {item['path']}: {item['reason']}" for item in bad]
+    for each in (listed, [f"  no image: {path}" for path in report.no_images]):
+        lines += [*each[:10], *([f"  and {len(each) - 10} more; --json lists them all"] if each[10:] else [])]
+    if bad or report.no_images:
         lines.append("")
     lines.append(document["verdict"])
     return document, "\n".join(lines), 0

@@ -112,6 +112,8 @@ def box_rows(files: Files, boxes: _Boxes, layout: str, choices: Choices) -> list
             f"{files.root} has boxes ({layout}) named {some(meanings) or 'nothing'}, and which of these are fractures "
             f"is not known; {ask_labels(unknown or meanings, 'fractured|ignore|skip')}"
         )
+    if not all(named.values()):
+        choices.reading.note("no box", "normal")
     rows = []
     for path, words in named.items():
         read = [meanings[word] or IGNORE for word in words]

@@ -49,8 +49,8 @@ class Reading:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for `table.attrs["reading"]`; of long lists the first names."""
-        first = [name for name, _ in self.without_meaning.most_common(_LISTED)]
-        more = len(self.without_meaning) - len(first)
+        unused = [name for name, _ in self.without_meaning.most_common() if name not in self.names]
+        first, more = unused[:_LISTED], len(unused[_LISTED:])
         return {
             "layout": self.layout,
             "tables": [

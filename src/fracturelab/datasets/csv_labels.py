@@ -61,7 +61,7 @@ def line_meanings(
         if not unknown and (IGNORE in read.values() or unlabelled):
             return IGNORE if IGNORE in read.values() else UNSURE
         raise FracturelabError(
-            f"{path}, line {line}: expected a label of 0, 1, normal or fractured. "
+            f"{path}, line {line}: expected a label that means fractured or normal. "
             f"Received: {[*unknown, *texts.values()][0]!r}; {ask_labels(sorted(asked))}"
         )
 

@@ -117,7 +117,7 @@ def _rows(
         choices.reading.tables += [os.path.relpath(dataset_csv, files.root)] if dataset_csv else []
         return fracatlas_rows(files), "fracatlas"
     if layout == "mura" or (auto and not ours and any(_STUDY.fullmatch(name) for p in folders for name in p)):
-        return _mura_rows(files), "mura"
+        return _mura_rows(files, choices), "mura"
     if layout == "labels_csv" or (auto and (ours or unknown)):
         try:
             tables = find_tables(files, index)
@@ -184,7 +184,7 @@ def _nothing(files: Files) -> str:
     )
 
 
-def _mura_rows(files: Files) -> list[_Row]:
+def _mura_rows(files: Files, choices: Choices) -> list[_Row]:
     rows, strange = [], []
     for path, parts in files.paths():
         study = next((match for name in parts if (match := _STUDY.fullmatch(name))), None)
@@ -194,6 +194,7 @@ def _mura_rows(files: Files) -> list[_Row]:
             continue
         above = parts[max(0, parts.index(patient) - 1) : parts.index(patient)]
         meaning = Meaning(FRACTURED if study[2].lower() == "positive" else NORMAL)
+        choices.reading.note(study[0], word_for(meaning))
         rows.append(
             {"path": path, "meaning": meaning, "group": patient, "study": "/".join((*above, patient, study[1]))}
         )
