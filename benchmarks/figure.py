@@ -8,18 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.images import shortened
-from fracturelab.plots.style import FRACTURED, RIGHT, own_axes, styled
+from fracturelab.plots.style import FRACTURED, RIGHT, note, own_axes, rows_of, styled
 
 
 @styled
-def ratios(names: Sequence[str], values: ArrayLike, *, xlabel: str = "times better", ax: Axes | None = None) -> Axes:
+def ratios(names: Sequence[str], values: ArrayLike, *, ax: Axes | None = None) -> Axes:
     """Ratios of a benchmark on a logarithmic scale; above 1 is better and green.
 
     Args:
         names: Of the comparisons.
         values: Ratios, positive.
-        xlabel: What they are.
         ax: Where to draw; a new figure if None.
 
     Returns:
@@ -33,22 +31,14 @@ def ratios(names: Sequence[str], values: ArrayLike, *, xlabel: str = "times bett
     better = measured >= 1
     ax.barh(rows, measured - 1, left=1, height=0.65, color=np.where(better, RIGHT, FRACTURED))
     for row, value in zip(rows, measured, strict=True):
-        ax.annotate(
-            f"{value:.1f}×" if value >= 0.95 else f"{value:.2f}×",
-            (value, row),
-            xytext=(4 if value >= 1 else -4, 0),
-            textcoords="offset points",
-            va="center",
-            ha="left" if value >= 1 else "right",
-            fontsize=9,
-        )
+        text, right = f"{value:.1f}×" if value >= 0.95 else f"{value:.2f}×", value >= 1
+        note(ax, text, (value, row), (4 if right else -4, 0), va="center", ha="left" if right else "right", fontsize=9)
     ax.set_xscale("log")
     ax.axvline(1, color="black", linewidth=1)
-    ax.set_yticks(rows, [shortened(name.replace("_", " "), width=36) for name in names])
+    rows_of(ax, [name.replace("_", " ") for name in names])
     low, high = min(measured.min(initial=1) / 1.8, 0.8), max(measured.max(initial=1) * 1.8, 2)
-    ax.set(xlim=(low, high), ylim=(len(measured) - 0.5, -0.5), xlabel=f"{xlabel} (1: the same)")
+    ax.set(xlim=(low, high), xlabel="times better (1: the same)")
     ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if low <= t <= high]
     ax.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
     ax.minorticks_off()
-    ax.grid(axis="y", visible=False)
     return ax

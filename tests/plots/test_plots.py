@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.figure import ratios
 from fracturelab import evaluation, plots
 from fracturelab.errors import FracturelabError
-from fracturelab.plots.images import shortened
-from fracturelab.plots.style import RIGHT, WRONG
+from fracturelab.plots.style import RIGHT, WRONG, shortened
 
 
 @pytest.fixture(autouse=True)

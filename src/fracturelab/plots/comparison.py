@@ -8,7 +8,19 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fracturelab.plots.style import ABOVE, GREY, MODEL_COLOURS, WIDTH, line_at, nth, style, styled, whiskers
+from fracturelab.plots.style import (
+    ABOVE,
+    GREY,
+    MODEL_COLOURS,
+    WIDTH,
+    line_at,
+    note,
+    nth,
+    own_axes,
+    style,
+    styled,
+    whiskers,
+)
 from fracturelab.records.names import metric_name
 
 _STEP = 0.19  # between the parts of one model, in rows
@@ -38,8 +50,7 @@ def score_forest(
     Returns:
         The Axes.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(WIDTH, forest_height(scores)), layout="constrained")[1]
+    ax = own_axes(ax, height=forest_height(scores))
     row, middles = 0.0, []
     of_models = any(name in MODEL_COLOURS for name in scores)
     for name, found in scores.items():
@@ -52,8 +63,8 @@ def score_forest(
                 look = {**mark, "linestyle": "none", "markersize": 5.5, "linewidth": 1.6}
                 ax.errorbar(value, y, xerr=whiskers(value, low, high), capsize=2.5, **look)
             words = {"va": "center", "fontsize": 8, "color": mark["color"] if defined else GREY}
-            place = {"xycoords": ("axes fraction", "data"), "xytext": (4, 0), "textcoords": "offset points"}
-            ax.annotate(f"{value:.2f}" if defined else "undefined", (1.0, y), **place, **words)
+            text = f"{value:.2f}" if defined else "undefined"
+            note(ax, text, (1.0, y), (4, 0), xycoords=("axes fraction", "data"), **words)
         last = row + max(len(known) - 1, 0) * _STEP
         middles.append((row + last) / 2)
         row = last + 2.6 * _STEP

@@ -6,16 +6,19 @@ They take the curve data of `fracturelab.evaluation`, or anything with the same 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.style import BESIDE, COLOURS, DASHES, GREY, colour_of, nth, own_axes, styled, whiskers
+from fracturelab.plots.style import DASHES, GREY, band, colour_of, curves_with_bands, nth, own_axes, styled, whiskers
 
 if TYPE_CHECKING:
     from fracturelab.evaluation import Calibration, Curve
+
+
+_GUESSING: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (1, 2))}
 
 
 @styled
@@ -29,40 +32,27 @@ def roc(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> Axes:
     Returns:
         The Axes.
     """
-    ax = own_axes(ax, width=5.2, height=5.2)
-    for i, (name, curve) in enumerate(curves.items()):
-        _with_band(ax, i, curve, name, f"{name}: AUC {curve.area}")
+    ax = _drawn(curves, "AUC", ax)
     ax.plot([0, 1], [0, 1], **_GUESSING, label="guessing: 0.50")
     return _square(ax, xlabel="1 - specificity", ylabel="sensitivity")
 
 
 @styled
 def precision_recall(curves: Mapping[str, Curve], *, ax: Axes | None = None) -> Axes:
-    """Precision-recall curves with their bands; the legend holds the average precision and its interval.
-
-    Args:
-        curves: Model to its curve, from `evaluation.precision_recall_curve`.
-        ax: Where to draw; a new figure if None.
-
-    Returns:
-        The Axes.
-    """
-    ax = own_axes(ax, width=5.2, height=5.2)
-    for i, (name, curve) in enumerate(curves.items()):
-        _with_band(ax, i, curve, name, f"{name}: AP {curve.area}", step="pre")
+    """Precision-recall curves from `evaluation.precision_recall_curve`, drawn as `roc` draws its curves."""
+    ax = _drawn(curves, "AP", ax, step="pre")
     for share in sorted({round(float(curve.share), 6) for curve in curves.values()}):
         ax.axhline(share, **_GUESSING, label=f"guessing: {share:.2f}")
     return _square(ax, xlabel="sensitivity (recall)", ylabel="precision")
 
 
-_GUESSING: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (1, 2))}
-
-
-def _with_band(ax: Axes, i: int, curve: Curve, name: str, label: str, *, step: Literal["pre"] | None = None) -> None:
-    colour = colour_of(i, name)
-    drawstyle = "default" if step is None else f"steps-{step}"
-    ax.plot(curve.x, curve.y, color=colour, linestyle=DASHES[i % 4], label=label, drawstyle=drawstyle)
-    ax.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0, step=step)
+def _drawn(curves: Mapping[str, Curve], area: str, ax: Axes | None, *, step: str | None = None) -> Axes:
+    ax = own_axes(ax, width=5.2, height=5.2)
+    for i, (name, curve) in enumerate(curves.items()):
+        look: dict[str, Any] = {"color": colour_of(i, name), "drawstyle": f"steps-{step}" if step else "default"}
+        ax.plot(curve.x, curve.y, linestyle=DASHES[i % 4], label=f"{name}: {area} {curve.area}", **look)
+        band(ax, curve.grid, curve.low, curve.high, colour=look["color"], step=step)
+    return ax
 
 
 def _square(ax: Axes, *, xlabel: str, ylabel: str) -> Axes:
@@ -89,7 +79,7 @@ def calibration(curves: Mapping[str, Calibration], *, ax: Axes | None = None) ->
     ax.plot([0, 1], [0, 1], **_GUESSING, label="calibrated")
     for i, (name, curve) in enumerate(curves.items()):
         x, y, colour = curve.predicted, curve.observed, colour_of(i, name)
-        look = {"color": colour, "linestyle": DASHES[i % 4], "capsize": 2, "linewidth": 1.2}
+        look: dict[str, Any] = {"color": colour, "linestyle": DASHES[i % 4], "capsize": 2, "linewidth": 1.2}
         label = f"{name}: calibration error {curve.ece:.2f}\n(if calibrated: {curve.chance:.2f})"
         ax.errorbar(x, y, yerr=whiskers(y, curve.low, curve.high), label=label, **look)
         ax.scatter(x, y, s=15 + 100 * curve.counts / most, **nth(i, name), alpha=0.75, linewidths=0, zorder=3)
@@ -116,11 +106,7 @@ def hiding_curves(
         The Axes.
     """
     ax = own_axes(ax, width=7.5, height=3.6)
-    for i, (name, curve) in enumerate(curves.items()):
-        value, low, high = (np.asarray(curve[key], float) for key in ("value", "low", "high"))
-        steps = np.linspace(0, 1, len(value))
-        ax.plot(steps, value, **nth(i), linestyle=DASHES[i % 4], markersize=4, label=name)
-        ax.fill_between(steps, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.12, linewidth=0)
+    most = max((len(np.asarray(curve["value"])) for curve in curves.values()), default=2)
+    curves_with_bands(ax, curves, np.linspace(0, 1, most).tolist())
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1))
-    ax.legend(**BESIDE)
     return ax

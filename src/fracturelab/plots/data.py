@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.images import shortened
-from fracturelab.plots.style import BESIDE, COLOURS, FRACTURED, GREY, NORMAL, nth, own_axes, styled
+from fracturelab.plots.style import BESIDE, COLOURS, FRACTURED, GREY, NORMAL, note, nth, own_axes, rows_of, styled
 
 
 def _colour(name: str, position: int) -> str:
@@ -41,11 +40,9 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, ax: Axes | None = 
         left += sizes
     for row, part in enumerate(counts.values()):
         slim = [f"{size:,} {name}" for name, size in part.items() if size <= 0.05 * longest]
-        place = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-        ax.annotate(", ".join(slim), (left[row], row), **place, fontsize=9)
-    ax.set_yticks(rows, [shortened(part, width=36) for part in counts])
-    ax.set(ylim=(len(counts) - 0.5, -0.5), xlabel="images")
-    ax.grid(axis="y", visible=False)
+        note(ax, ", ".join(slim), (left[row], row), (4, 0), va="center", fontsize=9)
+    rows_of(ax, list(counts))
+    ax.set_xlabel("images")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(classes), 5))
     return ax
 
@@ -104,8 +101,6 @@ def shortcuts(names: Sequence[str], aucs: ArrayLike, *, strong: float = 0.7, ax:
         shown, side = "undefined" if np.isnan(value) else f"{value:.2f}", 1 if step >= 0 else -1
         ax.text(0.5 + step + side * 0.008, row, shown, va="center", ha="left" if side > 0 else "right", fontsize=9)
     ax.axvline(0.5, color="black", linewidth=1)
-    ax.set_yticks(rows, [names[i] for i in order])
-    low = min(0.4, 0.5 + gain.min(initial=0) - 0.08)
-    ax.set(xlim=(low, 1.05), ylim=(len(values) - 0.5, -0.5), xlabel="AUC of this alone (0.5: says nothing)")
-    ax.grid(axis="y", visible=False)
+    rows_of(ax, [names[i] for i in order])
+    ax.set(xlim=(min(0.4, 0.5 + gain.min(initial=0) - 0.08), 1.05), xlabel="AUC of this alone (0.5: says nothing)")
     return ax

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
@@ -33,8 +34,8 @@ def fracture_page(
     """
     figure = montage(images, titles, columns=columns)
     for ax, mask, of_image in zip(figure.axes, masks, boxes, strict=False):
-        ax.contour(mask, levels=[0.5], colors="#8FD3FF", linewidths=0.8)
-        for left, top, right, bottom in of_image:  # a pixel's centre is drawn at its number: its edge lies half before
-            corner = (left - 0.5, top - 0.5)
-            ax.add_patch(plt.Rectangle(corner, right - left, bottom - top, fill=False, edgecolor="orange"))
+        ax.contour(np.asarray(mask), levels=[0.5], colors="#8FD3FF", linewidths=0.8)
+        for box in np.asarray(of_image, float).reshape(-1, 4):
+            corner = box[0] - 0.5, box[1] - 0.5  # a pixel's centre is drawn at its number: its edge lies half before
+            ax.add_patch(plt.Rectangle(corner, *(box[2:] - box[:2]), fill=False, edgecolor="orange"))
     return figure

@@ -6,7 +6,8 @@ Images are uint8 arrays (height, width) or (height, width, 1), bone bright.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,7 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from fracturelab.plots.style import FRACTURED, GREY, RIGHT, WIDTH, WRONG, own_axes, panels, styled
+from fracturelab.plots.style import FRACTURED, GREY, RIGHT, WIDTH, WRONG, own_axes, panels, shortened, styled, titled
+
+T = TypeVar("T")
 
 
 def _flat(image: ArrayLike) -> NDArray[np.uint8]:
@@ -27,40 +30,44 @@ def _flat(image: ArrayLike) -> NDArray[np.uint8]:
     return pixels
 
 
-def _show(ax: Axes, image: ArrayLike, title: str = "", *, lines: int = 2) -> None:
+def _show(ax: Axes, image: ArrayLike, title: str = "") -> None:
     ax.imshow(_flat(image), cmap="gray", vmin=0, vmax=255)
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set_visible(False)
     if title:
-        ax.set_title(shortened(title, width=24, lines=lines), fontsize=8.5, loc="center", pad=4)
-
-
-def shortened(text: str, *, width: int = 24, lines: int = 2) -> str:
-    """Text cut to `lines` lines of at most `width` characters, each long one with dots in its middle."""
-    kept = []
-    for line in text.split("\n")[:lines]:
-        if len(line) > width:
-            half = (width - 1) // 2
-            line = f"{line[:half]}…{line[-(width - 1 - half) :]}"
-        kept.append(line.replace("$", r"\$"))
-    return "\n".join(kept)
+        ax.set_title(shortened(title), fontsize=8.5, loc="center", pad=4)
 
 
 def _height(images: Sequence[ArrayLike], width: float, *, text: float) -> float:
     """Height of a panel that fits the images' median aspect ratio, within reason."""
-    aspects = [_flat(image).shape[0] / _flat(image).shape[1] for image in images]
+    aspects = [height / width for height, width in (_flat(image).shape for image in images)]
     return width * float(np.clip(np.median(aspects), 0.5, 1.7)) + text
 
 
-def _page(images: Sequence[Any], titles: Sequence[Any] | None, *, columns: int, what: str) -> None:
+def _checked(images: Sequence[Any], titles: Sequence[T] | None, *, what: str, none: T) -> Sequence[T]:
+    """The titles, or as many empty ones."""
     if len(images) == 0:
         raise ValueError(f"expected at least one image for {what}. Received: none")
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"expected a title for each of {len(images)} images. Received: {len(titles)}")
+    return [none] * len(images) if titles is None else titles
+
+
+def _page(
+    images: Sequence[ArrayLike], *, columns: int, text: float, title: str, least: int = 3
+) -> tuple[Figure, list[Axes]]:
+    """A titled figure with a panel for each image; `text` is the height of the words above one, in inches."""
     if columns < 1:
         raise ValueError(f"expected at least one column. Received: {columns}")
+    width = WIDTH / min(columns, max(len(images), least))
+    figure, axes = panels(len(images), columns=columns, panel=(width, _height(images, width, text=text)))
+    if title:
+        across, down = figure.get_size_inches()
+        figure.set_size_inches(across, down + 0.35)
+    titled(figure, title)
+    return figure, axes
 
 
 @styled
@@ -84,14 +91,12 @@ def montage(
     Returns:
         The figure.
     """
-    _page(images, titles, columns=columns, what="a montage")
-    width = WIDTH / min(columns, max(len(images), 3))
-    text = 0.45 if titles is not None and any("\n" in t for t in titles) else 0.28 if titles is not None else 0.06
-    figure, axes = panels(len(images), columns=columns, panel=(width, _height(images, width, text=text)))
-    for i, (ax, image) in enumerate(zip(axes, images, strict=True)):
-        _show(ax, image, titles[i] if titles is not None else "")
-        _draw_box(ax, None if boxes is None else boxes[i])
-    _page_title(figure, title)
+    words = _checked(images, titles, what="a montage", none="")
+    text = 0.06 if titles is None else 0.45 if any("\n" in line for line in words) else 0.28
+    figure, axes = _page(images, columns=columns, text=text, title=title)
+    for ax, image, line, box in zip(axes, images, words, boxes or [None] * len(images), strict=True):
+        _show(ax, image, line)
+        _draw_box(ax, box)
     return figure
 
 
@@ -100,15 +105,8 @@ def _draw_box(ax: Axes, box: Sequence[float] | None) -> None:
     if box is not None:
         x0, y0, x1, y1 = box
         for colour, dashes in (("black", "-"), ("#8FD3FF", "--")):
-            look = {"fill": False, "edgecolor": colour, "linewidth": 1.5, "linestyle": dashes}
+            look: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": 1.5, "linestyle": dashes}
             ax.add_patch(plt.Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, **look))
-
-
-def _page_title(figure: Figure, title: str) -> None:
-    if title:
-        width, height = figure.get_size_inches()
-        figure.set_size_inches(width, height + 0.35)
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
 
 
 @styled
@@ -122,15 +120,13 @@ def duplicate_pairs(pairs: Sequence[tuple[ArrayLike, ArrayLike]], titles: Sequen
     Returns:
         The figure.
     """
-    _page(pairs, titles, columns=1, what="pairs of copies")
-    width = WIDTH / 4
-    flat = [image for pair in pairs for image in pair]
+    words = _checked(pairs, titles, what="pairs of copies", none=("", ""))
+    flat, lines, width = list(chain(*pairs)), chain(*words), WIDTH / 4
     figure, axes = panels(len(flat), columns=4 if len(pairs) > 1 else 2, panel=(width, _height(flat, width, text=0.45)))
-    for i, (pair, words) in enumerate(zip(pairs, titles, strict=True)):
-        left, right = axes[2 * i], axes[2 * i + 1]
-        _show(left, pair[0], words[0])
-        _show(right, pair[1], words[1])
-        right.text(-0.04, 0.5, "=", transform=right.transAxes, ha="center", va="center", fontsize=14, color=GREY)
+    for ax, image, line in zip(axes, flat, lines, strict=True):
+        _show(ax, image, line)
+    for ax in axes[1::2]:
+        ax.text(-0.04, 0.5, "=", transform=ax.transAxes, ha="center", va="center", fontsize=14, color=GREY)
     return figure
 
 
@@ -141,9 +137,7 @@ def prediction_montage(
     *,
     threshold: float,
     labels: Sequence[int | None] | None = None,
-    names: Sequence[str] | None = None,
     columns: int = 6,
-    title: str = "",
 ) -> Figure:
     """A page of images with P(fractured), framed by whether the model is right.
 
@@ -155,36 +149,24 @@ def prediction_montage(
         probabilities: P(fractured) of each.
         threshold: At or above it an image is called fractured.
         labels: 0 normal, 1 fractured, None unknown; None for all unknown.
-        names: A short name for each image, shown above.
         columns: Images in a row.
-        title: Of the page.
 
     Returns:
         The figure.
     """
-    _page(images, None, columns=columns, what="a page of predictions")
-    truth = [None] * len(images) if labels is None else [_known(label) for label in labels]
-    words = [""] * len(images) if names is None else [f"{shortened(name)}\n" for name in names]
-    if not len(images) == len(truth) == len(words) == len(probabilities):
-        raise ValueError(
-            f"expected a probability, label and name for each of {len(images)} images. "
-            f"Received: {len(probabilities)}, {len(truth)} and {len(words)}"
-        )
-    width = WIDTH / min(columns, max(len(images), 3))
-    lines = 2 if names is None else 3
-    figure, axes = panels(len(images), columns=columns, panel=(width, _height(images, width, text=0.1 + 0.17 * lines)))
-    for ax, image, p, label, name in zip(axes, images, probabilities, truth, words, strict=True):
+    truth = _checked(images, labels, what="a page of predictions", none=None)
+    if len(probabilities) != len(images):
+        raise ValueError(f"expected a probability for each of {len(images)} images. Received: {len(probabilities)}")
+    figure, axes = _page(images, columns=columns, text=0.44, title="")
+    for ax, image, p, label in zip(axes, images, probabilities, map(_known, truth), strict=True):
         called = int(p >= threshold)
-        answer = f"p = {p:.2f}: {_word(called)}"
         fact = "label unknown" if label is None else f"{'✓' if called == label else '✗'} is {_word(label)}"
-        _show(ax, image, f"{name}{answer}\n{fact}", lines=3)
+        _show(ax, image, f"p = {p:.2f}: {_word(called)}\n{fact}")
         colour = GREY if label is None else RIGHT if called == label else WRONG
         for spine in ax.spines.values():
             spine.set(visible=True, color=colour, linewidth=3)
-            if label is not None and called != label:
-                spine.set_linestyle((0, (1.6, 1.2)))
+            spine.set_linestyle((0, (1.6, 1.2)) if colour == WRONG else "-")
         ax.title.set_color(colour)
-    _page_title(figure, title)
     return figure
 
 
@@ -246,7 +228,6 @@ def heat_page(
     *,
     titles: Sequence[str] | None = None,
     boxes: Sequence[Sequence[float] | None] | None = None,
-    alpha: float = 0.6,
 ) -> Figure:
     """A row for each image: the image itself, then one column for each kind of heat map.
 
@@ -255,21 +236,19 @@ def heat_page(
         heats: Name of the method to its maps, one for each image, in [0, 1].
         titles: One for each image.
         boxes: Where the fracture is, or None, for each image.
-        alpha: Opacity where the heat is 1.
 
     Returns:
         The figure.
     """
-    _page(images, titles, columns=1, what="a page of heat maps")
+    words = _checked(images, titles, what="a page of heat maps", none="")
     across = 1 + len(heats)
     width = min(WIDTH / across, 2.3)
     figure, axes = panels(len(images) * across, columns=across, panel=(width, _height(images, width, text=0.32)))
-    for row, image in enumerate(images):
-        cells = axes[row * across : (row + 1) * across]
-        box = None if boxes is None else boxes[row]
-        _show(cells[0], image, titles[row] if titles is not None else "")
-        for ax, (name, maps) in zip(cells[1:], heats.items(), strict=True):
-            heat_overlay(image, maps[row], alpha=alpha, box=box, title=name if row == 0 else "", ax=ax)
+    for row, (image, box) in enumerate(zip(images, boxes or [None] * len(images), strict=True)):
+        first, *others = axes[row * across : (row + 1) * across]
+        _show(first, image, words[row])
+        for ax, (name, maps) in zip(others, heats.items(), strict=True):
+            heat_overlay(image, maps[row], alpha=0.6, box=box, title=name if row == 0 else "", ax=ax)
     return figure
 
 
@@ -281,7 +260,6 @@ def overlay_page(
     titles: Sequence[str] | None = None,
     boxes: Sequence[Sequence[float] | None] | None = None,
     columns: int = 3,
-    alpha: float = 0.6,
     title: str = "",
 ) -> Figure:
     """A page of radiographs with heat over them, several in a row.
@@ -292,21 +270,15 @@ def overlay_page(
         titles: One for each image, at most two lines.
         boxes: Where the fracture is, or None, for each image.
         columns: Images in a row.
-        alpha: Opacity where the heat is 1.
         title: Of the page.
 
     Returns:
         The figure.
     """
-    _page(images, titles, columns=columns, what="a page of overlays")
-    width = WIDTH / min(columns, max(len(images), 2))
-    text = 0.45 if titles is not None else 0.06
-    figure, axes = panels(len(images), columns=columns, panel=(width, _height(images, width, text=text)))
-    for row, ax in enumerate(axes):
-        words = titles[row] if titles is not None else ""
-        box = None if boxes is None else boxes[row]
-        heat_overlay(images[row], heats[row], alpha=alpha, box=box, title=words, ax=ax)
-    _page_title(figure, title)
+    words = _checked(images, titles, what="a page of overlays", none="")
+    figure, axes = _page(images, columns=columns, text=0.06 if titles is None else 0.45, title=title, least=2)
+    for ax, image, heat, line, box in zip(axes, images, heats, words, boxes or [None] * len(images), strict=True):
+        heat_overlay(image, heat, alpha=0.6, box=box, title=line, ax=ax)
     return figure
 
 

@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.images import shortened
-from fracturelab.plots.style import own_axes, panels, styled
+from fracturelab.plots.style import own_axes, panels, shortened, styled
 
 
 @styled

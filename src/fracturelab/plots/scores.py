@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.images import shortened
-from fracturelab.plots.style import BESIDE, COLOURS, NORMAL, WIDTH, nth, own_axes, styled, whiskers
+from fracturelab.plots.style import BESIDE, COLOURS, NORMAL, WIDTH, note, nth, own_axes, rows_of, styled, whiskers
 
 
 @styled
@@ -30,10 +29,9 @@ def importances(names: Sequence[str], values: ArrayLike, *, xlabel: str = "impor
     ax = own_axes(ax, height=0.9 + 0.32 * len(lengths))
     bars = ax.barh(np.arange(len(lengths)), lengths[order], height=0.65, color=NORMAL)
     ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
-    ax.set_yticks(np.arange(len(lengths)), [shortened(names[i], width=36) for i in order])
-    ax.set(ylim=(len(lengths) - 0.5, -0.5), xlabel=xlabel)
+    rows_of(ax, [names[i] for i in order])
+    ax.set_xlabel(xlabel)
     ax.margins(x=0.1)
-    ax.grid(axis="y", visible=False)
     return ax
 
 
@@ -108,9 +106,8 @@ def score_over_parts(
         heights, lows, highs = (np.array([v[k] for _, v in known], float) for k in range(3))
         ax.bar(places, heights, width=0.92 * width, color=COLOURS[i % len(COLOURS)], label=name, alpha=0.85)
         ax.errorbar(places, heights, yerr=whiskers(heights, lows, highs), fmt="none", ecolor="black", capsize=3)
-        words = {"xytext": (0, 2), "textcoords": "offset points", "ha": "center", "fontsize": 8}
         for place, height, high in zip(places, heights, highs, strict=True):
-            ax.annotate(f"{height:.2f}", (place, high), **words)
+            note(ax, f"{height:.2f}", (place, high), (0, 2), ha="center", fontsize=8)
     ax.set_xticks(range(len(parts)), list(parts))
     ax.set(ylim=(0, 1.08), ylabel=ylabel)
     ax.grid(axis="x", visible=False)

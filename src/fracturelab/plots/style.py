@@ -6,10 +6,10 @@ Colours are those of Okabe and Ito (2008), "Color Universal Design".
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -43,9 +43,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", "-.", ":")
-BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
 """Place of a legend to the right of the Axes."""
-ABOVE = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 4}
+ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 4}
 """Place of a legend above the Axes."""
 
 _STYLE = {
@@ -126,6 +126,51 @@ def whiskers(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> NDArray[np.fl
     return np.maximum([middle - below, above - middle], 0)
 
 
+def band(ax: Axes, x: ArrayLike, low: ArrayLike, high: ArrayLike, *, colour: str, step: Any = None) -> None:
+    """Draw the band of a curve."""
+    ax.fill_between(np.asarray(x), np.asarray(low), np.asarray(high), color=colour, alpha=0.13, linewidth=0, step=step)
+
+
+def curves_with_bands(ax: Axes, curves: Mapping[str, Mapping[str, ArrayLike]], x: Sequence[float]) -> None:
+    """Draw named curves over `x`, each `value` and, where known, `low` and `high`; a curve may end early."""
+    for i, (name, curve) in enumerate(curves.items()):
+        value = np.asarray(curve["value"], float)
+        ax.plot(x[: len(value)], value, **nth(i, name), linestyle=DASHES[i % len(DASHES)], markersize=5, label=name)
+        if "low" in curve and "high" in curve:
+            limits = (np.asarray(curve[side], float) for side in ("low", "high"))
+            band(ax, x[: len(value)], *limits, colour=colour_of(i, name))
+    ax.legend(**BESIDE)
+
+
+def rows_of(ax: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a plot, the first on top, at y = 0, 1, ..."""
+    ax.set_yticks(range(len(names)), [shortened(name, width=36) for name in names])
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+
+
+def note(ax: Axes, text: str, place: tuple[Any, Any], shift: tuple[float, float], **look: Any) -> None:
+    """Write a text at a place in data coordinates, moved by a shift in points."""
+    ax.annotate(text, place, xytext=shift, textcoords="offset points", **look)
+
+
+def shortened(text: str, *, width: int = 24, lines: int = 2) -> str:
+    """Text cut to `lines` lines of at most `width` characters, each long one with dots in its middle."""
+    kept = []
+    for line in text.split("\n")[:lines]:
+        if len(line) > width:
+            half = (width - 1) // 2
+            line = f"{line[:half]}…{line[-(width - 1 - half) :]}"
+        kept.append(line.replace("$", r"\$"))
+    return "\n".join(kept)
+
+
+def titled(figure: Figure, title: str) -> None:
+    """Write the title of a figure, if there is one."""
+    if title:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+
+
 def line_at(ax: Axes, reference: float | None, *, across: bool = False) -> None:
     """Draw a dashed line at a reference value; none where it is None."""
     if reference is not None:
@@ -170,9 +215,7 @@ def save_figure(figure: Figure | Axes, path: str | Path, *, dpi: int = 120) -> P
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise FracturelabError(f"expected a file name ending in .png. Received: {path.name}")
-    whole = figure.get_figure(root=True) if isinstance(figure, Axes) else figure
-    if whole is None:
-        raise ValueError("expected Axes of a figure. Received: Axes without one")
+    whole = cast(Figure, figure.get_figure(root=True) if isinstance(figure, Axes) else figure)
     with whole_file(path) as part, style():
         whole.savefig(part, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.1, metadata={"Software": None})
     return path

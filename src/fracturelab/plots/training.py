@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.style import BESIDE, COLOURS, DASHES, GREY, WIDTH, colour_of, nth, own_axes, panels, styled
+from fracturelab.plots.style import COLOURS, GREY, WIDTH, curves_with_bands, note, own_axes, panels, styled, titled
 
 _LEAST_SPAN = 0.05  # of an axis of scores: a hundredth must not look like a mountain
 
@@ -54,19 +55,15 @@ def training_curves(
         for i, (name, values) in enumerate(group.items()):
             validation = name.startswith("val_")
             shade = COLOURS[i % len(COLOURS)] if colour is None else colour if validation else GREY
-            look = {"color": shade, "linestyle": "-" if validation else "--"}
-            look |= {"marker": "o" if len(values) <= 30 else None, "markersize": 3}
+            look: dict[str, Any] = {"color": shade, "linestyle": "-" if validation else "--", "markersize": 3}
+            look["marker"] = "o" if len(values) <= 30 else None
             ax.plot(np.arange(1, len(values) + 1), values, label=_in_words(name), **look)
-        epochs = max(len(values) for values in group.values())
         if stages is not None:
-            _mark_stages(ax, list(stages))
+            _mark_stages(ax, stages)
         if best is not None:
             ax.axvline(best + 1, color=GREY, linewidth=1, label=f"kept: epoch {best + 1}")
-        ax.set(
-            xlabel="epoch",
-            xlim=(0.5, epochs + 0.5),
-            ylabel="loss" if group is losses else "score" if colour is None else "ROC AUC",
-        )
+        label = "loss" if group is losses else "score" if colour is None else "ROC AUC"
+        ax.set(xlabel="epoch", xlim=(0.5, max(map(len, group.values())) + 0.5), ylabel=label)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         low, high = ax.get_ylim()
         if colour is not None:
@@ -75,8 +72,7 @@ def training_curves(
         elif group is others and high - low < _LEAST_SPAN:
             ax.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
         ax.legend()
-    if title:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    titled(figure, title)
     return figure
 
 
@@ -85,13 +81,13 @@ def _in_words(name: str) -> str:
     return f"{part} {measure.replace('_', ' ').replace('auc', 'AUC')}"
 
 
-def _mark_stages(ax: Axes, stages: list[str]) -> None:
-    starts = [i for i, stage in enumerate(stages) if i == 0 or stage != stages[i - 1]]
-    for start in starts:
-        if start:
-            ax.axvline(start + 0.5, color=GREY, linestyle=":", linewidth=1)
-        place = {"xycoords": ("data", "axes fraction"), "xytext": (2, 2), "textcoords": "offset points"}
-        ax.annotate(stages[start], (start + 0.55, 1.0), **place, fontsize=8.5, color=GREY)
+def _mark_stages(ax: Axes, stages: Sequence[str]) -> None:
+    for start, (before, stage) in enumerate(pairwise([None, *stages])):
+        if stage != before:
+            if start:
+                ax.axvline(start + 0.5, color=GREY, linestyle=":", linewidth=1)
+            place = {"xycoords": ("data", "axes fraction"), "fontsize": 8.5, "color": GREY}
+            note(ax, str(stage), (start + 0.55, 1.0), (2, 2), **place)
 
 
 @styled
@@ -116,16 +112,9 @@ def learning_curve(
         The Axes; the numbers of images stand on a logarithmic scale.
     """
     ax = own_axes(ax, width=7.5, height=3.8)
-    for i, (name, curve) in enumerate(curves.items()):
-        value = np.asarray(curve["value"], float)
-        these = sizes[: len(value)]
-        ax.plot(these, value, **nth(i, name), linestyle=DASHES[i % len(DASHES)], markersize=5, label=name)
-        if "low" in curve and "high" in curve:
-            low, high = np.asarray(curve["low"], float), np.asarray(curve["high"], float)
-            ax.fill_between(these, low, high, color=colour_of(i, name), alpha=0.13, linewidth=0)
+    curves_with_bands(ax, curves, sizes)
     ax.set_xscale("log")
     ax.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(**BESIDE)
     return ax

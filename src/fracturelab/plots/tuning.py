@@ -44,13 +44,13 @@ def tuning_history(
     numbers = np.arange(len(found))
     kinds = np.asarray(states, str)
     for state, (marker, colour) in _STATES.items():
-        of = (kinds == state) & np.isfinite(found)
-        if of.any():
-            ax.plot(numbers[of], found[of], marker, color=colour, markersize=6, label=state)
-        lost = (kinds == state) & ~np.isfinite(found)
-        if lost.any():
-            look = {"color": colour, "markersize": 6, "clip_on": False, "transform": ax.get_xaxis_transform()}
-            ax.plot(numbers[lost], np.zeros(lost.sum()), marker, label=f"{state}, without a value", **look)
+        of, known = kinds == state, np.isfinite(found)
+        if (of & known).any():
+            ax.plot(numbers[of & known], found[of & known], marker, color=colour, markersize=6, label=state)
+        if (of & ~known).any():
+            edge, label = ax.get_xaxis_transform(), f"{state}, without a value"
+            x, y = numbers[of & ~known], np.zeros((of & ~known).sum())
+            ax.plot(x, y, marker, color=colour, markersize=6, clip_on=False, transform=edge, label=label)
     done = np.flatnonzero((kinds == "complete") & np.isfinite(found))
     if len(done):
         best = np.minimum.accumulate(found[done])
