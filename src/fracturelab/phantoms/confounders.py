@@ -86,7 +86,7 @@ def ring(metal: np.ndarray, c, a: float, b: float, angle: float, width: float) -
     metal[box[1] : box[3], box[0] : box[2]] += np.clip(F(width + 0.5) - d, 0, 1)
 
 
-def add_hardware(rng: np.random.Generator, metal: np.ndarray, *, p0, p1, site: float, half: float) -> tuple[str, ...]:
+def add_hardware(rng: np.random.Generator, metal: np.ndarray, p0, p1, *, site: float, half: float) -> tuple[str, ...]:
     """Draws osteosynthesis on a bone from p0 to p1 (pixels) around `site` (share of its length).
 
     Args:

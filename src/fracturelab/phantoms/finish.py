@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fracturelab.phantoms.confounders import add_marker, border_layers, collimation_mask
+from fracturelab.phantoms.order import Order
 from fracturelab.phantoms.photograph import draw_photograph
-from fracturelab.phantoms.randomness import stream
-from fracturelab.phantoms.sources import Source
 
 F = np.float32
 
@@ -28,18 +27,17 @@ def stand(z: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
     return out
 
 
-def finisher(seed: int, s: Source, shape, flags, side: str, boxes):
+def finisher(order: Order, side: str, boxes):
     """Returns the function from developed grey to the finished uint8 plate, and the warp for maps (None without)."""
-    h, w = shape
-    rng = lambda *names: stream(seed, s.name, *names)  # noqa: E731
-    r = rng("finish")
+    (h, w), s, flags = order.shape, order.source, order.flags
+    r = order.rng("finish")
     outside = (0.0, 0.03, 0.95)[pick(r.random(), (0.5, 0.35, 0.15))]
     line = (0.0, 0.03, 0.93)[pick(r.random(), (0.4, 0.25, 0.35))]
     style = s.marker_styles[int(r.integers(len(s.marker_styles)))]
     letter = {"L": "R", "R": "L"}[side] if r.random() < 0.05 else side
-    field = collimation_mask(rng("collimation"), h, w) if flags["collimation"] else None
-    strips = border_layers(rng("border"), h, w) if flags["border"] else []
-    photo = draw_photograph(rng("photograph"), s, h, w) if s.photographed else None
+    field = collimation_mask(order.rng("collimation"), h, w) if flags["collimation"] else None
+    strips = border_layers(order.rng("border"), h, w) if flags["border"] else []
+    photo = draw_photograph(order.rng("photograph"), s, h, w) if s.photographed else None
 
     def finish(y: np.ndarray) -> np.ndarray:
         z = y.copy()
@@ -50,7 +48,7 @@ def finisher(seed: int, s: Source, shape, flags, side: str, boxes):
         for share, grey in strips:
             z += share * (F(grey) - z)
         if flags["marker"]:
-            add_marker(rng("marker"), z, letter, style)
+            add_marker(order.rng("marker"), z, letter, style)
         if photo is not None:
             z = photo.take(np.clip(z, 0, 1))
         z *= 255

@@ -41,7 +41,6 @@ class Fracture:
 
     Attributes:
         kind: One of `FRACTURE_KINDS`.
-        bone: Index of the bone in its skeleton.
         a: Place along the bone.
         v: Centre of the bone there.
         half: Half width of the bone there.
@@ -58,7 +57,6 @@ class Fracture:
     """
 
     kind: str
-    bone: int
     a: float
     v: float
     half: float
@@ -114,7 +112,7 @@ def choose_site(rng: np.random.Generator, kind: str, bones: list[Bone], sites: l
 
 
 def draw_fracture(
-    rng: np.random.Generator, kind: str, bone: Bone, index: int, a: float, *, severity: float, pixel: float
+    rng: np.random.Generator, kind: str, bone: Bone, a: float, *, severity: float, pixel: float
 ) -> Fracture:
     """Draws the geometry of one fracture.
 
@@ -122,7 +120,6 @@ def draw_fracture(
         rng: Stream of the fracture.
         kind: One of `FRACTURE_KINDS`.
         bone: The bone.
-        index: Its index.
         a: Place along it in cm.
         severity: 0 subtle to 1 gross (more than 1 when a fracture did not show).
         pixel: Size of a pixel in cm: a line thinner than that cannot be seen, so gaps are measured in it too.
@@ -185,4 +182,4 @@ def draw_fracture(
         at = a + half * u(-0.5, 0.5), v - sense * half * u(0.7, 1.3)
         chips.append((*at, half * u(0.2, 0.4), half * u(0.15, 0.3), u(0, np.pi)))
     place = {"a": float(a), "v": float(v), "half": float(half)}
-    return Fracture(kind=kind, bone=index, sense=sense, jag=jag.astype(F), chips=tuple(chips), **place, **g)
+    return Fracture(kind=kind, sense=sense, jag=jag.astype(F), chips=tuple(chips), **place, **g)

@@ -14,6 +14,7 @@ from fracturelab.phantoms.anatomy import REGIONS
 from fracturelab.phantoms.broken_view import break_view
 from fracturelab.phantoms.finish import finisher, pick, stand
 from fracturelab.phantoms.fractures import FRACTURE_KINDS, KIND_WEIGHTS
+from fracturelab.phantoms.order import Order
 from fracturelab.phantoms.radiograph import develop
 from fracturelab.phantoms.randomness import stream
 from fracturelab.phantoms.sources import NUISANCES, Source, settings
@@ -192,136 +193,85 @@ def render(
     t = chances[3]
     severity = 1 - (hard[0] + (hard[1] - hard[0]) * t if hard else t)
     shape, canvas = _plate_shape(chances[4], chances[5], s, size)
-    if not letterbox:
-        canvas = shape
     flags = draw_nuisances(seed, s, label, correlate, nuisances)
     flags["two_views"] = flags["two_views"] and where not in TRUNK
+    order = Order(seed, s, label, what, where, severity, zoom_range, shape, canvas if letterbox else shape, flags)
     for number in range(view, view + 8):
-        done = _render_view(
-            seed,
-            s,
-            label=label,
-            kind=what,
-            region=where,
-            severity=severity,
-            zoom=zoom_range,
-            shape=shape,
-            canvas=canvas,
-            flags=flags,
-            number=number,
-        )
-        if done.visibility is None or done.visibility.visible:
-            return done
+        phantom = _render_view(order, number)
+        if phantom.visibility is None or phantom.visibility.visible:
+            return phantom
     raise FracturelabError(
         f"seed {seed}: no fracture of this kind shows in this picture. Ask for a size larger than {size}, "
         "a larger zoom, or fewer nuisances"
     )
 
 
-def _render_view(seed, s: Source, *, label, kind, region, severity, zoom, shape, canvas, flags, number) -> Phantom:
+def _render_view(order: Order, number: int) -> Phantom:
     """Renders one phantom in the view of this number, whether or not its fracture shows."""
-    h, w = shape
-    rng = lambda *names: stream(seed, s.name, *names)  # noqa: E731
+    h, w = order.shape
     # the plate: one view, or two beside each other
     parts, boxes = ["first"], [(0, 0, w, h)]
-    gap = 0
-    if flags["two_views"]:
-        gap = max(1, round(max(h, w) * rng("gap").uniform(0.005, 0.03)))
-        parts.append("second")
-        m = w // 2
-        boxes = [(0, 0, m - gap // 2, h), (m - gap // 2 + gap, 0, w, h)]
-    if number:
-        parts = [f"{p} {number}" for p in parts]
+    if order.flags["two_views"]:
+        gap = max(1, round(max(h, w) * order.rng("gap").uniform(0.005, 0.03)))
+        left = w // 2 - gap // 2
+        parts, boxes = ["first", "second"], [(0, 0, left, h), (left + gap, 0, w, h)]
     views: list[View] = []
-    y0 = np.zeros(shape, F)
-    bone = np.zeros(shape, F)
-    for part, (x0, t0, x1, t1) in zip(parts, boxes, strict=True):
-        v = make_view(
-            seed,
-            s,
-            part=part,
-            region=region,
-            kind=kind,
-            shape=(t1 - t0, x1 - x0),
-            zoom=zoom,
-            flags=flags,
-            like=views[0] if views else None,
-            closer=1 + 0.5 * number,
-        )
-        views.append(v)
-        y0[t0:t1, x0:x1] = develop(v.plate, v.bone)
-        bone[t0:t1, x0:x1] = v.bone
-
-    side = "R" if np.linalg.det(views[0].geometry.matrix) > 0 else "L"
-    finish, warp = finisher(seed, s, shape, flags, side, boxes)
-    plain = finish(y0)
-    mask = np.zeros(shape, bool)
+    grey, bone = np.zeros(order.shape, F), np.zeros(order.shape, F)
+    for part, (x0, y0, x1, y1) in zip(parts, boxes, strict=True):
+        name = f"{part} {number}" if number else part
+        first = views[0] if views else None
+        view = make_view(order, name, (y1 - y0, x1 - x0), like=first, closer=1 + 0.5 * number)
+        views.append(view)
+        grey[y0:y1, x0:x1], bone[y0:y1, x0:x1] = develop(view.plate, view.bone), view.bone
+    first = views[0]
+    side = "R" if np.linalg.det(first.geometry.matrix) > 0 else "L"
+    finish, warp = finisher(order, side, boxes)
+    image, mask = finish(grey), np.zeros(order.shape, bool)
     seen: Visibility | None = None
-    image = plain
-    if label:
-        seen, image, mask, bone = _break(seed, s, views, parts, boxes, kind, severity, y0, plain, bone, finish, warp)
+    if order.label:
+        seen, image, mask, bone = _break(order, views, boxes, grey, bone, finish, warp)
     elif warp is not None:
         bone = warp(bone)
-    density = 1 - np.exp(-0.9 * bone)
-    image, mask, density = (stand(z, canvas) for z in (image, mask, density.astype(F)))
+    density = (1 - np.exp(-0.9 * bone)).astype(F)
+    image, mask, density = (stand(z, order.canvas) for z in (image, mask, density))
     box = None
     if mask.any():
         ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         box = (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1)
-    first = views[0]
-    return Phantom(
-        image=image,
-        label=label,
-        kind=kind if label else None,
-        region=region,
-        bone=first.skeleton.bones[first.site[0]].name if label else None,
-        mask=mask,
-        box=box,
-        side=side,
-        age=first.skeleton.age,
-        nuisances={
-            **flags,
-            "cast": any(v.cast for v in views),
-            "hardware": first.hardware,
-            "ring": any(v.ring for v in views),
-            "overlap": any(v.overlap for v in views),
-            "growth_plates": first.skeleton.plates,
-            "rotation": first.turned,
-            "pixels_per_cm": first.geometry.scale,
-            "photographed": s.photographed,
-            "severity": float(severity),
-        },
-        bone_map=density,
-        visibility=seen,
-        seed=seed,
-        source=s.name,
-        view=number,
-    )
+    nuisances = {
+        **order.flags,
+        **first.extras,
+        **{name: any(view.extras[name] for view in views) for name in ("cast", "ring", "overlap")},
+        "growth_plates": first.skeleton.plates,
+        "pixels_per_cm": first.geometry.scale,
+        "photographed": order.source.photographed,
+        "severity": float(order.severity),
+    }
+    kind, broken = (order.kind, first.skeleton.bones[first.site[0]].name) if order.label else (None, None)
+    what = (order.label, kind, order.region, broken, mask, box, side, first.skeleton.age, nuisances)
+    return Phantom(image, *what, density, seen, order.seed, order.source.name, number)
 
 
-def _break(seed, s: Source, views, parts, boxes, kind, severity, y0, plain, bone0, finish, warp):
+def _break(order: Order, views: list[View], boxes, grey, bone, finish, warp):
     """Draws the fracture until it shows; returns (visibility, image, mask, bone)."""
-    best = (Visibility(-1, 0, 0.0, 0.0), plain, np.zeros(y0.shape, bool), bone0)
+    plain = finish(grey)
+    best = (Visibility(-1, 0, 0.0, 0.0), plain, np.zeros(grey.shape, bool), bone)
     for attempt in range(_ATTEMPTS):
-        y, mask, bone = y0.copy(), np.zeros(y0.shape, bool), bone0.copy()
-        for part, v, (left, top, _, _) in zip(parts, views, boxes, strict=True):
-            got = break_view(seed, s, v, part=part, kind=kind, severity=severity + 0.25 * attempt, attempt=attempt)
-            if got is None:
-                continue
-            (x0, t0, x1, t1), grey, thick, m = got
-            at = np.s_[top + t0 : top + t1, left + x0 : left + x1]
-            y[at], bone[at] = grey, thick
-            mask[at] |= m
+        y, mask, thick = grey.copy(), np.zeros(grey.shape, bool), bone.copy()
+        for view, (left, top, _, _) in zip(views, boxes, strict=True):
+            drawn = break_view(order, view, attempt=attempt)
+            if drawn is not None:
+                (x0, y0, x1, y1), *maps = drawn
+                at = np.s_[top + y0 : top + y1, left + x0 : left + x1]
+                y[at], thick[at] = maps[:2]
+                mask[at] |= maps[2]
         if warp is not None:
-            mask = warp(mask.astype(F)) > 0.35
-            bone = warp(bone)
+            mask, thick = warp(mask.astype(F)) > 0.35, warp(thick)
         image = finish(y)
         seen = fracture_visibility(image, plain, mask)
         if seen.pixels > best[0].pixels:
-            best = (seen, image, mask, bone)
+            best = (seen, image, mask, thick)
         if seen.visible:
             break
-    seen, image, mask, bone = best
-    if mask.any():
-        mask = binary_dilation(mask)
-    return seen, image, mask, bone
+    seen, image, mask, thick = best
+    return seen, image, binary_dilation(mask) if mask.any() else mask, thick

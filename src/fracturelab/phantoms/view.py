@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -10,12 +12,12 @@ from scipy.ndimage import gaussian_filter
 from fracturelab.phantoms.anatomy import PLATE_CM, build, sites
 from fracturelab.phantoms.confounders import add_capsule, add_hardware, cast_map, ring
 from fracturelab.phantoms.fractures import choose_site
+from fracturelab.phantoms.order import Order
 from fracturelab.phantoms.projection import Geometry
 from fracturelab.phantoms.radiograph import Plate, draw_exposure, enlarge, for_thickness, prepare_plate
-from fracturelab.phantoms.randomness import grain, noise, stream
+from fracturelab.phantoms.randomness import grain, noise
 from fracturelab.phantoms.shapes import Bone, thickness
 from fracturelab.phantoms.skeleton import Skeleton, place_of, turn
-from fracturelab.phantoms.sources import Source
 
 F = np.float32
 # The bone that may break is at least this wide, as a share of the long side of the picture (4 px of 128).
@@ -36,11 +38,9 @@ class View:
         texture: (h, w) grain of the bones.
         bone: (h, w) thickness of bone in cm.
         plate: What development needs.
-        hardware: Kinds of hardware drawn.
-        cast: Whether a cast was drawn.
-        ring: Whether a ring was drawn.
-        overlap: Whether somebody's hand lies over the rim.
-        turned: Rotation of the limb on the plate, radians.
+        part: Name of this view among those on the plate, part of its streams.
+        extras: `hardware`, the kinds drawn; whether a `cast`, a `ring` and an `overlap` (somebody's hand over the rim)
+            were drawn; and the `rotation` of the limb on the plate in radians.
     """
 
     skeleton: Skeleton
@@ -49,14 +49,11 @@ class View:
     texture: np.ndarray
     bone: np.ndarray
     plate: Plate
-    hardware: tuple[str, ...]
-    cast: bool
-    ring: bool
-    overlap: bool
-    turned: float
+    part: str
+    extras: dict[str, Any]
 
 
-def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape, zoom, least: float):
+def _aim(rng, order: Order, k: Skeleton, site_point, half, shape, least: float):
     """Chooses rotation, mirror, scale and centre of a view."""
     r = rng
     h, w = shape
@@ -67,7 +64,7 @@ def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape,
     base = float(r.choice([0.0, np.pi, np.pi / 2, -np.pi / 2], p=[0.84, 0.06, 0.05, 0.05]))
     lying = r.random() < 0.7
     span = hi - lo
-    if region in TRUNK:
+    if order.region in TRUNK:
         angle = jitter * 0.4
     else:
         tall = span[1] > 1.4 * span[0]
@@ -79,11 +76,11 @@ def _aim(rng, source: Source, k: Skeleton, region: str, site_point, half, shape,
     matrix = np.array([[c, -s], [s, c]]) @ np.diag([sign, 1.0])
     span = np.abs(matrix) @ span + 4.0 * k.scale
     need = max(span[1], span[0] * h / w) if h >= w else max(span[0], span[1] * w / h)
-    whole = max(need * 1.05, float(r.uniform(*PLATE_CM[region])) * k.scale**0.6)
-    bands = np.array([b[2] for b in source.zooms])
-    band = source.zooms[int(r.choice(len(bands), p=bands / bands.sum()))]
+    whole = max(need * 1.05, float(r.uniform(*PLATE_CM[order.region])) * k.scale**0.6)
+    bands = np.array([b[2] for b in order.source.zooms])
+    band = order.source.zooms[int(r.choice(len(bands), p=bands / bands.sum()))]
     pick = r.random()
-    low, high = (band[0], band[1]) if zoom is None else zoom
+    low, high = (band[0], band[1]) if order.zoom is None else order.zoom
     extent = whole / (low * (high / low) ** pick)
     extent = float(np.clip(extent, 5.0 * k.scale, max(2 * half / least, 5.0 * k.scale)))
     share = np.clip((whole / extent - 1.0) / 1.0, 0, 1)
@@ -101,56 +98,40 @@ def _soft_tissue(k: Skeleton, shape, place, scale, swelling):
     """Thickness of soft tissue in cm, smooth, with air taken away."""
     h, w = shape
     f = max(1, round(max(h, w) / 150))
-    small = (-(-h // f), -(-w // f))
-    field = np.zeros(small, F)
-    for p, q, r0, r1, depth in [*k.soft, *swelling]:
-        add_capsule(field, place(p) / f, place(q) / f, r0 * scale / f, r1 * scale / f, depth)
-    t = np.sqrt(field) * F(2 * f / scale)
+
+    def width(capsules):
+        field = np.zeros((-(-h // f), -(-w // f)), F)
+        for p, q, r0, r1, depth in capsules:
+            add_capsule(field, place(p) / f, place(q) / f, r0 * scale / f, r1 * scale / f, depth)
+        return np.sqrt(field)
+
+    t = width([*k.soft, *swelling]) * F(2 * f / scale)
     if k.air:
-        air = np.zeros(small, F)
-        for p, q, r0, r1, depth in k.air:
-            add_capsule(air, place(p) / f, place(q) / f, r0 * scale / f, r1 * scale / f, depth)
-        t = np.maximum(t - gaussian_filter(np.sqrt(air), 0.6) * F(1.7 * f / scale), 0.12 * t)
-    t = gaussian_filter(t, 0.55)
-    return enlarge(t, h, w)
+        t = np.maximum(t - gaussian_filter(width(k.air), 0.6) * F(1.7 * f / scale), 0.12 * t)
+    return enlarge(gaussian_filter(t, 0.55), h, w)
 
 
 def make_view(
-    seed: int,
-    source: Source,
-    *,
-    part: str,
-    region: str,
-    kind: str,
-    shape: tuple[int, int],
-    zoom: tuple[float, float] | None,
-    flags: dict[str, bool],
-    like: View | None = None,
-    closer: float = 1.0,
+    order: Order, part: str, shape: tuple[int, int], *, like: View | None = None, closer: float = 1.0
 ) -> View:
     """Builds one view without a fracture.
 
     Args:
-        seed: Seed of the phantom.
-        source: Settings.
-        part: Name of this view among those on the plate, part of its streams.
-        region: Region of the body.
-        kind: Kind of fracture it would have; decides where the view looks.
+        order: What the phantom is to show.
+        part: Name of this view among those on the plate.
         shape: (h, w) in pixels.
-        zoom: Range of the magnification, or None for the mix of the source.
-        flags: Which nuisances are present.
         like: The other view of the same person, if any.
         closer: Factor on the least width of the bone in the picture.
     """
     h, w = shape
-    rng = lambda *names: stream(seed, source.name, part, *names)  # noqa: E731
+    source, region, flags, rng = order.source, order.region, order.flags, partial(order.rng, part)
     k = build(rng("anatomy"), region, child_rate=source.child_rate, like=like.skeleton if like else None)
-    index, a = _site(rng("site"), kind, region, k, like)
+    index, a = _site(rng("site"), order.kind, region, k, like)
     bone = k.bones[index]
     point = bone.point(a)
     half = max(bone.section(a)[1], 0.15)
-    least = MIN_SHARES.get(kind, MIN_SHARE) * closer
-    matrix, centre, scale, angle = _aim(rng("view"), source, k, region, point, half, shape, zoom, least)
+    least = MIN_SHARES.get(order.kind, MIN_SHARE) * closer
+    matrix, centre, scale, angle = _aim(rng("view"), order, k, point, half, shape, least)
     if like is not None and np.sign(np.linalg.det(like.geometry.matrix)) != np.sign(np.linalg.det(matrix)):
         matrix = matrix @ np.diag([-1.0, 1.0])
         centre = point + (centre - point)
@@ -158,10 +139,11 @@ def make_view(
         room = np.array([w, h]) * 0.35
         centre = centre + matrix.T @ (where - np.clip(where, -room, room)) / scale
     geometry = Geometry(matrix, centre, scale, shape)
-    place = geometry.pixel
-    overlap = False
-    if flags["overlap"] and region not in TRUNK:
-        overlap = _add_hand(rng("overlap"), k, geometry)
+    place, outside_trunk = geometry.pixel, region not in TRUNK
+    extras: dict[str, Any] = {"hardware": (), "ring": False, "rotation": float(angle)}
+    extras |= {name: bool(flags[name] and outside_trunk) for name in ("cast", "overlap")}
+    if extras["overlap"]:
+        _add_hand(rng("overlap"), k, geometry)
     extra = []
     if flags["swelling"]:
         r = rng("swelling")
@@ -174,31 +156,24 @@ def make_view(
     soft = soft * (1 + F(0.025) * noise(rng("muscle"), h, w, size=8.0))
     exposure = for_thickness(exposure, float(soft.max()))
     other = soft * F(exposure.soft)
-    has_cast = bool(flags["cast"] and region not in TRUNK)
-    if has_cast:
+    if extras["cast"]:
         other += _cast(rng("cast"), k, bone, a, place, scale, shape) * F(exposure.cast)
     metal = np.zeros(shape, F)
-    hardware: tuple[str, ...] = ()
     if flags["hardware"]:
-        ends = {"p0": place(bone.point(0)), "p1": place(bone.point(bone.length))}
-        hardware = add_hardware(rng("hardware"), metal, site=a / bone.length, half=half * scale, **ends)
-    has_ring = False
+        ends = place(bone.point(0)), place(bone.point(bone.length))
+        extras["hardware"] = add_hardware(rng("hardware"), metal, *ends, site=a / bone.length, half=half * scale)
     if flags["ring"]:
-        has_ring = _ring(rng("ring"), metal, k, place, scale)
-    if hardware or has_ring:
+        extras["ring"] = _ring(rng("ring"), metal, k, place, scale)
+    if extras["hardware"] or extras["ring"]:
         other += metal * F(exposure.metal)
     texture = grain(rng("grain"), h, w, pixels_per_cm=scale)
     thick = np.zeros(shape, F)
     for b in k.bones:
-        box = geometry.box(b)
-        if box is None:
-            continue
-        x0, y0, x1, y1 = box
-        at, across = geometry.frame(b, box)
-        thick[y0:y1, x0:x1] += thickness(b, at, across, texture[y0:y1, x0:x1])
+        if box := geometry.box(b):
+            x0, y0, x1, y1 = box
+            thick[y0:y1, x0:x1] += thickness(b, *geometry.frame(b, box), texture[y0:y1, x0:x1])
     plate = prepare_plate(rng("noise"), exposure, other, thick)
-    lies = (hardware, has_cast, has_ring, overlap)
-    return View(k, (index, a), geometry, texture, thick, plate, *lies, float(angle))
+    return View(k, (index, a), geometry, texture, thick, plate, part, extras)
 
 
 def _site(rng, kind: str, region: str, k: Skeleton, like: View | None):
@@ -256,7 +231,7 @@ def _ring(rng, metal, k: Skeleton, place, scale: float) -> bool:
     return bool(0 <= x < metal.shape[1] and 0 <= y < metal.shape[0])
 
 
-def _add_hand(rng, k: Skeleton, geometry: Geometry) -> bool:
+def _add_hand(rng, k: Skeleton, geometry: Geometry) -> None:
     """Puts the hand of somebody who holds the limb over the rim of the picture."""
     other = build(rng, "hand", child_rate=0.0)
     h, w = geometry.shape
@@ -276,4 +251,3 @@ def _add_hand(rng, k: Skeleton, geometry: Geometry) -> bool:
             )
     for p, q, r0, r1, depth in other.soft:
         k.soft.append((move(p), move(q), r0, r1, depth))
-    return True
