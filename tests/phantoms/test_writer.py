@@ -81,11 +81,12 @@ def test_so_many_of_each_kind(tmp_path):
     assert all(Path(p).parent.name == k for p, k in zip(table["path"], table["kind"], strict=True))
 
 
-def test_the_default_sets(tmp_path):
-    clinic, field = default_data("clinic", n=4, folder=tmp_path), default_data("field", n=2, folder=tmp_path)
+def test_the_default_sets(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRACTURELAB_CACHE", str(tmp_path))
+    clinic, field = default_data("clinic", n=4), default_data("field", n=2)
     assert clinic != field
     assert writer.GENERATOR_VERSION in clinic.name
-    tables = {name: pd.read_csv(default_data(name, n=2, folder=tmp_path) / "labels.csv") for name in RECIPES}
+    tables = {name: pd.read_csv(default_data(name, n=2) / "labels.csv") for name in RECIPES}
     assert all(len(table) == 2 and table["label"].sum() == 1 for name, table in tables.items() if name != "types")
     assert tables["types"]["kind"].value_counts().to_dict() == dict.fromkeys(FRACTURE_KINDS, 2)
     assert set(tables["clinic"]["region"]) <= set(LONG_BONES)
@@ -93,7 +94,7 @@ def test_the_default_sets(tmp_path):
     recipe = json.loads((field / writer.MANIFEST).read_text())
     assert (recipe["source"], recipe["n"], recipe["generator"]) == ("field", 2, writer.GENERATOR_VERSION)
     with pytest.raises(FracturelabError, match="expected name to be one of clinic"):
-        default_data("elsewhere", folder=tmp_path)
+        default_data("elsewhere")
 
 
 def test_no_default_set_shares_an_image_with_another():

@@ -34,16 +34,12 @@ RECIPES = {
 """
 
 
-def default_data(
-    name: str = "clinic", *, n: int | None = None, folder: str | Path | None = None, progress: bool = False
-) -> Path:
-    """The embedded default set of a name, written on first use.
+def default_data(name: str = "clinic", *, n: int | None = None) -> Path:
+    """The embedded default set of a name, written on first use and kept in the image cache.
 
     Args:
         name: One of `RECIPES`.
         n: Number of images, or of images a type for "types", where the usual number is too many.
-        folder: Where such sets are kept; the image cache by default.
-        progress: Whether to show a progress bar while it is written.
 
     Returns:
         Folder with `images/` and `labels.csv`.
@@ -51,15 +47,13 @@ def default_data(
     Raises:
         FracturelabError: There is no set of this name, or it cannot be written.
     """
+    from fracturelab.images import default_cache_dir
+
     if name not in RECIPES:
         raise FracturelabError(f"expected name to be one of {', '.join(RECIPES)}. Received: {name!r}")
-    if folder is None:
-        from fracturelab.images import default_cache_dir
-
-        folder = default_cache_dir()
     recipe = RECIPES[name]
     if n is not None:
         recipe = replace(recipe, per_kind=n) if recipe.per_kind else replace(recipe, n=n)
     count = recipe.per_kind or recipe.n
-    where = Path(folder) / f"phantoms-{name}-v{GENERATOR_VERSION}.{EDITION}-{count}"
-    return write_set(where, progress=progress, **asdict(recipe))
+    folder = default_cache_dir() / f"phantoms-{name}-v{GENERATOR_VERSION}.{EDITION}-{count}"
+    return write_set(folder, **asdict(recipe))

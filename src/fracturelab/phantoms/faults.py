@@ -49,7 +49,8 @@ def plant_faults(table: pd.DataFrame, folder: str | Path, *, seed: int = 0) -> d
         turned = np.rot90(pixels[:, ::-1] if number > 3 else pixels, number % 4)
         Image.fromarray(np.ascontiguousarray(turned)).save(first / f"turned-{number}.png")
     shutil.copy(train[3], folder / "train" / "fractured" / "conflict.png")
-    test[1].write_bytes(test[1].read_bytes()[:3000])
+    whole = test[1].read_bytes()
+    test[1].write_bytes(whole[: min(3000, len(whole) // 2)])
     (folder / "notes.txt").write_text("not an image")
     return {
         "file that cannot be read": 1,

@@ -24,9 +24,9 @@ class Photograph:
     surround: float
     blur: float
 
-    def warp(self, z: np.ndarray, *, order: int = 1, fill: float = 0.0) -> np.ndarray:
+    def warp(self, z: np.ndarray, *, fill: float = 0.0) -> np.ndarray:
         """Samples a map of the film in the frame of the photograph."""
-        return map_coordinates(z, (self.rows, self.columns), order=order, mode="constant", cval=fill, prefilter=False)
+        return map_coordinates(z, (self.rows, self.columns), order=1, mode="constant", cval=fill, prefilter=False)
 
     def take(self, y: np.ndarray) -> np.ndarray:
         """Photographs grey values in 0 to 1."""

@@ -62,8 +62,8 @@ def noise(rng: np.random.Generator, h: int, w: int, *, kind: str = "smooth", siz
     return tile[rows[:, None], columns[None, :]]
 
 
-def grain(rng: np.random.Generator, h: int, w: int, *, pixels_per_cm: float, cm: float = 0.05) -> np.ndarray:
-    """Trabecular grain of about `cm` centimetres as (h, w) float32 noise, weaker where a pixel averages it out."""
-    wanted = cm * pixels_per_cm
+def grain(rng: np.random.Generator, h: int, w: int, *, pixels_per_cm: float) -> np.ndarray:
+    """Trabecular grain of about 0.05 cm as (h, w) float32 noise, weaker where a pixel averages it out."""
+    wanted = 0.05 * pixels_per_cm
     size = min(GRAINS, key=lambda g: abs(np.log(g / max(wanted, 0.3))))
     return noise(rng, h, w, kind="band", size=size) * np.float32(min(1.0, 0.15 + wanted / GRAINS[0]))

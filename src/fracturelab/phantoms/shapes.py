@@ -220,52 +220,35 @@ def _tube_map(p: Tube, a: np.ndarray, v: np.ndarray, grain: np.ndarray) -> np.nd
     u = (a - F(p.start)) * F((SAMPLES - 1) / p.length)
     inside = (u > 0) & (u < SAMPLES - 1)
     i = np.clip(u, 0, SAMPLES - 1).astype(np.intp)
-    v = v - t.mid[i]
-    v *= v
-    r, c = t.radius[i], t.core[i]
-    r *= r
-    r -= v
-    outer = np.sqrt(np.maximum(r, 0, out=r), out=r)
-    c *= c
-    c -= v
-    inner = np.sqrt(np.maximum(c, 0, out=c), out=c)
+    off = np.square(v - t.mid[i])
+    outer = np.sqrt(np.maximum(np.square(t.radius[i]) - off, 0))
+    inner = np.sqrt(np.maximum(np.square(t.core[i]) - off, 0))
     outer -= inner
-    inner *= t.fill[i]
-    inner *= 1 + F(0.2) * grain
-    outer += inner
-    outer *= t.depth[i]
-    outer *= F(2)
-    outer *= inside
+    outer += inner * t.fill[i] * (1 + F(0.2) * grain)
+    outer *= t.depth[i] * F(2) * inside
     return outer
 
 
 def _blob_map(p: Blob, a: np.ndarray, v: np.ndarray, grain: np.ndarray) -> np.ndarray:
     x, y = a - F(p.a), v - F(p.v)
-    rho = x * x
-    rho += y * y
+    rho = x * x + y * y
     depth = F(2 * (p.depth if p.depth is not None else min(p.ra, p.rv)))
     if p.power == 2 and not p.wobble and not p.flat:  # an ellipse needs no angle
         c, s = F(cos(p.tilt)), F(sin(p.tilt))
         q = np.square((x * c + y * s) * F(1 / p.ra)) + np.square((y * c - x * s) * F(1 / p.rv))
     else:
-        i = np.arctan2(y, x)
-        i *= F(SAMPLES / (2 * np.pi))
-        i += F(SAMPLES + 0.5)
+        i = np.arctan2(y, x) * F(SAMPLES / (2 * np.pi)) + F(SAMPLES + 0.5)
         r = p.outline[i.astype(np.intp) % SAMPLES]
         if p.flat:
-            d = np.maximum(r - np.sqrt(rho), 0)
-            d *= F(1 / max(p.shell * float(p.outline.mean()), 1e-3))
+            d = np.maximum(r - np.sqrt(rho), 0) * F(1 / max(p.shell * float(p.outline.mean()), 1e-3))
             t = np.minimum(d, 1)
             return depth * (F(p.fill) * t * (1 + F(0.2) * grain) + F(0.5) * t * np.exp(-np.square(d - 1) * 2))
-        q = rho
-        q /= r * r
+        q = rho / (r * r)
     k = F(1 - p.shell)
     outer = np.sqrt(np.maximum(1 - q, 0))
-    q *= 1 / (k * k)
-    inner = k * np.sqrt(np.maximum(1 - q, 0))
+    inner = k * np.sqrt(np.maximum(1 - q * (1 / (k * k)), 0))
     outer -= inner
-    inner *= F(p.fill) * (1 + F(0.2) * grain)
-    outer += inner
+    outer += inner * (F(p.fill) * (1 + F(0.2) * grain))
     outer *= depth
     return outer
 

@@ -54,7 +54,6 @@ class Skeleton:
         length,
         knots,
         *,
-        side=1,
         cortex=0.3,
         plates=(),
         blobs=(),
@@ -70,7 +69,6 @@ class Skeleton:
             angle: Direction.
             length: Length in cm, scaled already.
             knots: (u, half width[, offset]) unscaled.
-            side: Sense of `v`.
             cortex: Wall of the shaft in cm, unscaled.
             plates: Places (u) of growth plates, used while they are open.
             blobs: (a, v, ra, rv, options) unscaled; negative `a` counts from the distal end.
@@ -106,7 +104,6 @@ class Skeleton:
             tuple(parts),
             density=self.density * density,
             plates=lines,
-            side=side,
             pair=pair,
         )
         self.bones.append(bone)

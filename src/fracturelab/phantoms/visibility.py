@@ -42,23 +42,18 @@ def local_noise(image: np.ndarray) -> float:
         image: (h, w) grey levels.
     """
     z = np.asarray(image, np.float32)
-    if min(z.shape) < 4:
-        return 0.0
     z = z[2:, 1:-1] + z[:-2, 1:-1] - 2 * z[1:-1, 1:-1]
     z = z[:, 2:] + z[:, :-2] - 2 * z[:, 1:-1]
     return float(np.median(np.abs(z)) / (0.6745 * 6.0))
 
 
-def fracture_visibility(
-    with_fracture: np.ndarray, without: np.ndarray, mask: np.ndarray, *, long_side: int | None = None
-) -> Visibility:
+def fracture_visibility(with_fracture: np.ndarray, without: np.ndarray, mask: np.ndarray) -> Visibility:
     """Compares a phantom with and without its fracture.
 
     Args:
-        with_fracture: (h, w) uint8 image, or the part of it around the fracture.
+        with_fracture: (h, w) uint8 image.
         without: The same without the fracture.
         mask: (h, w) bool, the fracture.
-        long_side: Long side of the whole image in pixels; that of `mask` by default.
 
     Returns:
         The number of pixels that differ, how many are needed, their contrast and the noise.
@@ -71,8 +66,7 @@ def fracture_visibility(
             "expected three arrays of one shape. "
             f"Received: with_fracture {with_fracture.shape}, without {without.shape}, mask {mask.shape}"
         )
-    side = long_side or max(mask.shape)
-    needed = max(4, round(MIN_PIXELS * side / 128))
+    needed = max(4, round(MIN_PIXELS * max(mask.shape) / 128))
     if not mask.any():
         return Visibility(0, needed, 0.0, 0.0)
     step = np.abs(with_fracture.astype(np.float32) - without.astype(np.float32))
