@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from fracturelab.records import read_record
 
-RESULTS = Path(__file__).resolve().parents[2] / "reports" / "results"
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "reports" / "results"
 
 
 def results(name: str) -> dict[str, Any]:
@@ -51,18 +53,19 @@ def test_07_concludes_what_it_measured():
     splits, folds, by_image = (found[name] for name in ("splits", "folds", "by_image"))
     aucs = column(splits, "AUC")
     assert len(splits) == 20 and len(folds) == 5
-    assert 0.5 < aucs.mean() < 0.7
-    assert aucs.max() - aucs.min() > 0.2  # one recipe, and one split reports a model that works, another a guess
-    assert column(folds, "AUC").std(ddof=1) < 1.5 * found["luck"]
-    fold = folds[column(folds, "validation AUC").argmin()]
-    assert fold is folds[1] and fold["validation AUC"] < 0.5
-    assert fold["sensitivity"] > 0.85 and fold["specificity"] < 0.35
-    assert fold["AUC"] == column(folds, "AUC").max()
+    assert aucs.mean() == pytest.approx(0.88, abs=0.015)
+    assert aucs.max() - aucs.min() > 0.08  # one recipe: one split reports a fair model, another a very good one
+    assert column(folds, "AUC").std(ddof=1) < found["luck"]
+    every = [*splits, *folds]
+    lowest, highest = (every[place] for place in np.argsort(column(every, "validation AUC"))[[0, -1]])
+    assert highest is folds[3] and highest["validation AUC"] > 0.9
+    assert highest["AUC"] > 0.8 and highest["sensitivity"] < 0.5 < 0.65 < lowest["sensitivity"]
+    assert np.corrcoef(column(every, "validation AUC"), column(every, "AUC"))[0, 1] < 0.3
     leak = column(by_image, "AUC").mean() - aucs.mean()
     assert 0.01 < leak < aucs.max() - aucs.min()
     assert 0.5 < column(by_image, "patient in training").mean() < 0.8
-    studies = found["studies"]
-    assert 0 < np.mean([row["studies"] - row["images"] for row in studies]) < 0.08
+    gains = [row["studies"] - row["images"] for row in found["studies"]]
+    assert min(gains) > 0 and np.mean(gains) == pytest.approx(0.03, abs=0.01)
     holdout = found["holdout"]["metrics"]["roc_auc"]
     assert holdout["low"] < column(folds, "AUC").mean() < holdout["high"]
-    assert holdout["high"] - holdout["low"] > 0.25
+    assert holdout["high"] - holdout["low"] > 0.2

@@ -30,12 +30,8 @@ V1, V2, SHIPPED = "#E69F00", "#0072B2", "#009E73"
 """One colour a model in every notebook: the CNN from scratch, transfer learning, and the model that comes along."""
 MODEL_COLOURS = {"v1": V1, "v2": V2, "shipped": SHIPPED, "leaking v1": "#CC79A7"}
 MODEL_COLOURS |= {"ImageNet": "#8C6D31", "random weights": "#000000"}
-MODEL_COLOURS |= {
-    "ResNet50": V2,
-    "EfficientNetLite2": SHIPPED,
-    "EfficientNetLite0": "#D55E00",
-    "MobileNetV2": "#CC79A7",
-}
+MODEL_COLOURS |= {"ResNet50": V2, "EfficientNetLite2": SHIPPED, "EfficientNetLite0": "#D55E00"}
+MODEL_COLOURS |= {"MobileNetV2": "#CC79A7", "ensemble": "#000000"}
 """Names of models that have the same colour in every plot, whatever their place in it."""
 RIGHT, WRONG = "#009E73", "#CC3311"
 GREY = "#666666"
