@@ -151,6 +151,12 @@ def upload(driver, *paths: Path) -> None:
     box = wait(lambda: driver.find_element("css selector", "input[type=file]"), "the uploader")
     box.send_keys("\n".join(map(str, paths)))
     wait(lambda: answered(driver, paths[-1].name), f"an answer to {paths[-1].name}")
+    idle(driver)
+
+
+def idle(driver) -> None:
+    """Wait until the page's script has ended; until then Streamlit redraws elements and drops files to download."""
+    wait(lambda: driver.find_elements("css selector", "[data-test-script-state=notRunning]"), "the end of the script")
 
 
 def heat(driver) -> str:
@@ -179,8 +185,12 @@ def sizes(driver) -> list[list[int]]:
     script = (
         "return [...document.querySelectorAll('[data-testid=stImage] img')].map(i => [i.naturalWidth, i.naturalHeight])"
     )
-    wait(lambda: all(width for width, _ in driver.execute_script(script)), "the pictures")
-    return driver.execute_script(script)
+
+    def loaded() -> list[list[int]]:
+        shown = driver.execute_script(script)
+        return shown if all(width for width, _ in shown) else []
+
+    return wait(loaded, "the pictures")
 
 
 def shoot(driver, name: str) -> None:
@@ -325,6 +335,7 @@ def test_two_models_stand_side_by_side(browser, files):
     choice.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ENTER)
     wait(lambda: len(browser.find_elements("css selector", ".answer")) == 2, "two answers")
     wait(lambda: {"Model: tiny", "Model: other"} <= set(text(browser).splitlines()), "the names of both models")
+    idle(browser)
     tops = [verdict.rect["y"] for verdict in browser.find_elements("css selector", ".answer")]
     assert tops[0] == tops[1]
     shoot(browser, "two models")
