@@ -6,6 +6,7 @@ from scipy.stats import binomtest, norm
 
 from fracturelab.evaluation import Interval, auc_score_interval, compare, evaluate, wilson
 from fracturelab.evaluation.intervals import effective_size, mover_difference, wilson_bounds
+from fracturelab.evaluation.resampling import percentile_interval
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 4), (4, 4), (3, 10), (17, 20), (500, 1000)])
@@ -14,6 +15,12 @@ def test_wilson_is_scipys(k, n):
     found = wilson(k, n)
     assert found.value == k / n
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_the_percentile_interval_is_the_middle_95_percent_of_what_is_defined():
+    scores = np.append(np.random.default_rng(0).permutation(np.arange(1001.0)), [np.nan, np.inf])
+    assert percentile_interval(0.5, scores) == Interval(0.5, 25.0, 975.0)
+    assert percentile_interval(0.5, np.array([np.nan])) == Interval(0.5, None, None)
 
 
 def test_wilson_of_nothing_is_undefined_and_of_more_than_all_refused():

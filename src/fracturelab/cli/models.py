@@ -187,9 +187,9 @@ def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
     from fracturelab.prediction.predictor import choose_runtime, image_files
 
     paths, left_out = image_files(arguments.files)
-    check_model_file(arguments.model)
     runtime = choose_runtime(arguments.model, arguments.runtime)
     if runtime == "keras":
+        check_model_file(arguments.model)
         load_tensorflow()
     predictor = load_predictor(arguments.model, runtime=runtime, threshold=arguments.threshold)
     table = predictor.predict_files(paths)
