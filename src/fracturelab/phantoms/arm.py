@@ -126,16 +126,11 @@ def hand(k: Skeleton, wrist: np.ndarray, angle: float, view: str) -> np.ndarray:
             length = k.vary(base, 0.04) * (1 if j == 0 else 1 - 0.35 * curl * r.random())
             w = half * (1 - 0.12 * j) * (1.1 if thumb else 1)
             last = j == len(lengths) - 1
-            knots = (
-                profile((0, 0.12, 0.4, 0.75, 0.9, 1), (1.5, 1.25, 0.75, 0.62, 0.85, 0.7), times=w)
-                if last
-                else profile((0, 0.1, 0.3, 0.6, 0.82, 0.93, 1), (1.7, 1.55, 1.0, 0.92, 1.2, 1.5, 1.3), times=w)
-            )
-            name = (
-                f"metacarpal {f + 1}"
-                if j == 0
-                else f"{('proximal', 'middle', 'distal')[j - 1 if not (thumb and last) else 2]} phalanx {f + 1}"
-            )
+            knots = profile((0, 0.1, 0.3, 0.6, 0.82, 0.93, 1), (1.7, 1.55, 1.0, 0.92, 1.2, 1.5, 1.3), times=w)
+            if last:
+                knots = profile((0, 0.12, 0.4, 0.75, 0.9, 1), (1.5, 1.25, 0.75, 0.62, 0.85, 0.7), times=w)
+            name = f"{('proximal', 'middle', 'distal')[2 if last else j - 1]} phalanx {f + 1}"
+            name = name if j else f"metacarpal {f + 1}"
             at = (0.1,) if j or thumb else (0.9,)
             look = {"cortex": 0.42 * w, "round0": 0.35, "round1": 0.75, "end_fill": 0.3, "metaphysis": 0.3}
             k.long_bone(name, p, direction, length, knots, plates=at, density=1.0, **look)
@@ -147,9 +142,8 @@ def hand(k: Skeleton, wrist: np.ndarray, angle: float, view: str) -> np.ndarray:
             direction += fan * (f - 2) * 0.35 * (j == 0) + step * (1 if view == "lateral" else r.choice([-1, 1]) * 0.5)
         if f == 2:
             tip = p
-        k.flesh(
-            start, start + turn((0, lengths[0] * s * 0.9), angle + bend * spread), 1.7 * (0.7 + 0.3 * flat), 1.5, 0.8
-        )
+        end = start + turn((0, lengths[0] * s * 0.9), angle + bend * spread)
+        k.flesh(start, end, 1.7 * (0.7 + 0.3 * flat), 1.5, 0.8)
     k.flesh(wrist, wrist + turn((0, 4.2 * s), angle), 2.6 * (0.75 + 0.25 * flat), 3.0 * (0.6 + 0.4 * flat), 0.65)
     return tip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from fracturelab.phantoms.fractures import JAG, Fracture
@@ -31,19 +33,9 @@ def _cut(f: Fracture, a, v):
 
 
 def _chips(f: Fracture, bone: Bone, a, v, grain):
-    out = None
-    for ca, cv, p, q, tilt in f.chips:
-        lump = Bone(
-            "chip",
-            (0, 0),
-            0.0,
-            1.0,
-            (Blob(ca, cv, p, q, tilt=tilt, power=1.6, shell=0.3, fill=0.3),),
-            density=bone.density,
-        )
-        m = thickness(lump, a, v, grain)
-        out = m if out is None else np.maximum(out, m)
-    return out
+    lumps = (Blob(ca, cv, p, q, tilt=tilt, power=1.6, shell=0.3, fill=0.3) for ca, cv, p, q, tilt in f.chips)
+    chips = (Bone("chip", (0, 0), 0.0, 1.0, (lump,), density=bone.density) for lump in lumps)
+    return reduce(np.maximum, (thickness(chip, a, v, grain) for chip in chips))
 
 
 def broken(f: Fracture, bone: Bone, a: np.ndarray, v: np.ndarray, grain: np.ndarray, *, pixel: float) -> np.ndarray:
@@ -116,17 +108,14 @@ def broken(f: Fracture, bone: Bone, a: np.ndarray, v: np.ndarray, grain: np.ndar
     low = thickness(bone, a1, v1, grain) * side(d1 - F(w / 2))
     out = top + low
     if f.kind == "pathological":
-        q = np.sqrt(
-            np.square((a - F(f.a)) / F(f.reach)) + np.square((v - F(f.v + 0.25 * f.sense * f.half)) / F(0.85 * f.half))
-        )
+        middle = f.v + 0.25 * f.sense * f.half
+        q = np.sqrt(np.square((a - F(f.a)) / F(f.reach)) + np.square((v - F(middle)) / F(0.85 * f.half)))
         q += _ragged(f, (a - F(f.a))) * F(0.5 / f.half)
         out *= 1 - F(f.depth) * np.clip((F(1.1) - q) * F(4.0), 0, 1)
     if f.kind == "comminuted":
         # a butterfly piece is cut out on one side and the chips fill the gap
-        q = (v0 - F(f.v)) * F(f.sense)
-        cut = slit(np.abs(d0) - np.maximum(q + F(0.3 * f.half), 0) * F(0.9), max(w * 0.7, pixel * 0.8)) * side(
-            q + F(0.3 * f.half)
-        )
+        q = (v0 - F(f.v)) * F(f.sense) + F(0.3 * f.half)
+        cut = slit(np.abs(d0) - np.maximum(q, 0) * F(0.9), max(w * 0.7, pixel * 0.8)) * side(q)
         out *= 1 - F(0.85) * cut
         out = np.maximum(out, _chips(f, bone, a, v, grain))
     return out

@@ -25,26 +25,13 @@ _FONT = {
 }
 
 
-def box_of(points, pad: float, h: int, w: int) -> tuple[int, int, int, int] | None:
-    """Pixel box (x0, y0, x1, y1) around points with a margin, clipped to the image, or None when outside."""
+def _around(field: np.ndarray, points, pad: float) -> tuple[tuple[int, int, int, int], np.ndarray]:
+    """Pixel box (x0, y0, x1, y1) around points with a margin, and the map in it; both are empty outside the map."""
+    h, w = field.shape
     xs, ys = [float(p[0]) for p in points], [float(p[1]) for p in points]
     x0, y0 = max(floor(min(xs) - pad), 0), max(floor(min(ys) - pad), 0)
-    x1, y1 = min(ceil(max(xs) + pad) + 1, w), min(ceil(max(ys) + pad) + 1, h)
-    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
-
-
-def add_capsule(field: np.ndarray, p, q, r0: float, r1: float, depth: float = 1.0) -> None:
-    """Raises `field` to the squared half thickness of a tapered capsule, where that is more. Pixels, in place."""
-    h, w = field.shape
-    box = box_of((p, q), max(r0, r1), h, w)
-    if box is None:
-        return
-    t, dx, dy = _towards(box, p, q)
-    r = F(r0) + t * F(r1 - r0)
-    z = r * r - np.square(dx) - np.square(dy)
-    z *= F(depth * depth)
-    part = field[box[1] : box[3], box[0] : box[2]]
-    np.maximum(part, z, out=part)
+    x1, y1 = max(min(ceil(max(xs) + pad) + 1, w), x0), max(min(ceil(max(ys) + pad) + 1, h), y0)
+    return (x0, y0, x1, y1), field[y0:y1, x0:x1]
 
 
 def _grid(box, p) -> tuple[np.ndarray, np.ndarray]:
@@ -62,28 +49,31 @@ def _towards(box, p, q) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return t, x - t * F(d[0]), y - t * F(d[1])
 
 
+def add_capsule(field: np.ndarray, p, q, r0: float, r1: float, depth: float = 1.0) -> None:
+    """Raises `field` to the squared half thickness of a tapered capsule, where that is more. Pixels, in place."""
+    box, part = _around(field, (p, q), max(r0, r1))
+    t, dx, dy = _towards(box, p, q)
+    r = F(r0) + t * F(r1 - r0)
+    np.maximum(part, (r * r - np.square(dx) - np.square(dy)) * F(depth * depth), out=part)
+
+
 def rod(metal: np.ndarray, p, q, r: float, density: float = 1.0) -> None:
     """Adds a rod of metal between two points, radius in pixels, in place."""
-    box = box_of((p, q), r + 1.5, *metal.shape)
-    if box is None:
-        return
+    box, part = _around(metal, (p, q), r + 1.5)
     _, dx, dy = _towards(box, p, q)
     dist = np.sqrt(np.square(dx) + np.square(dy))
-    metal[box[1] : box[3], box[0] : box[2]] += np.clip(F(r + 0.5) - dist, 0, 1) * F(density * min(1.0, 0.35 + 0.4 * r))
+    part += np.clip(F(r + 0.5) - dist, 0, 1) * F(density * min(1.0, 0.35 + 0.4 * r))
 
 
 def ring(metal: np.ndarray, c, a: float, b: float, angle: float, width: float) -> None:
     """Adds an elliptic ring of metal, half axes and width in pixels, in place."""
-    box = box_of([c], max(a, b) + width + 2, *metal.shape)
-    if box is None:
-        return
+    box, part = _around(metal, [c], max(a, b) + width + 2)
     x, y = _grid(box, c)
     ca, sa = F(np.cos(angle)), F(np.sin(angle))
     u, v = x * ca + y * sa, y * ca - x * sa
     q = np.sqrt(np.square(u / F(a)) + np.square(v / F(b)))
     g = np.sqrt(np.square(u / F(a * a)) + np.square(v / F(b * b))) / np.maximum(q, F(1e-3))
-    d = np.abs(q - 1) / np.maximum(g, F(1e-3))
-    metal[box[1] : box[3], box[0] : box[2]] += np.clip(F(width + 0.5) - d, 0, 1)
+    part += np.clip(F(width + 0.5) - np.abs(q - 1) / np.maximum(g, F(1e-3)), 0, 1)
 
 
 def add_hardware(rng: np.random.Generator, metal: np.ndarray, p0, p1, *, site: float, half: float) -> tuple[str, ...]:
@@ -109,9 +99,8 @@ def add_hardware(rng: np.random.Generator, metal: np.ndarray, p0, p1, *, site: f
     reach = min(r.uniform(3, 9) * half, 0.48 * length)
     at = float(np.clip(site * length, reach * 0.7, length - reach * 0.7))
     a, c = p0 + d * max(at - reach, 0.01 * length), p0 + d * min(at + reach, 0.99 * length)
-    kind = str(
-        r.choice(["plate", "screws", "nail", "wires", "fixator", "cerclage"], p=[0.4, 0.12, 0.15, 0.2, 0.06, 0.07])
-    )
+    kinds, weights = ("plate", "screws", "nail", "wires", "fixator", "cerclage"), (0.4, 0.12, 0.15, 0.2, 0.06, 0.07)
+    kind = str(r.choice(kinds, p=weights))
     thin = max(0.12 * half, 0.45)
     if kind in ("plate", "screws"):
         side = r.choice([-1, 1])
@@ -135,9 +124,8 @@ def add_hardware(rng: np.random.Generator, metal: np.ndarray, p0, p1, *, site: f
     elif kind == "wires":
         for _ in range(int(r.integers(1, 4))):
             tilt = n * half * r.uniform(0.4, 1.6) * r.choice([-1, 1])
-            rod(
-                metal, a + tilt + n * half * r.uniform(-0.3, 0.3), c - tilt * r.uniform(0.1, 0.8), max(0.09 * half, 0.4)
-            )
+            start, end = a + tilt + n * half * r.uniform(-0.3, 0.3), c - tilt * r.uniform(0.1, 0.8)
+            rod(metal, start, end, max(0.09 * half, 0.4))
     elif kind == "fixator":
         offset = n * r.choice([-1, 1]) * half * r.uniform(3.5, 6)
         rod(metal, a + offset, c + offset, max(0.3 * half, 0.8), 1.4)
@@ -185,8 +173,8 @@ def _glyph(letter: str, height: int) -> np.ndarray:
     return rows[y[:, None], x[None, :]]
 
 
-def add_marker(rng: np.random.Generator, y: np.ndarray, letter: str, style: str) -> tuple[int, int, int, int]:
-    """Draws a side marker near the rim of a picture, in place; `y` in 0 to 1. Returns its box (x0, y0, x1, y1)."""
+def add_marker(rng: np.random.Generator, y: np.ndarray, letter: str, style: str) -> None:
+    """Draws a side marker near the rim of a picture, in place; `y` in 0 to 1."""
     h, w = y.shape
     tall = max(5, round(max(h, w) * rng.uniform(0.03, 0.055)))
     glyph = _glyph(letter, tall)
@@ -195,32 +183,26 @@ def add_marker(rng: np.random.Generator, y: np.ndarray, letter: str, style: str)
     u, v = rng.uniform(0.05, 0.95, 2)
     if rng.random() < 0.7:  # along the left or right rim
         u = rng.choice([rng.uniform(0.03, 0.2), rng.uniform(0.8, 0.97)])
-    bh, bw = gh + 2 * pad, gw + 2 * pad
-    if style == "box":
-        bh = bh + tall
+    top = tall + pad if style == "box" else pad
+    bh, bw = top + gh + pad, gw + 2 * pad
     x0, y0 = int(u * max(w - bw, 1)), int(v * max(h - bh, 1))
-    bright, dark = rng.uniform(0.85, 1.0), rng.uniform(0.0, 0.15)
+    bright, dark = F(rng.uniform(0.85, 1.0)), F(rng.uniform(0.0, 0.15))
     area = y[y0 : y0 + bh, x0 : x0 + bw]
     if area.shape != (bh, bw):
-        return (0, 0, 0, 0)
+        return
+    spot = area[top : top + gh, pad : pad + gw]
+    if style == "tape":
+        np.maximum(area, F(rng.uniform(0.55, 0.8)), out=area)
+        spot[glyph > 0] = dark
+        return
     if style == "box":  # a white square with a sign, the letter below
         area[:tall] = bright
         area[tall // 3 : tall - tall // 4, bw // 4 : bw - bw // 4] = dark
-        area[tall + pad : tall + pad + gh, pad : pad + gw] = np.maximum(
-            area[tall + pad : tall + pad + gh, pad : pad + gw], glyph * F(bright)
-        )
-    elif style == "tape":
-        area[:] = np.maximum(area, F(rng.uniform(0.55, 0.8)))
-        area[pad : pad + gh, pad : pad + gw] = np.where(glyph > 0, F(dark), area[pad : pad + gh, pad : pad + gw])
     elif style == "plate":
-        area[:] = F(dark)
-        area[pad : pad + gh, pad : pad + gw] = np.maximum(glyph * F(bright), F(dark))
-    else:
-        if style == "wire":
-            glyph = glyph[::-1, ::-1] if rng.random() < 0.25 else glyph
-        part = area[pad : pad + gh, pad : pad + gw]
-        np.maximum(part, glyph * F(bright), out=part)
-    return (x0, y0, x0 + bw, y0 + bh)
+        area[:] = dark
+    elif style == "wire" and rng.random() < 0.25:
+        glyph = glyph[::-1, ::-1]
+    np.maximum(spot, glyph * bright, out=spot)
 
 
 def border_layers(rng: np.random.Generator, h: int, w: int) -> list[tuple[np.ndarray, float]]:

@@ -7,14 +7,20 @@ import numpy as np
 from fracturelab.phantoms.shapes import Blob, Bone
 from fracturelab.phantoms.skeleton import Skeleton, place_of, profile, turn
 
+# lengths of metatarsal and phalanges, half width of the metatarsal
+_RAYS = (
+    ((6.2, 3.2, 2.4), 0.62),
+    ((7.2, 2.6, 1.3, 1.0), 0.38),
+    ((6.9, 2.4, 1.1, 0.9), 0.36),
+    ((6.7, 2.3, 0.9, 0.9), 0.36),
+    ((6.5, 2.1, 0.8, 0.8), 0.4),
+)
+
 
 def _toes(k: Skeleton, p, direction: float, f: int, flat: float) -> np.ndarray:
     """One ray of metatarsal and phalanges from `p`; returns its tip."""
     r, s = k.rng, k.scale
-    lengths = ((6.2, 3.2, 2.4), (7.2, 2.6, 1.3, 1.0), (6.9, 2.4, 1.1, 0.9), (6.7, 2.3, 0.9, 0.9), (6.5, 2.1, 0.8, 0.8))[
-        f
-    ]
-    half = (0.62, 0.38, 0.36, 0.36, 0.4)[f]
+    lengths, half = _RAYS[f]
     for j, base in enumerate(lengths):
         length = k.vary(base, 0.04) * flat
         w = half * (1 - 0.08 * j) * (0.85 if j and f else 1)
@@ -57,10 +63,8 @@ def foot_side(k: Skeleton, ankle: np.ndarray, angle: float) -> np.ndarray:
     k.small_bone("navicular", at(4.3, 2.5 + gap), angle + 0.25, 1.35 * s, 0.7 * s, depth=1.4 * s)
     k.small_bone("cuboid", at(4.3, 4.5 + gap), angle + o, 1.5 * s, 1.15 * s, depth=1.2 * s, density=0.8)
     for n in range(3):
-        look = {"depth": 0.8 * s, "density": 0.7}
-        k.small_bone(
-            f"cuneiform {n + 1}", at(5.9 + 0.15 * n, 3.0 + 0.55 * n + gap), angle + 0.3, 1.15 * s, 0.85 * s, **look
-        )
+        place, look = at(5.9 + 0.15 * n, 3.0 + 0.55 * n + gap), {"depth": 0.8 * s, "density": 0.7}
+        k.small_bone(f"cuneiform {n + 1}", place, angle + 0.3, 1.15 * s, 0.85 * s, **look)
     tip = at(9, 5)
     for f in range(5):
         base = at(7.1 - 0.35 * f, 3.2 + 0.55 * f + gap)
@@ -82,19 +86,11 @@ def foot_front(k: Skeleton, ankle: np.ndarray, angle: float, *, flat: float) -> 
     look = {"depth": 2.0 * s, "density": 0.8, "power": 2.5}
     k.small_bone("calcaneus", at(0.5, 2.6 + 1.0 * flat), angle, (1.5 + 1.6 * flat) * s, 1.8 * s, **look)
     k.small_bone("navicular", at(-0.8, 2.3 + 2.2 * flat), angle, 0.8 * s, 1.7 * s, depth=1.2 * s, density=0.9)
-    k.small_bone(
-        "cuboid", at(1.6, 2.8 + 3.2 * flat), angle, 1.5 * s * (0.4 + 0.6 * flat), 1.15 * s, depth=1.2 * s, density=0.9
-    )
+    short = 0.4 + 0.6 * flat
+    k.small_bone("cuboid", at(1.6, 2.8 + 3.2 * flat), angle, 1.5 * s * short, 1.15 * s, depth=1.2 * s, density=0.9)
     for n in range(3):
-        look = {"depth": 1.0 * s}
-        k.small_bone(
-            f"cuneiform {n + 1}",
-            at(-1.7 + 1.0 * n, 3.0 + 3.6 * flat),
-            angle,
-            1.2 * s * (0.4 + 0.6 * flat),
-            0.7 * s,
-            **look,
-        )
+        place = at(-1.7 + 1.0 * n, 3.0 + 3.6 * flat)
+        k.small_bone(f"cuneiform {n + 1}", place, angle, 1.2 * s * short, 0.7 * s, depth=1.0 * s)
     tip = at(0, 10)
     for f in range(5):
         base = at(-1.9 + 1.0 * f, 3.5 + 4.6 * flat - 0.25 * f)

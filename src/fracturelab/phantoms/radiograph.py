@@ -65,31 +65,23 @@ def draw_exposure(rng: np.random.Generator, source: Source, h: int, w: int, *, g
     vertical = len(t) == h and r.random() < 0.5
     heel = 1 - F(u(source.heel) / 2) * (1 + r.choice([-1, 1]) * t)
     heel = heel[:, None] if (vertical or len(t) != w) else heel[None, :]
+    amplitude, period, phase, upright = (
+        r.uniform(0.002, 0.012),
+        r.uniform(2.2, 9.0),
+        r.uniform(0, 6.28),
+        r.random() < 0.8,
+    )
     stripes = None
-    drawn = r.uniform(0.002, 0.012), r.uniform(2.2, 9.0), r.uniform(0, 6.28), r.random()
     if grid:
-        n = w if drawn[3] < 0.8 else h
-        z = F(drawn[0]) * np.sin(np.arange(n, dtype=F) * F(6.28 / drawn[1]) + F(drawn[2]))
-        stripes = z[None, :] if drawn[3] < 0.8 else z[:, None]
+        z = F(amplitude) * np.sin(np.arange(w if upright else h, dtype=F) * F(6.28 / period) + F(phase))
+        stripes = z[None, :] if upright else z[:, None]
     noise_level = source.noise[0] * (source.noise[1] / source.noise[0]) ** r.random()
     sharpen = u(source.sharpen) if r.random() < 0.6 else 0.0
     blur = u(source.blur) * max(h, w) / 128
-    return Exposure(
-        soft=soft,
-        bone=bone,
-        metal=float(r.uniform(2.0, 5.0)),
-        cast=float(r.uniform(0.15, 0.4)),
-        scatter=u(source.scatter),
-        noise=noise_level,
-        blur=blur if r.random() < 0.5 else 0.0,
-        heel=heel,
-        background=u(source.background),
-        gamma=u(source.gamma),
-        peak=u(source.peak),
-        compress=u(source.compress),
-        sharpen=sharpen,
-        grid=stripes,
-    )
+    metal, cast, scatter = u((2.0, 5.0)), u((0.15, 0.4)), u(source.scatter)
+    blur = blur if r.random() < 0.5 else 0.0
+    tone = (u(pair) for pair in (source.background, source.gamma, source.peak, source.compress))
+    return Exposure(soft, bone, metal, cast, scatter, noise_level, blur, heel, *tone, sharpen, stripes)
 
 
 def for_thickness(exposure: Exposure, thickest: float) -> Exposure:
@@ -155,14 +147,12 @@ def prepare_plate(rng: np.random.Generator, exposure: Exposure, other: np.ndarra
     e = exposure
     attenuation = other + F(e.bone) * bone
     beam = np.exp(-attenuation)
-    stray = slow(beam, 24, 2.2) * F(e.scatter) if e.scatter > 0.01 else None
-    log = (
-        -np.log(np.maximum((beam + stray) / F(1 + e.scatter), F(FLOOR)))
-        if stray is not None
-        else np.minimum(attenuation, F(-np.log(FLOOR)))
-    )
-    base = slow(log, 28, 2.0) * F(e.compress) if e.compress > 0.02 else None
-    if base is not None:
+    log, stray, base = np.minimum(attenuation, F(-np.log(FLOOR))), None, None
+    if e.scatter > 0.01:
+        stray = slow(beam, 24, 2.2) * F(e.scatter)
+        log = -np.log(np.maximum((beam + stray) / F(1 + e.scatter), F(FLOOR)))
+    if e.compress > 0.02:
+        base = slow(log, 28, 2.0) * F(e.compress)
         log = log - base
     step = max(1, max(h, w) // 96)
     sample = log[::step, ::step]
@@ -191,7 +181,7 @@ def develop(plate: Plate, bone: np.ndarray, box=None) -> np.ndarray:
     if plate.stray is not None:
         z += plate.stray[part]
         z *= F(1 / (1 + e.scatter))
-    z *= e.heel[y0:y1] if e.heel.shape[0] == h and e.heel.shape[1] == 1 else e.heel[:, x0:x1]
+    z *= np.broadcast_to(e.heel, (h, w))[part]
     if e.blur > 0.25:
         z = gaussian_filter(z, e.blur, truncate=3.0)
     z += F(e.noise) * np.sqrt(np.maximum(z, 0)) * plate.white[part]
@@ -211,7 +201,7 @@ def develop(plate: Plate, bone: np.ndarray, box=None) -> np.ndarray:
     if over.any():
         y[over] = 0.8 + 0.22 * np.tanh((y[over] - 0.8) / 0.22)
     if e.grid is not None:
-        y += e.grid[:, x0:x1] if e.grid.shape[0] == 1 else e.grid[y0:y1]
+        y += np.broadcast_to(e.grid, (h, w))[part]
     return y
 
 

@@ -47,20 +47,8 @@ class Skeleton:
         return float(value * self.scale * (1 + share * self.rng.uniform(-1, 1)))
 
     def long_bone(
-        self,
-        name,
-        origin,
-        angle,
-        length,
-        knots,
-        *,
-        cortex=0.3,
-        plates=(),
-        blobs=(),
-        pair=None,
-        density=1.0,
-        **tube_options,
-    ) -> Bone:
+        self, name, origin, angle, length, knots, *, cortex=0.3, plates=(), blobs=(), pair=None, density=1.0, **tube
+    ) -> None:
         """Adds a long bone; knots, blobs (a in cm from the end that is nearer, see `_place`) are for a grown person.
 
         Args:
@@ -74,60 +62,43 @@ class Skeleton:
             blobs: (a, v, ra, rv, options) unscaled; negative `a` counts from the distal end.
             pair: Bone beside it.
             density: Factor on its density.
-            **tube_options: Passed to `Tube`.
+            **tube: Passed to `Tube`; the bow is unscaled.
         """
         s = self.scale * (0.94 + 0.12 * self.rng.random())
         kn = [(k[0], k[1] * s, (k[2] if len(k) > 2 else 0.0) * s) for k in knots]
         if self.age == CHILD:  # small, still partly cartilaginous ends
             kn = [(u, r * (0.9 if min(u, 1 - u) < 0.1 else 1.0), m) for u, r, m in kn]
-        if "bow" in tube_options:
-            tube_options["bow"] *= s
-        parts: list[Tube | Blob] = [
-            Tube(length, tuple(kn), cortex=cortex * s * self.cortex, end_cortex=0.07 * s * self.cortex, **tube_options)
-        ]
+        tube["bow"] = tube.get("bow", 0.0) * s
+        wall = {"cortex": cortex * s * self.cortex, "end_cortex": 0.07 * s * self.cortex}
+        parts: list[Tube | Blob] = [Tube(length, tuple(kn), **wall, **tube)]
         for a, v, ra, rv, options in blobs:
             at = a * s if a >= 0 else length + a * s
-            options = dict(options)
-            if "depth" in options:
-                options["depth"] = options["depth"] * s
-            parts.append(Blob(at, v * s, ra * s, rv * s, **options))
+            parts.append(Blob(at, v * s, ra * s, rv * s, **{**options, "depth": options["depth"] * s}))
         lines = tuple(
             (length * u, max(0.12 * self.scale, 0.05) * self.rng.uniform(0.7, 1.3), self.rng.uniform(-0.15, 0.15))
             for u in plates
             if self.plates
         )
-        bone = Bone(
-            name,
-            place_of(origin),
-            float(angle),
-            float(length),
-            tuple(parts),
-            density=self.density * density,
-            plates=lines,
-            pair=pair,
-        )
-        self.bones.append(bone)
-        return bone
+        look = {"density": self.density * density, "plates": lines, "pair": pair}
+        self.bones.append(Bone(name, place_of(origin), float(angle), float(length), tuple(parts), **look))
 
-    def bar(self, name, origin, span, knots, **options) -> Bone:
+    def bar(self, name, origin, span, knots, **options) -> None:
         """Adds a long bone that covers `span`, (x, y) in cm, from its proximal end."""
         angle, length = float(np.arctan2(-span[0], span[1])), float(np.hypot(*span))
-        return self.long_bone(name, origin, angle, length, knots, **options)
+        self.long_bone(name, origin, angle, length, knots, **options)
 
     def twin(self) -> Skeleton:
         """The same person without bones, to build the other side on."""
         return replace(self, bones=[], soft=[], air=[], focus=[])
 
-    def small_bone(self, name, centre, angle, ra, rv, *, density=1.0, wobble=0.06, **options) -> Bone:
+    def small_bone(self, name, centre, angle, ra, rv, *, density=1.0, wobble=0.06, **options) -> None:
         """Adds a blob bone with half axes `ra` along `angle` and `rv` across, in cm, scaled already."""
         r = self.rng
         waves = tuple((wobble * r.uniform(0, 1) / (n - 1), r.uniform(0, 6.28)) for n in (2, 3, 4))
         part = Blob(ra, 0.0, ra, rv, wobble=waves, **options)
         along = np.array([-np.sin(angle), np.cos(angle)])
         origin = np.asarray(centre) - ra * along
-        bone = Bone(name, place_of(origin), float(angle), 2 * ra, (part,), density=self.density * density)
-        self.bones.append(bone)
-        return bone
+        self.bones.append(Bone(name, place_of(origin), float(angle), 2 * ra, (part,), density=self.density * density))
 
     def flesh(self, p, q, r0, r1, depth=0.9) -> None:
         """Adds a capsule of soft tissue; radii in cm, unscaled."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from fracturelab.phantoms.arm import forearm, hand, humerus
 from fracturelab.phantoms.leg import femur, mirror
-from fracturelab.phantoms.skeleton import Skeleton, turn
+from fracturelab.phantoms.skeleton import Skeleton, profile, turn
 
 
 def spine(k: Skeleton, x: float, y0: float, y1: float, *, step: float = 2.6, half: float = 1.9) -> None:
@@ -22,9 +22,8 @@ def spine(k: Skeleton, x: float, y0: float, y1: float, *, step: float = 2.6, hal
         k.small_bone(f"vertebra {n}", (x, y), 0.0, step * 0.42 * s, g * s, **look)
         k.small_bone(f"spinous process {n}", (x, y + 0.9 * s), 0.0, 0.9 * s, 0.33 * s, depth=1.0 * s, density=0.55)
         for q in (-1, 1):
-            k.small_bone(
-                f"pedicle {n}", (x + q * 0.62 * g * s, y - 0.2 * s), 0.0, 0.55 * s, 0.33 * s, depth=0.8 * s, density=0.4
-            )
+            at = x + q * 0.62 * g * s, y - 0.2 * s
+            k.small_bone(f"pedicle {n}", at, 0.0, 0.55 * s, 0.33 * s, depth=0.8 * s, density=0.4)
         y += step * s
         n += 1
 
@@ -39,11 +38,8 @@ def ribs(k: Skeleton, x: float, y0: float) -> None:
             half = 0.5 * (1 - 0.25 * (n == 0))
             for back in (True, False):
                 drop = (1.2 + 0.45 * n) * s if back else (2.2 + 0.3 * n) * s
-                start = (
-                    np.array([x + q * 1.2 * s, y])
-                    if back
-                    else np.array([x + q * reach * 0.35, y + drop + (5.2 + 0.55 * n) * s])
-                )
+                front = x + q * reach * 0.35, y + drop + (5.2 + 0.55 * n) * s
+                start = np.array((x + q * 1.2 * s, y) if back else front)
                 end = np.array([x + q * reach, y + drop + 1.5 * s])
                 d = end - start
                 length = float(np.hypot(*d))
@@ -54,14 +50,8 @@ def ribs(k: Skeleton, x: float, y0: float) -> None:
                 bow = sign * length * (0.2 if back else 0.16) / s
                 look = {"cortex": 0.12, "fill": 0.12, "end_fill": 0.12, "bow": bow, "density": 0.8 if back else 0.55}
                 look |= {"round0": 0.6, "round1": 0.6}
-                k.long_bone(
-                    f"{'rib' if back else 'front rib'} {n + 1}",
-                    start,
-                    angle,
-                    length,
-                    [(0, half), (1, half * 0.95)],
-                    **look,
-                )
+                name, knots = f"{'rib' if back else 'front rib'} {n + 1}", [(0, half), (1, half * 0.95)]
+                k.long_bone(name, start, angle, length, knots, **look)
 
 
 def shoulder(k: Skeleton, *, whole_arm: bool = False) -> None:
@@ -91,28 +81,15 @@ def shoulder(k: Skeleton, *, whole_arm: bool = False) -> None:
     p = np.array([-0.9 * s - k.gap, -2.9 * s])
     q = np.array([mid + 1.8 * s, (r.uniform(-2.5, 0.5)) * s])
     wave = r.uniform(0.4, 0.9)
-    knots = list(
-        zip(
-            (0, 0.1, 0.3, 0.5, 0.75, 0.92, 1),
-            (0.75, 0.62, 0.55, 0.55, 0.6, 0.8, 1.0),
-            [share * wave for share in (0, -0.5, -0.7, 0, 0.8, 0.6, 0.4)],
-            strict=True,
-        )
-    )
+    places, widths = (0, 0.1, 0.3, 0.5, 0.75, 0.92, 1), (0.75, 0.62, 0.55, 0.55, 0.6, 0.8, 1.0)
+    offsets = [share * wave for share in (0, -0.5, -0.7, 0, 0.8, 0.6, 0.4)]
+    knots = profile(places, widths, dict(zip(places, offsets, strict=True)))
     k.bar("clavicle", p, q - p, knots, cortex=0.25, round1=0.5)
     spine(k, mid, -11 * s, 34 * s)
     ribs(k, mid, -3.0 * s + r.uniform(-1, 1))
     if r.random() < 0.5:
-        k.small_bone(
-            "mandible",
-            (mid + 2 * s, -12.5 * s),
-            r.uniform(0.8, 1.5),
-            5.5 * s,
-            2.4 * s,
-            depth=2.0 * s,
-            shell=0.25,
-            fill=0.1,
-        )
+        look = {"depth": 2.0 * s, "shell": 0.25, "fill": 0.1}
+        k.small_bone("mandible", (mid + 2 * s, -12.5 * s), r.uniform(0.8, 1.5), 5.5 * s, 2.4 * s, **look)
         k.small_bone("skull", (mid, -19 * s), 0.0, 8.5 * s, 7.2 * s, depth=2.0 * s, shell=0.1, fill=0.12)
     # soft tissue: neck, chest, abdomen; lungs are air
     wide = 11.0
@@ -123,15 +100,8 @@ def shoulder(k: Skeleton, *, whole_arm: bool = False) -> None:
     k.flesh((mid, -4 * s), (-3 * s, -0.5 * s), 5.5, 5.2, 1.2)
     k.flesh((-5 * s, 3 * s), (-4.5 * s, 14 * s), 5.0, 4.0, 1.3)
     for sign in (-1, 1):
-        k.air.append(
-            (
-                np.array([mid + sign * 6.2 * s, 2.5 * s]),
-                np.array([mid + sign * 7.3 * s, 17.5 * s]),
-                3.6 * s,
-                5.6 * s,
-                1.25,
-            )
-        )
+        p, q = np.array([mid + sign * 6.2 * s, 2.5 * s]), np.array([mid + sign * 7.3 * s, 17.5 * s])
+        k.air.append((p, q, 3.6 * s, 5.6 * s, 1.25))
     if whole_arm:
         k.focus.extend([np.array([-4.0, -4.0]) * s, elbow])
         return
@@ -158,9 +128,8 @@ def pelvis(k: Skeleton) -> None:
     bar("inferior pubic ramus", 1.2, 5.4, 4.3, 9.4, [(0, 1.2), (0.4, 0.65), (1, 0.9)], cortex=0.25, density=0.8)
     look = {"cortex": 0.25, "end_fill": 0.2, "fill": 0.15, "density": 0.8, "bow": 0.4}
     bar("ischium", 8.3, 2.0, 5.4, 9.6, [(0, 2.0), (0.4, 1.25), (0.8, 1.5), (1, 1.2)], **look)
-    half.small_bone(
-        "acetabulum", (9.0 * s, 0.2 * s), 0.3, 3.2 * s, 3.2 * s, depth=1.0 * s, shell=0.2, fill=0.1, density=0.7
-    )
+    look = {"depth": 1.0 * s, "shell": 0.2, "fill": 0.1, "density": 0.7}
+    half.small_bone("acetabulum", (9.0 * s, 0.2 * s), 0.3, 3.2 * s, 3.2 * s, **look)
     lean = r.uniform(-0.02, 0.14)
     femur(half, np.array([half_width, 0.2 * s]), lean, "ap")
     k.bones.extend(half.bones)
