@@ -97,10 +97,10 @@ def ours(folder: Path, steps: int) -> dict[str, Any]:
     import keras
 
     from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, split_at, unfreeze
-    from fracturelab.pipeline import batches
+    from fracturelab.pipeline import batches, view_batches
     from fracturelab.training import epochs, features
     from fracturelab.training.head import cross_validated_strength
-    from fracturelab.training.v2 import VIEW_AUGMENTATION, activation_batches
+    from fracturelab.training.v2 import VIEW_AUGMENTATION
 
     with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work, Watch() as watch:
         prepared = _prepared(folder, str(data.folder() / "decoded"))
@@ -139,7 +139,8 @@ def ours(folder: Path, steps: int) -> dict[str, Any]:
         epochs.compile_model(top, learning_rate=1e-5)
         ends: list[float] = []
         while len(ends) < steps:
-            some = activation_batches(stores["line"], labels[halves[1]], batch_size=BATCH, seed=0, epoch=len(ends))
+            order = {"batch_size": BATCH, "seed": 0, "epoch": len(ends)}
+            some = view_batches([stores["line"]], labels[halves[1]], rows=np.arange(len(halves[1])), **order)
             top.fit(some.take(steps - len(ends)), verbose=0, shuffle=False, callbacks=[_clock(ends)])
         pace["last stage on stored activations"] = _pace(ends)
         peaks["last stage on stored activations"] = watch.peak_mb

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import keras
 
     from fracturelab.models.weights import WeightsInfo
+    from fracturelab.training.fitting import Candidate
     from fracturelab.training.maps import MapStore
-    from fracturelab.training.v2 import Candidate
 
 SIZE, SEEDS, VIEWS = 320, (0, 1, 2), 2
 DATA_LICENCE = "CC BY 4.0; Abedeen et al., FracAtlas, Scientific Data 2023, doi:10.1038/s41597-023-02432-4"

@@ -172,23 +172,6 @@ def balanced_draws(
     return drawn, repeats
 
 
-def epoch_views(labels: ArrayLike, *, views: int, seed: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The images of a balanced epoch, in order, and the stored view that is used of each.
-
-    Args:
-        labels: (n,) class of each image.
-        views: Number of stored views of an image; a repeated image is used in its next view.
-        seed: Seed of the run.
-        epoch: Number of the epoch, from 0.
-
-    Returns:
-        The indices and, for each, the number of the view.
-    """
-    order, repeats = epoch_order(labels, seed=seed, epoch=epoch, balanced=True)
-    first = np.random.default_rng([seed, epoch, 1]).integers(0, views, np.size(labels))
-    return order, (first[order] + repeats) % views
-
-
 def batches(
     images: NDArray[np.uint8],
     labels: ArrayLike | None = None,
@@ -276,3 +259,62 @@ def read_batches(
     # A generator would do the same, and costs three times as long to set up, in every epoch.
     starts = tf.data.Dataset.range(0, n, batch_size)
     return starts.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def epoch_views(labels: ArrayLike, *, views: int, seed: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The images of a balanced epoch, in order, and the stored view that is used of each.
+
+    Args:
+        labels: (n,) class of each image.
+        views: Number of stored views of an image; a repeated image is used in its next view.
+        seed: Seed of the run.
+        epoch: Number of the epoch, from 0.
+
+    Returns:
+        The indices and, for each, the number of the view.
+    """
+    order, repeats = epoch_order(labels, seed=seed, epoch=epoch, balanced=True)
+    first = np.random.default_rng([seed, epoch, 1]).integers(0, views, np.size(labels))
+    return order, (first[order] + repeats) % views
+
+
+def view_batches(
+    stores: Sequence[Sequence[NDArray]],
+    labels: NDArray[np.int64],
+    *,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    finish: Callable[..., Any] = lambda *arrays: arrays,
+) -> tf.data.Dataset:
+    """One balanced epoch of stored views; which view of an image is used follows from (seed, epoch, image).
+
+    Args:
+        stores: For each kind of array its views; a view is (m, ...), usually a memory map.
+        labels: (n,) class of each image.
+        rows: (n,) row of each image in the stores.
+        batch_size: Images in a batch.
+        seed: Seed of the run.
+        epoch: Number of the epoch, from 0.
+        finish: Turns the tensors of a batch into an element of the data set, within TensorFlow's graph.
+
+    Returns:
+        Batches of a float32 (b, ...) for each kind of array, and of float32 (b,) labels.
+    """
+    import tensorflow as tf
+
+    order, view = epoch_views(labels, views=len(stores[0]), seed=seed, epoch=epoch)
+    shapes = [store[0].shape[1:] for store in stores]
+
+    def read(part: slice) -> list[NDArray[np.float32]]:
+        index, views = order[part], view[part]
+        arrays = [np.empty((len(index), *shape), np.float32) for shape in shapes]
+        for number in np.unique(views):
+            drawn = views == number
+            for array, store in zip(arrays, stores, strict=True):
+                array[drawn] = store[number][rows[index[drawn]]]
+        return [*arrays, labels[index].astype(np.float32)]
+
+    specs = [tf.TensorSpec((None, *shape), tf.float32) for shape in [*shapes, ()]]
+    return read_batches(read, specs, n=len(order), batch_size=batch_size, finish=finish)

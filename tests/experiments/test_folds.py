@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from sklearn.metrics import cohen_kappa_score, f1_score, roc_auc_score
 
 from fracturelab.datasets import file_hashes, make_table, read_dataset
@@ -60,8 +59,8 @@ def answer_of(job) -> dict:
     """Stands for a fit: it answers from the files' checksums, so that everybody gets the same."""
 
     def said(side):
-        rows = [i for i, part in enumerate(job["split"]) if part == side]
-        return [(int(job["hashes"][i][:6], 16) / 2**24 + job["labels"][i]) / 2 for i in rows]
+        rows = np.flatnonzero((job.table["split"] == side).fillna(False))
+        return [(int(job.hashes[i][:6], 16) / 2**24 + job.table["label"].iloc[i]) / 2 for i in rows]
 
     return {
         "p_test": said("test"),
@@ -83,7 +82,7 @@ def fits(monkeypatch):
     made: list[str] = []
 
     def fit(job):
-        made.append(job["name"])
+        made.append(job.name)
         return answer_of(job)
 
     monkeypatch.setattr(fold_process, "fit_in_process", fit)
@@ -173,16 +172,16 @@ def test_a_stopped_run_goes_on_at_the_first_missing_fold(prepared, tmp_path, mon
     made: list[str] = []
 
     def stops(job):
-        if job["name"] == "fold 3":
+        if job.name == "fold 3":
             raise KeyboardInterrupt
-        made.append(job["name"])
+        made.append(job.name)
         return answer_of(job)
 
     monkeypatch.setattr(fold_process, "fit_in_process", stops)
     with pytest.raises(KeyboardInterrupt):
         run(prepared, tmp_path / "work")
     assert made == ["fold 1", "fold 2"]
-    monkeypatch.setattr(fold_process, "fit_in_process", lambda job: made.append(job["name"]) or answer_of(job))
+    monkeypatch.setattr(fold_process, "fit_in_process", lambda job: made.append(job.name) or answer_of(job))
     said: list[str] = []
     found = run(prepared, tmp_path / "work", report=said.append)
     assert made == ["fold 1", "fold 2", "fold 3", "fold 4", "holdout"]
@@ -216,15 +215,15 @@ def test_another_seed_setting_image_or_code_is_another_fold(prepared, fits, tmp_
     assert len(fits) == 5
 
 
-def test_weights_of_another_scaling_are_another_fit(monkeypatch):
+def test_weights_of_another_scaling_are_another_fit(prepared, monkeypatch):
     info = WeightsInfo("w", "bundled", "MobileNet", "", "", "ab", "w.h5", scaling={"scale": 1.0, "offset": 0.0})
     other = replace(info, scaling={"scale": 1 / 255, "offset": 0.0})
     options = {"augmentation": {}, "schedule": asdict(FINE_TUNING)}
-    job = {"recipe": "v2", "options": options, "weights": fold_process.weights_job(info), "seed": 0}
-    assert fold_process.key_of(job) != fold_process.key_of({**job, "weights": fold_process.weights_job(other)})
-    monkeypatch.setattr("fracturelab.models.weights.resolve", lambda *_: other)
+    job = job_of(prepared, weights=info, settings={"recipe": "v2", "options": options, "seed": 0})
+    assert job.key != replace(job, weights=other).key
+    monkeypatch.setattr(fold_process, "resolve", lambda *_: other)
     with pytest.raises(FracturelabError, match="are others on this worker"):
-        fold_process._train(job, None, store=FeatureStore(), checkpoints=None)
+        fold_process._train(job, None, store=FeatureStore(), work_dir=None)
 
 
 def test_a_fold_that_was_edited_is_named_and_fitted_again(prepared, fits, tmp_path):
@@ -270,46 +269,26 @@ def test_weights_that_saw_the_folds_are_said(prepared, fits, tmp_path):
         run(prepared, tmp_path / "work", weights=info)
 
 
-def job_of(prepared, **changes) -> dict:
+def job_of(prepared, **changes) -> fold_process.Job:
     settings = folds._settings(
         "v1", {"schedule": replace(FROM_SCRATCH, epochs=1)}, weights=None, folds=4, seed=0, threads=1
     )
     split = folds.fold_splits(prepared, folds=4, seed=0)["fold 1"]
-    return {**folds._job(prepared, "fold 1", split, settings, None, prepared.table["path"][0]), **changes}
+    return replace(folds._job(prepared, "fold 1", split, settings, None, prepared.table["path"][0]), **changes)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"code": "another"}, "fold 1: fracturelab's code is another one where this fit runs"),
-        ({"paths": ["/nowhere/1.png"]}, "fold 1: this worker does not see .*1.png"),
-        ({"hashes": ["0" * 64]}, "fold 1: the images changed, or are others on this worker"),
+        ({"table": make_table([{"path": "/nowhere/1.png"}])}, "fold 1: this worker does not see .*1.png"),
+        ({"hashes": np.array(["0" * 64])}, "fold 1: the images changed, or are others on this worker"),
         ({}, "fold 1: .*cannot be read|not an image"),  # these files are no images
     ],
 )
 def test_a_worker_that_cannot_do_the_same_says_so(prepared, change, words):
     with pytest.raises(FracturelabError, match=words):
         fold_process.fit_in_process(job_of(prepared, **change))
-
-
-def test_a_job_keeps_its_order_whatever_its_files_are_called(tmp_path):
-    names, greys = ["b", "a", "c", "d"], [10, 60, 110, 160]
-    for name, grey in zip(names, greys, strict=True):
-        Image.fromarray(np.full((SIZE, SIZE), grey, np.uint8)).save(tmp_path / f"{name}.png")
-    paths = [str(tmp_path / f"{name}.png") for name in names]
-    job = {
-        "paths": paths,
-        "hashes": file_hashes(paths),
-        "labels": [0, 1, 0, 1],
-        "groups": names,
-        "size": SIZE,
-        "split": ["train", "val", "test", ""],
-    }
-    found = fold_process._prepared(job)
-    assert found.table["path"].tolist() == paths
-    assert found.labels.tolist() == job["labels"] and found.groups.tolist() == names
-    assert [found.rows(part).tolist() for part in ("train", "val", "test")] == [[0], [1], [2]]
-    assert found.images[:, SIZE // 2, SIZE // 2, 0].tolist() == greys
 
 
 def test_a_fit_whose_process_is_killed_is_one_line(prepared):
@@ -365,8 +344,7 @@ def test_shared_features_give_the_same_model_and_are_computed_once(prepared, tmp
 
 def test_a_part_is_scored_at_the_fits_own_threshold(prepared):
     split = folds.fold_splits(prepared, folds=4, seed=0)["fold 1"]
-    job = {"split": split, "hashes": prepared.hashes.tolist(), "labels": prepared.labels.tolist()}
-    part = score_part(prepared, "fold 1", split, {**answer_of(job), "threshold": 0.0})
+    part = score_part(prepared, "fold 1", split, {**answer_of(job_of(prepared)), "threshold": 0.0})
     assert part.images.metrics["recall"].value == 1.0
     assert part.images.metrics["specificity"].value == 0.0
 

@@ -111,7 +111,7 @@ def test_heads_are_averaged(transfer, trained, spots):
 def test_last_blocks_are_trained_from_the_head(transfer, trained, spots, tmp_path):
     stored, head = trained
     line = freeze_line(transfer, narrow=True)
-    tuned = maps.fit_last_blocks(head.model, stored, spots[0], line=line, schedule=SHORT, progress=False)
+    tuned = maps.fit_last_blocks(head.model, stored, spots[0], seed=0, schedule=SHORT, progress=False)
     names = [operation.name for operation in head.model.operations]
     changed = {
         layer.name

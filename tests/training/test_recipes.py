@@ -350,7 +350,7 @@ def scripted(losses, tmp_path, plateau=2):
         stage="s",
         schedule=Schedule(epochs=len(losses), learning_rate=1e-3, dropout=0.0, patience=3, plateau=plateau),
         seed=0,
-        folder=tmp_path,
+        work_dir=tmp_path,
         progress=False,
     )
     return model, history, snapshots
@@ -362,7 +362,7 @@ def test_best_epoch_is_what_remains(tmp_path):
     np.testing.assert_allclose([row["learning_rate"] for row in history], [1e-3] * 4 + [3e-4], rtol=1e-5)
     for weight, best in zip(model.get_weights(), snapshots[1], strict=True):
         np.testing.assert_array_equal(weight, best)
-    assert len(list(tmp_path.glob("*.weights.h5"))) == 2
+    assert len(list(tmp_path.glob("s/*.weights.h5"))) == 2
 
 
 def test_without_a_plateau_the_learning_rate_is_half_a_cosine(tmp_path):

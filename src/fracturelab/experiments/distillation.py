@@ -13,7 +13,6 @@ the softmax, and compares raw logits as if they were probabilities.
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -336,9 +335,7 @@ def fit_student(
         return scores
 
     settings: dict[str, Any] = {"stage": architecture, "schedule": schedule, "seed": seed, "progress": progress}
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
-        history = run_epochs(distiller, epoch_data, validate, folder=Path(folder), **settings)
-    return student, history
+    return student, run_epochs(distiller, epoch_data, validate, **settings)
 
 
 def train_student(prepared: Prepared, transfer_set: TransferSet, *, seed: int = 0, **settings: Any) -> Fit:
@@ -361,9 +358,7 @@ def train_student(prepared: Prepared, transfer_set: TransferSet, *, seed: int = 
     if prepared.size != transfer_set.size or not of_these:
         raise FracturelabError("expected the images that the transfer set was made of, at the student's size")
     student, history = fit_student(transfer_set, seed=seed, **settings)
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
-        student = reloaded(student, Path(folder) / "student.keras")
     recipe = {name: value for name, value in settings.items() if name not in ("schedule", "each_epoch", "progress")}
     recipe |= {"recipe": "student", "views": len(transfer_set.views), **asdict(settings.get("schedule", STUDENT))}
     recipe["teacher"] = dict(transfer_set.teacher) if settings.get("teacher_weight", 0.5) > 0 else None
-    return finished_fit(student, prepared, history, recipe=recipe, seed=seed, started=started)
+    return finished_fit(reloaded(student), prepared, history, recipe=recipe, seed=seed, started=started)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
+from fracturelab.evaluation import Evaluation, Spread, choose_threshold, evaluate, study_scores, summary_over_seeds
+from fracturelab.models.weights import WeightsInfo
+from fracturelab.records import write_record
 from fracturelab.training.prepare import Prepared
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from fracturelab.evaluation import Evaluation, Spread
-    from fracturelab.models.weights import WeightsInfo
+from fracturelab.training.saving import describe_source
 
 SCORES = ("accuracy", "precision", "recall", "f1", "roc_auc", "kappa")
 """Scores that are reported for each fold."""
@@ -74,16 +73,12 @@ class CrossValidation:
 
     def scores(self, level: str = "images") -> pd.DataFrame:
         """One row a fold: n, and each of `SCORES`."""
-        import pandas as pd
-
         evaluations = [_at(part, level) for part in self.folds]
         rows = [{"n": scores.n, **{name: scores.metrics[name].value for name in SCORES}} for scores in evaluations]
         return pd.DataFrame(rows, index=[part.name for part in self.folds])
 
     def spread(self, level: str = "images") -> dict[str, Spread]:
         """Mean, standard deviation and range of each score over the folds."""
-        from fracturelab.evaluation import summary_over_seeds
-
         table = self.scores(level)
         return {name: summary_over_seeds(table[name]) for name in SCORES}
 
@@ -100,9 +95,7 @@ class CrossValidation:
                 }
                 for part in self.folds
             ],
-            "spread": {
-                level: {name: spread._asdict() for name, spread in self.spread(level).items()} for level in levels
-            },
+            "spread": {level: self.spread(level) for level in levels},
             "warnings": list(self.warnings),
         }
         if self.holdout is not None:
@@ -127,13 +120,11 @@ def score_part(prepared: Prepared, name: str, split: list[str], result: Mapping[
     Returns:
         Scores of images at the fit's threshold, and of studies at one that is chosen on validation studies.
     """
-    from fracturelab.evaluation import choose_threshold, evaluate, study_scores
-
     test, val = (np.flatnonzero(np.array(split, object) == side) for side in ("test", "val"))
     p_test, p_val = np.array(result["p_test"], float), np.array(result["p_val"], float)
     images = evaluate(prepared.labels[test], p_test, threshold=result["threshold"], groups=prepared.groups[test])
-    studies = None
-    if _has_studies(prepared):
+    studies, labels = None, _study_labels(prepared)
+    if (labels["size"] > 1).any() and not (labels["nunique"] > 1).any():
         tested, chosen = (
             study_scores(prepared.table.iloc[rows].reset_index(drop=True), p)
             for rows, p in ((test, p_test), (val, p_val))
@@ -154,16 +145,14 @@ def _at(part: Part, level: str) -> Evaluation:
     return scores
 
 
-def _has_studies(prepared: Prepared) -> bool:
-    """Whether a study has several images, and none of them two labels."""
-    table = prepared.table.dropna(subset="study").groupby(["group", "study"])["label"]
-    return bool(len(table) and (table.size() > 1).any() and not (table.nunique() > 1).any())
+def _study_labels(prepared: Prepared) -> pd.DataFrame:
+    """For each study the number of its images (`size`) and of its labels (`nunique`)."""
+    return prepared.table.dropna(subset="study").groupby(["group", "study"])["label"].agg(["size", "nunique"])
 
 
 def mixed_studies(prepared: Prepared) -> list[str]:
     """Warn of studies that cannot be scored because they hold images of both labels."""
-    table = prepared.table.dropna(subset="study").groupby(["group", "study"])["label"]
-    mixed = int((table.nunique() > 1).sum()) if len(table) else 0
+    mixed = int((_study_labels(prepared)["nunique"] > 1).sum())
     return [f"{mixed} studies hold images of both labels: studies are not scored."] if mixed else []
 
 
@@ -178,21 +167,14 @@ def record_folds(name: str, result: CrossValidation, *, folder: Any = None) -> P
     Returns:
         The file.
     """
-    from fracturelab.datasets import fingerprint
-    from fracturelab.records import write_record
-
-    table = result.prepared.table
     return write_record(
         name,
         kind="cross-validation",
         data={
-            "source": ", ".join(sorted(set(table["source"].dropna()))),
-            "fingerprint": fingerprint(table),
-            "n": len(table),
+            **describe_source(result.prepared),
             "in_folds": sum(part.images.n for part in result.folds),
-            "groups": int(table["group"].nunique()),
+            "groups": int(result.prepared.table["group"].nunique()),
             "held_out": result.holdout.images.n if result.holdout is not None else 0,
-            "unreadable": len(result.prepared.unreadable),
         },
         weights=result.weights.to_dict() if result.weights is not None else None,
         seed=int(result.settings["seed"]),

@@ -9,28 +9,30 @@ are chosen on a validation part that is split off, by patient, from the other fo
 from __future__ import annotations
 
 import contextlib
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
 from fracturelab.experiments import fold_process
 from fracturelab.experiments.fold_scores import HOLDOUT, CrossValidation, mixed_studies, score_part
+from fracturelab.models.weights import WeightsInfo
 from fracturelab.pipeline import Augmentation
+from fracturelab.records import read_record, write_record
+from fracturelab.splits import assign_groups, kfold
+from fracturelab.system.folders import reports_folder
+from fracturelab.system.workers import unordered
 from fracturelab.training.checkpoints import locked, work_folder
 from fracturelab.training.prepare import Prepared, known_to_weights
 from fracturelab.training.v1 import FROM_SCRATCH
 from fracturelab.training.v2 import FINE_TUNING
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from fracturelab.models.weights import WeightsInfo
 
 FOLD_AUGMENTATION = Augmentation(flip=0.5, rotation=10.0, shift=0.0, zoom=0.0, contrast=0.0, brightness=0.0)
 SIZE = 224
@@ -122,35 +124,34 @@ def cross_validate(
         FracturelabError: Too few images or groups for the folds, weights missing for v2, a folder that cannot be
             written, or workers that cannot make the fits.
     """
-    from fracturelab.system.workers import unordered
-
     threads = parallel.threads
     settings = _settings(recipe, options, weights=weights, folds=folds, seed=seed, threads=threads)
     splits = fold_splits(prepared, folds=folds, seed=seed, holdout=holdout)
     cautions = [*known_to_weights(prepared, weights), *mixed_studies(prepared)]
     with _work_folder(work_dir, prepared, {**settings, "holdout": holdout}) as work:
         jobs = {name: _job(prepared, name, split, settings, weights, work) for name, split in splits.items()}
-        keys = {name: fold_process.key_of(job) for name, job in jobs.items()}
-        finished = {name: _finished(work, name, key) for name, key in keys.items()}
-        results = {name: result for name, result in finished.items() if result is not None}
+        results = {name: result for name, job in jobs.items() if (result := _finished(work, job)) is not None}
         if results and report is not None:
             report(f"found finished in {work}: {', '.join(results)}")
-        todo = [name for name in jobs if name not in results]
+        todo = [job for name, job in jobs.items() if name not in results]
         where: dict[str, Any] = {"workers": parallel.workers, "dask": parallel.dask, "local": "threading"}
-        fits = unordered(fold_process.fit_in_process, [jobs[name] for name in todo], **where)
+        fits = unordered(fold_process.fit_in_process, todo, **where) if todo else ()
         try:
-            for number, result in fits if todo else ():
-                name = todo[number]
-                results[name] = _keep(work, name, keys[name], result)
+            for number, result in fits:
+                job = todo[number]
+                results[job.name] = result
+                write_record(job.file_name, kind="fold", results={"key": job.key, "answer": result}, folder=work)
                 if report is not None:
-                    part = score_part(prepared, name, splits[name], result)
+                    part = score_part(prepared, job.name, splits[job.name], result)
                     auc = part.images.metrics["roc_auc"]
-                    report(f"{name}: ROC AUC {auc} on {part.images.n} images, {result['seconds']:.0f} s")
+                    report(f"{job.name}: ROC AUC {auc} on {part.images.n} images, {result['seconds']:.0f} s")
         except BaseException:
             fold_process.stop()
             raise
-        finally:
-            _sweep(work)
+        finally:  # the features that running fits share, which can be large, and an empty folder
+            shutil.rmtree(work / "stores", ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (work / "checkpoints").rmdir()
     parts = {name: score_part(prepared, name, splits[name], results[name]) for name in jobs}
     last = parts.pop(HOLDOUT, None)
     raised = [text for name in jobs for text in results[name]["warnings"]]
@@ -181,8 +182,6 @@ def fold_splits(prepared: Prepared, *, folds: int, seed: int, holdout: bool = Tr
     Raises:
         FracturelabError: A part would lack a class, or there is no holdout.
     """
-    from fracturelab.splits import assign_groups, kfold
-
     split = prepared.table["split"].fillna("").to_numpy(object)
     inside, held = np.flatnonzero(np.isin(split, ("train", "val"))), np.flatnonzero(split == "test")
     if not len(inside):
@@ -230,29 +229,16 @@ def _job(
     settings: Mapping[str, Any],
     weights: WeightsInfo | None,
     work: Path,
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "paths": prepared.table["path"].tolist(),
-        "hashes": prepared.hashes.tolist(),
-        "labels": prepared.labels.tolist(),
-        "groups": prepared.groups.tolist(),
-        "split": split,
-        "size": prepared.size,
-        "recipe": settings["recipe"],
-        "options": settings["options"],
-        "weights": fold_process.weights_job(weights) if weights is not None else None,
-        "seed": settings["seed"],
-        "threads": settings["threads"],
-        "work": str(work),
-        "code": fold_process.code_digest(),
-    }
+) -> fold_process.Job:
+    side = pd.array([part or None for part in split], dtype=prepared.table["split"].dtype)
+    table = prepared.table.assign(split=side)[["path", "label", "group", "split"]]
+    kept = {key: settings[key] for key in ("recipe", "options", "seed", "threads")}
+    code = fold_process.code_digest()
+    return fold_process.Job(name, table, prepared.hashes, prepared.size, kept, weights, str(work), code)
 
 
 @contextlib.contextmanager
 def _work_folder(work_dir: str | Path | None, prepared: Prepared, settings: Mapping[str, Any]) -> Iterator[Path]:
-    from fracturelab.system.folders import reports_folder
-
     if work_dir is None:
         with work_folder(reports_folder(), prepared, settings) as folder:
             yield folder
@@ -264,36 +250,14 @@ def _work_folder(work_dir: str | Path | None, prepared: Prepared, settings: Mapp
         yield folder
 
 
-def _file_name(name: str, key: str) -> str:
-    return f"{name.replace(' ', '-')}-{key[:12]}"
-
-
-def _finished(work: Path, name: str, key: str) -> dict[str, Any] | None:
+def _finished(work: Path, job: fold_process.Job) -> dict[str, Any] | None:
     """The result of a fit that an earlier run finished; a changed file is reported and not used."""
-    from fracturelab.records import read_record
-
-    path = work / f"{_file_name(name, key)}.json"
+    path = work / f"{job.file_name}.json"
     if not path.exists():
         return None
     try:
-        record = read_record(path)
+        results = read_record(path)["results"]
     except FracturelabError as error:
-        warnings.warn(f"{name} is fitted again: {error}", stacklevel=3)
+        warnings.warn(f"{job.name} is fitted again: {error}", stacklevel=3)
         return None
-    return record["results"]["answer"] if record["results"].get("key") == key else None
-
-
-def _keep(work: Path, name: str, key: str, result: dict[str, Any]) -> dict[str, Any]:
-    from fracturelab.records import write_record
-
-    write_record(_file_name(name, key), kind="fold", results={"key": key, "answer": result}, folder=work)
-    return result
-
-
-def _sweep(work: Path) -> None:
-    """Remove the features that running fits share, which can be large, and an empty folder."""
-    import shutil
-
-    shutil.rmtree(work / "stores", ignore_errors=True)
-    with contextlib.suppress(OSError):
-        (work / "checkpoints").rmdir()
+    return results["answer"] if results.get("key") == job.key else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from fracturelab.pipeline import Augmentation, augment, balanced_draws, image_seeds
@@ -16,7 +17,8 @@ from fracturelab.training.prepare import Prepared
 
 MIRRORED_AND_REEXPOSED = Augmentation(rotation=0.0, shift=0.0, zoom=0.0)
 """Copies as augmentation scripts write them to disk: mirrored or not, brighter or darker, more or less contrast."""
-
+VALIDATION_SHARE = 0.2
+"""Share of the copies for validation."""
 _BLOCK = 256
 
 
@@ -35,10 +37,7 @@ def augmented_copies(
         uint8 (m, size, size, 1), in the order of `origins`.
     """
     index = np.asarray(origins, np.int64)
-    repeats = np.zeros(len(index), np.int64)
-    for value in np.unique(index):
-        here = index == value
-        repeats[here] = np.arange(here.sum())
+    repeats = pd.Series(index).groupby(index).cumcount().to_numpy()
     copies = np.empty((len(index), *images.shape[1:]), np.uint8)
     for start in range(0, len(index), _BLOCK):
         part = slice(start, start + _BLOCK)
@@ -47,28 +46,8 @@ def augmented_copies(
     return copies
 
 
-def balanced_origins(labels: ArrayLike, *, copies: int, seed: int = 0) -> NDArray[np.int64]:
-    """Choose the originals so that every class gets the same number of copies, spread evenly over its images.
-
-    Args:
-        labels: (n,) class of each image.
-        copies: Number of copies in all.
-        seed: Decides which images get one copy more than others.
-
-    Returns:
-        int64 (copies,): index of each copy's original.
-    """
-    drawn, _ = balanced_draws(np.asarray(labels), copies, np.random.default_rng(seed))
-    return np.concatenate(drawn).astype(np.int64)
-
-
 def augment_then_split(
-    prepared: Prepared,
-    *,
-    copies: int = 2000,
-    val: float = 0.2,
-    augmentation: Augmentation = MIRRORED_AND_REEXPOSED,
-    seed: int = 0,
+    prepared: Prepared, *, copies: int = 2000, augmentation: Augmentation = MIRRORED_AND_REEXPOSED, seed: int = 0
 ) -> Prepared:
     """The flawed way: balanced augmented copies of the training images, split by copy at random.
 
@@ -77,65 +56,57 @@ def augment_then_split(
 
     Args:
         prepared: Honestly split images.
-        copies: Number of copies in all.
-        val: Share of the copies for validation.
+        copies: Number of copies in all; every class gets the same number, spread evenly over its images.
         augmentation: Limits of the changes to a copy.
         seed: Decides the copies and the split.
 
     Returns:
         The copies, in memory, with a split that must not be believed.
     """
-    rows = prepared.rows("train")
-    origins = rows[balanced_origins(prepared.labels[rows], copies=copies, seed=seed)]
-    held_out = np.random.default_rng([seed, copies]).permutation(copies) < round(val * copies)
-    images = augmented_copies(prepared.images, origins, augmentation=augmentation, seed=seed)
-    return replace(_of(prepared, origins, images, held_out), leaks_on_purpose=True)
+    origins, split = _split_at_random(prepared, copies, seed)
+    return replace(_copies(prepared, origins, split, augmentation, seed), leaks_on_purpose=True)
 
 
 def split_then_augment(
-    prepared: Prepared,
-    *,
-    copies: int = 2000,
-    val: float = 0.2,
-    augmentation: Augmentation = MIRRORED_AND_REEXPOSED,
-    seed: int = 0,
+    prepared: Prepared, *, copies: int = 2000, augmentation: Augmentation = MIRRORED_AND_REEXPOSED, seed: int = 0
 ) -> Prepared:
-    """The right way on the same copies: validated on as many copies of the validation images.
-
-    Args:
-        prepared: Honestly split images.
-        copies: As for `augment_then_split`.
-        val: As for `augment_then_split`.
-        augmentation: As for `augment_then_split`.
-        seed: As for `augment_then_split`.
+    """The right way on the same copies; arguments as for `augment_then_split`.
 
     Returns:
-        The copies, in memory: the training copies of `augment_then_split`, and copies of validation images.
+        The copies, in memory: the training copies of `augment_then_split`, and as many copies of validation images as
+        it holds out.
     """
-    rows = prepared.rows("val")
-    flawed = augment_then_split(prepared, copies=copies, val=val, augmentation=augmentation, seed=seed)
-    train, held_out = flawed.rows("train"), len(flawed.rows("val"))
-    origins = rows[balanced_origins(prepared.labels[rows], copies=held_out, seed=seed)]
-    images = augmented_copies(prepared.images, origins, augmentation=augmentation, seed=seed)
-    known = dict(zip(prepared.hashes, range(len(prepared.hashes)), strict=True))
-    every = np.concatenate([[known[value] for value in flawed.hashes[train]], origins])
-    return _of(prepared, every, np.concatenate([flawed.images[train], images]), np.arange(len(every)) >= len(train))
+    origins, split = _split_at_random(prepared, copies, seed)
+    held_out = split == "val"
+    others = _balanced(prepared, "val", int(held_out.sum()), seed)
+    split = np.concatenate([np.where(held_out, "", split), np.full(len(others), "val")])
+    return _copies(prepared, np.concatenate([origins, others]), split, augmentation, seed)
 
 
-def _of(prepared: Prepared, origins: NDArray[np.int64], images: NDArray[np.uint8], held_out: NDArray) -> Prepared:
-    import pandas as pd
+def _balanced(prepared: Prepared, part: str, copies: int, seed: int) -> NDArray[np.int64]:
+    """The original of each copy: as many of each class, spread evenly over its images."""
+    rows = prepared.rows(part)
+    drawn, _ = balanced_draws(prepared.labels[rows], copies, np.random.default_rng(seed))
+    return rows[np.concatenate(drawn)]
 
-    table = prepared.table.iloc[origins].reset_index(drop=True)
-    table["split"] = pd.array(np.where(held_out, "val", "train").tolist(), dtype="string[python]")
-    return replace(prepared, table=table, images=images, hashes=prepared.hashes[origins])
+
+def _split_at_random(prepared: Prepared, copies: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+    """The original of each copy, and whether the copy is for "train" or "val"."""
+    held_out = np.random.default_rng([seed, copies]).permutation(copies) < round(VALIDATION_SHARE * copies)
+    return _balanced(prepared, "train", copies, seed), np.where(held_out, "val", "train")
 
 
-def shared_with_training(prepared: Prepared, *, groups: ArrayLike | None = None) -> float:
-    """The share of validation images with an image of their own group in the training part: 0 where nothing leaks.
+def _copies(
+    prepared: Prepared, origins: NDArray[np.int64], split: NDArray[np.str_], augmentation: Augmentation, seed: int
+) -> Prepared:
+    """Copies with their split; those without one are left out."""
+    images, kept = augmented_copies(prepared.images, origins, augmentation=augmentation, seed=seed), split != ""
+    rows, side = origins[kept], pd.array(split[kept].tolist(), dtype="string[python]")
+    table = prepared.table.iloc[rows].reset_index(drop=True).assign(split=side)
+    return replace(prepared, table=table, images=images[kept], hashes=prepared.hashes[rows])
 
-    Args:
-        prepared: Split images.
-        groups: (n,) groups to go by, such as those that `audit.near_duplicate_groups` found; None for the known ones.
-    """
-    names = prepared.groups if groups is None else np.asarray(groups)
-    return float(np.isin(names[prepared.rows("val")], names[prepared.rows("train")]).mean())
+
+def shared_with_training(prepared: Prepared) -> float:
+    """The share of validation images with an image of their own group in the training part: 0 where nothing leaks."""
+    groups = prepared.groups
+    return float(np.isin(groups[prepared.rows("val")], groups[prepared.rows("train")]).mean())

@@ -8,11 +8,9 @@ weights and dropout.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,9 +71,7 @@ def train_types_torch(
     with _seeded(seed):
         model = build_types_torch(**shape)
         history, own = _run_epochs(model, prepared, schedule, seed=seed, progress=progress)
-    twin = to_keras(model, build_types_cnn(**shape))
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
-        twin = reloaded(twin, Path(folder) / "types-torch.keras")
+    twin = reloaded(to_keras(model, build_types_cnn(**shape)))
     difference = float(np.abs(predict(twin, prepared.images, rows=prepared.rows("val")) - own).max())
     recipe = {"recipe": "types-torch", **asdict(schedule), "block_dropout": block_dropout}
     recipe["largest_difference"] = difference

@@ -51,7 +51,7 @@ def build_transfer_model(
     and one dense layer: a logistic regression, which `training.head` can solve exactly.
 
     Args:
-        backbone: A name of `keras.applications`.
+        backbone: A name of `keras.applications`; not used where `weights` is a `WeightsInfo`, which names its own.
         weights: "auto", "imagenet", "bundled", "none" or None, a weights file, or what `weights.resolve` returned.
         input_size: Side of the square input in pixels; None for `default_input_size`.
         backbone_options: Options of the backbone, such as `{"alpha": 0.75}`.
@@ -68,15 +68,15 @@ def build_transfer_model(
     import keras
     from keras import layers
 
-    options = dict(backbone_options or {})
-    info = weights if isinstance(weights, WeightsInfo) else resolve(backbone, weights, options)
+    info = weights if isinstance(weights, WeightsInfo) else resolve(backbone, weights, backbone_options)
+    backbone = info.backbone
     if info.kind == "none":
         warnings.warn(info.sentence, stacklevel=2)
     size = default_input_size(backbone, info) if input_size is None else input_size
     base = build_backbone(
         backbone,
         input_size=size,
-        options=options,
+        options=info.options,
         weights_path="imagenet" if info.path == "imagenet" else None,
         scaling=info.scaling,
         trainable=False,
@@ -165,6 +165,11 @@ def _source(layer: keras.layers.Layer) -> str:
     return layer.input._keras_history.operation.name
 
 
+def output_of(model: keras.Model, name: str) -> keras.KerasTensor:
+    """Output of the layer or operation of this name."""
+    return next(operation for operation in model.operations if operation.name == name).output
+
+
 def split_at(model: keras.Model, name: str) -> tuple[keras.Model, keras.Model]:
     """Cut a model in two at a layer everything passes through; both parts share its layers and weights.
 
@@ -173,7 +178,7 @@ def split_at(model: keras.Model, name: str) -> tuple[keras.Model, keras.Model]:
     """
     import keras
 
-    middle = next(operation for operation in model.operations if operation.name == name).output
+    middle = output_of(model, name)
     return keras.Model(model.input, middle, name="trunk"), keras.Model(middle, model.output, name="top")
 
 

@@ -6,11 +6,11 @@ TensorFlow is imported when something is trained, not when this package is.
 from fracturelab.training.epochs import Schedule, set_seed
 from fracturelab.training.external import ExternalSet, prepare_with_external, score, unseen_of_same_source
 from fracturelab.training.features import FeatureStore
-from fracturelab.training.fitting import Fit
+from fracturelab.training.fitting import Fit, choose
 from fracturelab.training.maps import train_maps
 from fracturelab.training.prepare import Prepared, at_size, prepare, prepare_arrays
 from fracturelab.training.v1 import FROM_SCRATCH, train_v1
-from fracturelab.training.v2 import FINE_TUNING, choose, fine_tune, fit_probe, train_v2
+from fracturelab.training.v2 import FINE_TUNING, Transfer, fine_tune, fit_probe, train_v2
 
 __all__ = [
     "FINE_TUNING",
@@ -20,6 +20,7 @@ __all__ = [
     "Fit",
     "Prepared",
     "Schedule",
+    "Transfer",
     "at_size",
     "choose",
     "fine_tune",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from fracturelab.training.checkpoints import read_state, write_state
 
 if TYPE_CHECKING:
     import keras
-    import pandas as pd
     import tensorflow as tf
 
     from fracturelab.training.prepare import Prepared
@@ -119,14 +119,14 @@ def run_epochs(
     stage: str,
     schedule: Schedule,
     seed: int,
-    folder: Path,
+    work_dir: str | Path | None = None,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Train a compiled model epoch by epoch; it ends with the weights of its best epoch.
 
     The validation loss after each epoch decides. The best weights are kept. The learning rate is lowered after
     `schedule.plateau` epochs without a lower loss. Training stops after `schedule.patience` such epochs. It also stops,
-    with a warning, at a loss that is not finite; the best epoch is kept. A call with the folder of a stopped call
+    with a warning, at a loss that is not finite; the best epoch is kept. A call with the `work_dir` of a stopped call
     continues after the last finished epoch and ends with the same weights.
 
     Args:
@@ -136,7 +136,7 @@ def run_epochs(
         stage: Name of the stage in the history.
         schedule: Epochs, patience and plateau are used.
         seed: The dropout of an epoch follows from (seed, epoch).
-        folder: Folder for checkpoints of this run alone.
+        work_dir: Folder for checkpoints of this run alone, from which a stopped run continues; None keeps none.
         progress: Show one progress bar for all epochs.
 
     Returns:
@@ -147,50 +147,54 @@ def run_epochs(
     """
     from fracturelab.system.progress import tqdm
 
-    folder.mkdir(parents=True, exist_ok=True)
-    state = read_state(folder, stage)
-    model.optimizer.build(model.trainable_variables)
-    first_rate = float(model.optimizer.learning_rate)
-    if state["next"]:
-        model.load_weights(str(folder / state["last"]))
-    epochs, patience, plateau = schedule.epochs, schedule.patience, schedule.plateau
-    bar = tqdm(total=epochs, initial=state["next"], desc=stage, unit="epoch", disable=not progress, mininterval=1.0)
-    while state["next"] < epochs and not state["stopped"]:
-        epoch = state["next"]
-        if plateau is None:
-            model.optimizer.learning_rate = first_rate * (1 + np.cos(np.pi * epoch / epochs)) / 2
-        rate = float(model.optimizer.learning_rate)
-        reseed_dropout(model, seed=seed, epoch=epoch)
-        logs = model.fit(epoch_data(epoch), epochs=1, verbose=0, shuffle=False)
-        loss = float(logs.history["loss"][-1])
-        val_loss, val_auc = validate()
-        scores = {"loss": loss, "val_loss": val_loss, "val_auc": val_auc}
-        state["next"] = epoch + 1
-        if np.isfinite(loss) and np.isfinite(val_loss):
-            state["history"].append({"stage": stage, "epoch": epoch, **scores, "learning_rate": rate})
-            better = state["best"] is None or val_loss < state["best"]["val_loss"]
-            state["since"] = 0 if better else state["since"] + 1
-            if better:
-                state["best"] = {"epoch": epoch, "val_loss": val_loss}
-            elif plateau is not None and state["since"] % plateau == 0:
-                model.optimizer.learning_rate = rate * PLATEAU_FACTOR
-            state["stopped"] = patience is not None and state["since"] >= patience
-        elif state["best"] is None:
-            raise FracturelabError(f"{stage}: the loss is not finite from the first epoch on; lower the learning rate")
-        else:
-            best = state["best"]["epoch"]
-            warning = (
-                f"{stage}: the loss of epoch {epoch} is not finite; training stops, the best epoch, {best}, stands"
-            )
-            warnings.warn(warning, stacklevel=2)
-            state["history"][-1]["warning"] = warning
-            state["stopped"] = True
-        write_state(model, folder, state)
-        bar.set_postfix({name: "-" if value is None else f"{value:.3f}" for name, value in scores.items()})
-        bar.update()
-    bar.close()
-    model.load_weights(str(folder / state["best"]["file"]))
-    return state["history"]
+    with tempfile.TemporaryDirectory(prefix="fracturelab-") as temporary:
+        folder = Path(work_dir or temporary) / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        state = read_state(folder, stage)
+        model.optimizer.build(model.trainable_variables)
+        first_rate = float(model.optimizer.learning_rate)
+        if state["next"]:
+            model.load_weights(str(folder / state["last"]))
+        epochs, patience, plateau = schedule.epochs, schedule.patience, schedule.plateau
+        bar = tqdm(total=epochs, initial=state["next"], desc=stage, unit="epoch", disable=not progress, mininterval=1.0)
+        while state["next"] < epochs and not state["stopped"]:
+            epoch = state["next"]
+            if plateau is None:
+                model.optimizer.learning_rate = first_rate * (1 + np.cos(np.pi * epoch / epochs)) / 2
+            rate = float(model.optimizer.learning_rate)
+            reseed_dropout(model, seed=seed, epoch=epoch)
+            logs = model.fit(epoch_data(epoch), epochs=1, verbose=0, shuffle=False)
+            loss = float(logs.history["loss"][-1])
+            val_loss, val_auc = validate()
+            scores = {"loss": loss, "val_loss": val_loss, "val_auc": val_auc}
+            state["next"] = epoch + 1
+            if np.isfinite(loss) and np.isfinite(val_loss):
+                state["history"].append({"stage": stage, "epoch": epoch, **scores, "learning_rate": rate})
+                better = state["best"] is None or val_loss < state["best"]["val_loss"]
+                state["since"] = 0 if better else state["since"] + 1
+                if better:
+                    state["best"] = {"epoch": epoch, "val_loss": val_loss}
+                elif plateau is not None and state["since"] % plateau == 0:
+                    model.optimizer.learning_rate = rate * PLATEAU_FACTOR
+                state["stopped"] = patience is not None and state["since"] >= patience
+            elif state["best"] is None:
+                raise FracturelabError(
+                    f"{stage}: the loss is not finite from the first epoch on; lower the learning rate"
+                )
+            else:
+                best = state["best"]["epoch"]
+                warning = (
+                    f"{stage}: the loss of epoch {epoch} is not finite; training stops, the best epoch, {best}, stands"
+                )
+                warnings.warn(warning, stacklevel=2)
+                state["history"][-1]["warning"] = warning
+                state["stopped"] = True
+            write_state(model, folder, state)
+            bar.set_postfix({name: "-" if value is None else f"{value:.3f}" for name, value in scores.items()})
+            bar.update()
+        bar.close()
+        model.load_weights(str(folder / state["best"]["file"]))
+        return state["history"]
 
 
 def reseed_dropout(model: keras.Model, *, seed: int, epoch: int) -> None:
@@ -208,17 +212,10 @@ def reseed_dropout(model: keras.Model, *, seed: int, epoch: int) -> None:
             generator.state.assign(words.astype(np.uint32))
 
 
-def reloaded(model: keras.Model, path: Path) -> keras.Model:
+def reloaded(model: keras.Model) -> keras.Model:
     """Save a model and load it again, so that the evaluated model is the one that a user will open."""
-    save_model(model, path, {})
-    return load_model(path)
-
-
-def history_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The history of one or several stages as a table."""
-    import pandas as pd
-
-    return pd.DataFrame(rows, columns=["stage", "epoch", "loss", "val_loss", "val_auc", "learning_rate"])
+    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
+        return load_model(save_model(model, Path(folder) / "model.keras", {}))
 
 
 def check_parts(prepared: Prepared) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

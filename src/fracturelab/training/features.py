@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -20,20 +21,22 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import filelock
 import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
+from fracturelab.images import default_cache_dir
 from fracturelab.models.inference import compiled
 from fracturelab.models.structure import structure_digest
 from fracturelab.models.weights import digest_of
 from fracturelab.pipeline import DEFAULT_AUGMENTATION, Augmentation, augment, image_seeds
+from fracturelab.system.progress import tqdm
 from fracturelab.training.prepare import Prepared
 
 if TYPE_CHECKING:
-    import filelock
     import keras
 
 _VERSION = 2  # raise when the content of a view or of a store changes
@@ -61,8 +64,6 @@ class FeatureStore:
     @property
     def path(self) -> Path:
         """The folder."""
-        from fracturelab.images import default_cache_dir
-
         return default_cache_dir() / "features" if self.folder is None else Path(self.folder)
 
     def views_within(self, part: keras.Model, *, images: int, dtype: str) -> int:
@@ -71,8 +72,6 @@ class FeatureStore:
 
     def lock(self) -> filelock.BaseFileLock:
         """The lock of the folder; to enter it waits until no other process has it."""
-        import filelock
-
         _make_room(self.path, 0)
         return filelock.FileLock(self.path / "lock")
 
@@ -82,7 +81,7 @@ DEFAULT_STORE = FeatureStore()
 
 def store_bytes(shape: Sequence[int], *, images: int, views: int, dtype: str) -> int:
     """Size on disk of the stores of one layer, in bytes."""
-    return int(np.prod([images, views, *shape], dtype=np.int64)) * np.dtype(dtype).itemsize
+    return math.prod([images, views, *shape]) * np.dtype(dtype).itemsize
 
 
 def view_of(
@@ -141,47 +140,30 @@ def compute(
     """
     import keras
 
-    from fracturelab.system.progress import tqdm
-
-    names = list(outputs)
-    files = {
-        name: ((len(rows), *part.output.shape[1:]), np.dtype("float16" if name in half else "float32"))
-        for name, part in outputs.items()
-    }
-    networks = {name: [structure_digest(part), digest_of(part)] for name, part in outputs.items()}
-    common = {
-        "version": _VERSION,
-        "size": prepared.size,
-        "files": prepared.hashes[rows].tolist(),
-        "pixels": _checksum(prepared.images, rows),
-    }
-
-    def place(name: str, view: int) -> Path:
-        key = {**common, "layer": name, "network": networks[name], "dtype": str(files[name][1]), "view": view}
-        if view > 1:
-            key |= {"seed": seed, "rows": rows.tolist(), "augmentation": repr(augmentation)}
-        return store.path / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]}.npy"
-
-    def existing() -> dict[tuple[str, int], np.memmap]:
-        opened = {(name, view): _open(place(name, view), *files[name]) for view in range(views) for name in names}
-        return {key: array for key, array in opened.items() if array is not None}
+    files: dict[tuple[str, int], _File] = {}
+    common: dict[str, Any] = {"version": _VERSION, "size": prepared.size, "files": prepared.hashes[rows].tolist()}
+    common["pixels"] = _checksum(prepared.images, rows)
+    for name, part in outputs.items():
+        shape, dtype = (len(rows), *part.output.shape[1:]), np.dtype("float16" if name in half else "float32")
+        network = [structure_digest(part), digest_of(part)]
+        for view in range(views):
+            key = {**common, "layer": name, "network": network, "dtype": str(dtype), "view": view}
+            if view > 1:
+                key |= {"seed": seed, "rows": rows.tolist(), "augmentation": repr(augmentation)}
+            digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+            files[name, view] = _File(store.path / f"{digest[:40]}.npy", shape, dtype)
 
     with store.lock() if store.shared else contextlib.nullcontext():
-        stores = existing()
-        missing = [(name, view) for view in range(views) for name in names if (name, view) not in stores]
+        stores = _existing(files)
+        missing = {place: file for place, file in files.items() if place not in stores}
         if missing:
-            sizes = {
-                name: int(np.prod(shape, dtype=np.int64)) * dtype.itemsize for name, (shape, dtype) in files.items()
-            }
-            need = sum(sizes[name] for name, _ in missing)
+            need = sum(math.prod(file.shape) * file.dtype.itemsize for file in missing.values())
             _make_room(store.path, need)
             todo = sorted({view for _, view in missing})
-            forward = compiled(
-                keras.Model(next(iter(outputs.values())).input, [outputs[name].output for name in names])
-            )
-            description = f"features, {len(todo)} views, {need / 1e6:.0f} MB"
-            total = len(rows) * len(todo)
-            bar = tqdm(total=total, desc=description, unit="image", disable=not progress, mininterval=1.0)
+            first = next(iter(outputs.values()))
+            forward = compiled(keras.Model(first.input, [part.output for part in outputs.values()]))
+            text, total = f"features, {len(todo)} views, {need / 1e6:.0f} MB", len(rows) * len(todo)
+            bar = tqdm(total=total, desc=text, unit="image", disable=not progress, mininterval=1.0)
             for view in todo:
 
                 def fill(arrays: Mapping[str, np.memmap], start: int, view: int = view) -> None:
@@ -189,39 +171,57 @@ def compute(
                     index = rows[start : start + _BATCH]
                     images = prepared.images[index]
                     batch = view_of(images, view=view, rows=index, seed=seed, augmentation=augmentation)
-                    for name, values in zip(names, keras.tree.flatten(forward(batch)), strict=True):
+                    for name, values in zip(outputs, keras.tree.flatten(forward(batch)), strict=True):
                         if name in arrays:
                             arrays[name][start : start + len(index)] = values.numpy()
                     bar.update(len(index))
 
-                _write({name: (place(name, view), *files[name]) for name, number in missing if number == view}, fill)
+                _write({name: file for (name, number), file in missing.items() if number == view}, fill)
             bar.close()
-            stores = existing()
-            if len(stores) < views * len(names):
+            stores = _existing(files)
+            if len(stores) < len(files):
                 raise FracturelabError(f"{store.path}: a store of features vanished while it was used; run again")
-    return {name: [stores[name, view] for view in range(views)] for name in names}
+    return {name: [stores[name, view] for view in range(views)] for name in outputs}
 
 
-def _write(
-    files: Mapping[str, tuple[Path, tuple[int, ...], np.dtype]], fill: Callable[[Mapping[str, np.memmap], int], None]
-) -> None:
+class _File(NamedTuple):
+    """A store: its path, and the shape and type of its array."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def _existing(files: Mapping[tuple[str, int], _File]) -> dict[tuple[str, int], np.memmap]:
+    """The stores that are complete."""
+    stores = {}
+    for place, (path, shape, dtype) in files.items():
+        with contextlib.suppress(OSError, ValueError, EOFError):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            if array.shape == shape and array.dtype == dtype:
+                stores[place] = array
+    return stores
+
+
+def _write(files: Mapping[str, _File], fill: Callable[[Mapping[str, np.memmap], int], None]) -> None:
     """Fill arrays batch by batch in files of temporary names, and rename them when they are complete.
 
     Args:
-        files: For each name the path, shape and type of its array.
+        files: The store of each layer, all of one folder and of as many images.
         fill: Called with the arrays and the first row of each batch, from several threads.
     """
     suffix = f".tmp{secrets.token_hex(6)}"  # no process id: two containers may both have process 1
-    parts = {name: path.with_suffix(suffix) for name, (path, _, _) in files.items()}
-    folder, count = next((path.parent, shape[0]) for path, shape, _ in files.values())
+    parts = {name: file.path.with_suffix(suffix) for name, file in files.items()}
+    first = next(iter(files.values()))
     try:
-        arrays = {name: _reserved(parts[name], dtype, shape) for name, (_, shape, dtype) in files.items()}
+        arrays = {name: _reserved(parts[name], file.dtype, file.shape) for name, file in files.items()}
         with ThreadPoolExecutor(_BATCHES_AT_A_TIME) as pool:
-            list(pool.map(lambda start: fill(arrays, start), range(0, count, _BATCH)))
-        for name, (path, _, _) in files.items():
+            list(pool.map(lambda start: fill(arrays, start), range(0, first.shape[0], _BATCH)))
+        for name, file in files.items():
             arrays[name].flush()
-            os.replace(parts[name], path)
+            os.replace(parts[name], file.path)
     except OSError as error:
+        folder = first.path.parent
         raise FracturelabError(f"{folder}: features cannot be written ({error.strerror or error})") from error
     finally:
         for part in parts.values():
@@ -234,15 +234,6 @@ def _checksum(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> int:
     for row in rows:
         checksum = zlib.crc32(np.ascontiguousarray(images[row]).data, checksum)
     return checksum
-
-
-def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap | None:
-    """A complete store, or None."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return array if array.shape == shape and array.dtype == dtype else None
 
 
 def _reserved(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from fracturelab.evaluation import Evaluation, MulticlassEvaluation, choose_threshold
 from fracturelab.models.files import save_model
 from fracturelab.models.weights import WeightsInfo
 from fracturelab.pipeline import Augmentation, batches
@@ -17,7 +19,6 @@ from fracturelab.training.epochs import (
     Schedule,
     check_parts,
     compile_model,
-    history_table,
     predict,
     reloaded,
     run_epochs,
@@ -29,9 +30,8 @@ from fracturelab.training.saving import card_of, evaluate_part, evaluate_parts
 
 if TYPE_CHECKING:
     import keras
-    import pandas as pd
 
-    from fracturelab.evaluation import Evaluation, MulticlassEvaluation
+HISTORY = ["stage", "epoch", "loss", "val_loss", "val_auc", "learning_rate"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,7 +42,7 @@ class Fit:
         model: The reloaded checkpoint of the best epoch.
         prepared: The images, labels and split that it was fitted on.
         threshold: From this P(fractured) on an image is called fractured; chosen on validation images.
-        history: Columns stage, epoch, loss, val_loss, val_auc, learning_rate.
+        history: One row an epoch, with the columns `HISTORY`.
         candidates: Name of each candidate and its validation scores; the model is the best of them.
         chosen: Name of the chosen candidate.
         weights: The weights that the model started from; None for a network trained from scratch.
@@ -95,6 +95,73 @@ class Fit:
         return save_model(self.model, path, card_of(self, name=name or Path(path).stem, evaluations=evaluations))
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A trained model that a recipe may choose.
+
+    Attributes:
+        name: Name of the stage that trained it, such as "probe".
+        model: The saved and reloaded model.
+        val_loss: Log loss on the validation images, with equal weight for both classes.
+        val_auc: ROC AUC on the validation images; None where undefined.
+        history: A dict for each epoch.
+    """
+
+    name: str
+    model: keras.Model
+    val_loss: float
+    val_auc: float | None
+    history: list[dict[str, Any]]
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """Validation loss and AUC."""
+        return {"val_loss": self.val_loss, "val_auc": self.val_auc}
+
+
+def choose(candidates: Sequence[Candidate]) -> Candidate:
+    """The candidate with the highest validation AUC; the first of them where it is equal or undefined."""
+    return max(candidates, key=lambda candidate: -1.0 if candidate.val_auc is None else candidate.val_auc)
+
+
+def validate(model: keras.Model, prepared: Prepared) -> tuple[float, float | None]:
+    """Loss and ROC AUC of a model on the validation images; see `validation_scores`."""
+    val = prepared.rows("val")
+    return validation_scores(prepared.labels[val], predict(model, prepared.images, rows=val))
+
+
+def train_on_images(
+    model: keras.Model,
+    prepared: Prepared,
+    *,
+    augmentation: Augmentation | None,
+    schedule: Schedule,
+    seed: int,
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """Train a model on balanced batches of augmented images; it ends with the weights of its best epoch.
+
+    Args:
+        model: From grey levels 0..255 to probabilities; layers that are not trainable stay as they are.
+        prepared: Images, labels and split.
+        augmentation: Limits of the random changes to each image; None shows the images unchanged.
+        schedule: Settings of the training.
+        seed: Order, augmentation and dropout follow from it.
+        settings: `stage`, `work_dir` and `progress` of `run_epochs`.
+
+    Returns:
+        The history, as `run_epochs` returns it.
+    """
+    compile_model(model, learning_rate=schedule.learning_rate, weight_decay=schedule.weight_decay)
+    order: dict[str, Any] = {"rows": prepared.rows("train"), "batch_size": schedule.batch_size, "balanced": True}
+
+    def epoch_data(epoch: int) -> Any:
+        changes: dict[str, Any] = {"augmentation": augmentation, "seed": seed, "epoch": epoch}
+        return batches(prepared.images, prepared.labels, **order, **changes)
+
+    return run_epochs(model, epoch_data, lambda: validate(model, prepared), schedule=schedule, seed=seed, **settings)
+
+
 def train_network(
     build: Callable[[], keras.Model],
     prepared: Prepared,
@@ -104,11 +171,9 @@ def train_network(
     seed: int = 0,
     augmentation: Augmentation | None = None,
     recipe: Mapping[str, Any] | None = None,
-    weights: WeightsInfo | None = None,
-    work_dir: str | Path | None = None,
-    progress: bool = True,
+    **settings: Any,
 ) -> Fit:
-    """Train a network on balanced batches of augmented images; validation images choose epoch and threshold.
+    """Train a network from scratch; validation images choose epoch and threshold.
 
     Args:
         build: Returns the untrained network; called after the seed was set.
@@ -118,9 +183,7 @@ def train_network(
         seed: Initial weights, order, augmentation and dropout follow from it; two runs with one seed are equal.
         augmentation: Limits of the random changes to each image; None shows the images unchanged.
         recipe: Further settings for the record.
-        weights: The weights that the network started from.
-        work_dir: Folder for checkpoints of this run alone, from which a stopped run continues; None keeps none.
-        progress: Show a progress bar.
+        settings: `work_dir` and `progress` of `run_epochs`.
 
     Returns:
         The fit; its model is the reloaded checkpoint of the epoch with the lowest validation loss.
@@ -130,24 +193,20 @@ def train_network(
     """
     started = time.perf_counter()
     set_seed(seed)
-    train, val = check_parts(prepared)
+    check_parts(prepared)
     model = build()
-    compile_model(model, learning_rate=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    order: dict[str, Any] = {"rows": train, "batch_size": schedule.batch_size, "balanced": True, "seed": seed}
-
-    def epoch_data(epoch: int) -> Any:
-        return batches(prepared.images, prepared.labels, **order, augmentation=augmentation, epoch=epoch)
-
-    def validate() -> tuple[float, float | None]:
-        return validation_scores(prepared.labels[val], predict(model, prepared.images, rows=val))
-
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as temporary:
-        folder = Path(temporary if work_dir is None else work_dir) / name
-        settings: dict[str, Any] = {"stage": name, "schedule": schedule, "seed": seed, "progress": progress}
-        history = run_epochs(model, epoch_data, validate, folder=folder, **settings)
-        model = reloaded(model, Path(temporary) / f"{name}.keras")
+    shown: dict[str, Any] = {"augmentation": augmentation, "schedule": schedule, "seed": seed}
+    history = train_on_images(model, prepared, stage=name, **shown, **settings)
     recipe = {"recipe": name, **asdict(schedule), **(recipe or {})}
-    return finished_fit(model, prepared, history, recipe=recipe, weights=weights, seed=seed, started=started)
+    return finished_fit(reloaded(model), prepared, history, recipe=recipe, seed=seed, started=started)
+
+
+def chosen_fit(candidates: Sequence[Candidate], prepared: Prepared, **settings: Any) -> Fit:
+    """The fit of the best candidate, with the history and the scores of all; `settings` are those of `finished_fit`."""
+    best = choose(candidates)
+    history = [row for candidate in candidates for row in candidate.history]
+    scores = {candidate.name: candidate.scores for candidate in candidates}
+    return finished_fit(best.model, prepared, history, candidates=scores, chosen=best.name, **settings)
 
 
 def finished_fit(
@@ -175,8 +234,6 @@ def finished_fit(
         seed: Seed of the fit.
         started: `time.perf_counter()` at its start.
     """
-    from fracturelab.evaluation import choose_threshold
-
     val = prepared.rows("val")
     labels = prepared.labels[val]
     probabilities = predict(model, prepared.images, rows=val)
@@ -190,7 +247,7 @@ def finished_fit(
         model=model,
         prepared=prepared,
         threshold=float(threshold),
-        history=history_table(history),
+        history=pd.DataFrame(history, columns=HISTORY),
         candidates={**(candidates or {}), chosen: {"val_loss": loss, "val_auc": auc}},
         chosen=chosen,
         weights=weights,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,23 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.models.maps import CELLS, STANDARDISED, with_maps_head
-from fracturelab.models.transfer import build_transfer_model, feature_layers_of, freeze_line, set_norm_moments, unfreeze
+from fracturelab.models.transfer import feature_layers_of, freeze_line, output_of, unfreeze
 from fracturelab.models.weights import WeightsInfo, resolve
-from fracturelab.pipeline import Augmentation, epoch_views, read_batches
+from fracturelab.pipeline import view_batches
 from fracturelab.system.progress import tqdm
-from fracturelab.training.epochs import (
-    Schedule,
-    check_parts,
-    predict,
-    reloaded,
-    reseed_dropout,
-    set_seed,
-    validation_scores,
-)
+from fracturelab.training.epochs import Schedule, check_parts, reloaded, reseed_dropout, set_seed
 from fracturelab.training.features import DEFAULT_STORE, FeatureStore, compute, remove, view_of
-from fracturelab.training.fitting import Fit, finished_fit
+from fracturelab.training.fitting import Candidate, Fit, chosen_fit, validate
 from fracturelab.training.prepare import Prepared
-from fracturelab.training.v2 import SETTLING, VIEW_AUGMENTATION, Candidate, choose
+from fracturelab.training.v2 import VIEW_AUGMENTATION, frozen_model
 
 if TYPE_CHECKING:
     import keras
@@ -51,11 +42,13 @@ class MapStore:
     """Activations of every view of every image that a head on maps is trained on; row i is image i of the data set.
 
     Attributes:
+        layers: Names of the layers: the freeze line, and the end of the backbone.
         line: float16 (n, h, w, channels) for each view: at the freeze line.
         coarse: float16 (n, h / 2, w / 2, channels) for each view: at the end of the backbone.
         cells: int8 (n, h, w, 1) for each view: 1 fracture, 0 none, -1 not known; None without outlines.
     """
 
+    layers: tuple[str, str]
     line: Sequence[np.memmap]
     coarse: Sequence[np.memmap]
     cells: Sequence[NDArray] | None
@@ -65,7 +58,6 @@ def train_maps(
     prepared: Prepared,
     fractures: Fractures | None = None,
     *,
-    backbone: str = "EfficientNetLite2",
     weights: str | Path | WeightsInfo | None = "auto",
     seed: int = 0,
     views: int = 4,
@@ -77,8 +69,8 @@ def train_maps(
     Args:
         prepared: Images of two classes; their size is a multiple of 32.
         fractures: Where the fractures are, from `datasets.fractures`; None trains without.
-        backbone: Name of the backbone; not used where `weights` is a `WeightsInfo`.
-        weights: The weights that the backbone starts from; see `weights.resolve`.
+        weights: The weights that the backbone starts from; see `weights.resolve`. EfficientNetLite2 is the backbone
+            where they do not name another.
         seed: Initial weights, augmented views, order and dropout follow from it.
         views: Views of each training image: itself, its mirror image, then augmented ones.
         store: Where activations are kept.
@@ -92,45 +84,24 @@ def train_maps(
     """
     started = time.perf_counter()
     set_seed(seed)
-    info = weights if isinstance(weights, WeightsInfo) else resolve(backbone, weights)
-    transfer = build_transfer_model(
-        info.backbone, weights=info, backbone_options=info.options, input_size=prepared.size
-    )
-    if info.kind == "none":
-        set_norm_moments(transfer, prepared.images[check_parts(prepared)[0][:SETTLING]])
+    check_parts(prepared)
+    info = weights if isinstance(weights, WeightsInfo) else resolve("EfficientNetLite2", weights)
+    transfer = frozen_model(prepared, info)
     stored = store_maps(transfer, prepared, fractures, views=views, seed=seed, store=store, progress=progress)
     head = fit_head(transfer, stored, prepared, seed=seed, progress=progress)
-    candidates = [
-        head,
-        fit_last_blocks(
-            head.model, stored, prepared, line=freeze_line(transfer, narrow=True), seed=seed, progress=progress
-        ),
-    ]
-    best = choose(candidates)
+    candidates = [head, fit_last_blocks(head.model, stored, prepared, seed=seed, progress=progress)]
     remove([*stored.line, *stored.coarse])
     recipe = {
+        "recipe": "maps",
+        "backbone": info.backbone,
+        "backbone_options": info.options,
+        "views": views,
         "map": CELLS,
         "head": asdict(HEAD),
         "last_blocks": asdict(LAST_BLOCKS),
         "outlines": OUTLINES if stored.cells else None,
     }
-    return finished_fit(
-        best.model,
-        prepared,
-        [row for candidate in candidates for row in candidate.history],
-        recipe={
-            "recipe": "maps",
-            "backbone": info.backbone,
-            "backbone_options": info.options,
-            "views": views,
-            **recipe,
-        },
-        candidates={candidate.name: candidate.scores for candidate in candidates},
-        chosen=best.name,
-        weights=info,
-        seed=seed,
-        started=started,
-    )
+    return chosen_fit(candidates, prepared, recipe=recipe, weights=info, seed=seed, started=started)
 
 
 def store_maps(
@@ -140,32 +111,41 @@ def store_maps(
     *,
     views: int = 4,
     seed: int = 0,
-    augmentation: Augmentation = VIEW_AUGMENTATION,
     store: FeatureStore = DEFAULT_STORE,
     progress: bool = True,
 ) -> MapStore:
-    """Compute the activations of all images, and what is known of their cells, for each view."""
+    """Compute the activations of all images, and what is known of their cells, for each view.
+
+    Args:
+        transfer: From `build_transfer_model`.
+        prepared: The images; row i of every array is image i.
+        fractures: Where the fractures are; None for arrays without cells.
+        views: Views of each image: itself, its mirror image, then augmented ones.
+        seed: Augmented views follow from it.
+        store: Where activations are kept.
+        progress: Show a progress bar.
+    """
     import keras
 
-    line, coarse = freeze_line(transfer, narrow=True), feature_layers_of(transfer)[1]
+    layers = freeze_line(transfer, narrow=True), feature_layers_of(transfer)[1]
     rows = np.arange(len(prepared.labels))
-    parts = {name: keras.Model(transfer.input, _output(transfer, name)) for name in (line, coarse)}
-    common: dict[str, Any] = {"rows": rows, "views": views, "seed": seed, "augmentation": augmentation}
-    arrays = compute(parts, prepared, half=(line, coarse), store=store, progress=progress, **common)
-    cells = None
-    if fractures is not None:
-        side = arrays[line][0].shape[1]
-        moved = replace(augmentation, contrast=0.0, brightness=0.0)
-        cells = []
-        for view in range(views):
-            drawn = view_of(
-                (fractures.masks[..., None] > 0) * np.uint8(255), view=view, rows=rows, seed=seed, augmentation=moved
-            )
-            step = drawn.shape[1] // side
-            share = drawn.reshape(len(rows), side, step, side, step, 1).mean((2, 4)) / 255
-            cells.append((share >= _COVERED).astype(np.int8))
-            cells[-1][~fractures.known] = -1
-    return MapStore(arrays[line], arrays[coarse], cells)
+    parts = {name: keras.Model(transfer.input, output_of(transfer, name)) for name in layers}
+    drawn: dict[str, Any] = {"rows": rows, "seed": seed}
+    files: dict[str, Any] = {"half": layers, "store": store, "progress": progress}
+    arrays = compute(parts, prepared, views=views, augmentation=VIEW_AUGMENTATION, **drawn, **files)
+    line, coarse = (arrays[name] for name in layers)
+    if fractures is None:
+        return MapStore(layers, line, coarse, None)
+    side, cells = line[0].shape[1], []
+    outlines = (fractures.masks[..., None] > 0) * np.uint8(255)
+    moved = replace(VIEW_AUGMENTATION, contrast=0.0, brightness=0.0)
+    for view in range(views):
+        grey = view_of(outlines, view=view, augmentation=moved, **drawn)
+        step = grey.shape[1] // side
+        share = grey.reshape(len(rows), side, step, side, step, 1).mean((2, 4)) / 255
+        cells.append((share >= _COVERED).astype(np.int8))
+        cells[-1][~fractures.known] = -1
+    return MapStore(layers, line, coarse, cells)
 
 
 def fit_head(
@@ -175,7 +155,6 @@ def fit_head(
     *,
     seed: int = 0,
     schedule: Schedule = HEAD,
-    targets: NDArray[np.float32] | None = None,
     progress: bool = True,
 ) -> Candidate:
     """Train a head on maps; the backbone is frozen.
@@ -186,17 +165,13 @@ def fit_head(
         prepared: The images.
         seed: Initial weights, order and dropout follow from it.
         schedule: Settings of the training.
-        targets: float32 (views, n), probabilities that a teacher gives for each view; None for the labels.
         progress: Show a progress bar.
     """
     set_seed(seed)
-    line, (_, coarse) = freeze_line(transfer, narrow=True), feature_layers_of(transfer)
     model = with_maps_head(transfer, dropout=schedule.dropout)
-    inputs = [_output(model, line), _output(model, coarse)]
-    _set_moments(model, inputs, stored, check_parts(prepared)[0])
-    return _fit(
-        model, inputs, stored, prepared, "maps", schedule=schedule, seed=seed, targets=targets, progress=progress
-    )
+    inputs = [output_of(model, name) for name in stored.layers]
+    _set_moments(model, inputs, stored, prepared.rows("train"))
+    return _fit(model, inputs, stored, prepared, "maps", schedule=schedule, seed=seed, progress=progress)
 
 
 def fit_last_blocks(
@@ -204,20 +179,16 @@ def fit_last_blocks(
     stored: MapStore,
     prepared: Prepared,
     *,
-    line: str,
-    seed: int = 0,
+    seed: int,
     schedule: Schedule = LAST_BLOCKS,
-    targets: NDArray[np.float32] | None = None,
-    progress: bool = True,
+    progress: bool,
 ) -> Candidate:
     """Train head and last blocks from where `fit_head` ended; arguments as there. `start` stays as it is."""
     set_seed(seed)
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
-        model = reloaded(start, Path(folder) / "start.keras")
-    unfreeze(model, after=line)
-    inputs = [_output(model, line)]
-    name = "maps, last blocks"
-    return _fit(model, inputs, stored, prepared, name, schedule=schedule, seed=seed, targets=targets, progress=progress)
+    model = reloaded(start)
+    unfreeze(model, after=stored.layers[0])
+    inputs = [output_of(model, stored.layers[0])]
+    return _fit(model, inputs, stored, prepared, "maps, last blocks", schedule=schedule, seed=seed, progress=progress)
 
 
 def _fit(
@@ -229,30 +200,35 @@ def _fit(
     *,
     schedule: Schedule,
     seed: int,
-    targets: NDArray[np.float32] | None,
     progress: bool,
 ) -> Candidate:
+    """Train a model from some of its layers on; the learning rate rises for a quarter of the steps, then falls."""
     import keras
 
-    train, val = check_parts(prepared)
-    labels = prepared.labels[train]
-    truth = np.broadcast_to(labels, (len(stored.line), len(train))) if targets is None else targets[:, train]
-    trained = keras.Model(inputs, [model.output, _output(model, CELLS)])
+    train = prepared.rows("train")
+    trained = keras.Model(inputs, [model.output, output_of(model, CELLS)])
     steps = schedule.epochs * -(-len(train) // schedule.batch_size)
     rise = {"warmup_target": schedule.learning_rate, "warmup_steps": steps // 4}
     rate = keras.optimizers.schedules.CosineDecay(schedule.learning_rate / 25, steps - steps // 4, **rise)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=schedule.weight_decay, global_clipnorm=1.0)
     weights = [1.0, 0.0 if stored.cells is None else OUTLINES]
     trained.compile(optimizer=optimizer, loss=["binary_crossentropy", cell_loss], loss_weights=weights)
+    none = np.broadcast_to(np.int8(0), (len(stored.line), *stored.line[0].shape[:3], 1))
+    stores: list[Any] = [*[stored.line, stored.coarse][: len(inputs)], none if stored.cells is None else stored.cells]
+
+    def pair(*tensors: tf.Tensor) -> Any:
+        *activations, cells, labels = tensors
+        return tuple(activations) if len(inputs) > 1 else activations[0], (labels[:, None], cells)
+
     history = []
     for epoch in tqdm(range(schedule.epochs), desc=name, unit="epoch", disable=not progress, mininterval=1.0):
         reseed_dropout(trained, seed=seed, epoch=epoch)
-        data = _batches(stored, len(inputs), labels, truth, rows=train, schedule=schedule, seed=seed, epoch=epoch)
+        order: dict[str, Any] = {"batch_size": schedule.batch_size, "seed": seed, "epoch": epoch}
+        data = view_batches(stores, prepared.labels[train], rows=train, finish=pair, **order)
         loss = trained.fit(data, verbose=0, shuffle=False).history["loss"][-1]
         history.append({"stage": name, "epoch": epoch, "loss": loss})
-    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
-        model = reloaded(model, Path(folder) / "maps.keras")
-    loss, auc = validation_scores(prepared.labels[val], predict(model, prepared.images, rows=val))
+    model = reloaded(model)
+    loss, auc = validate(model, prepared)
     history[-1] |= {"val_loss": loss, "val_auc": auc}
     return Candidate(name, model, loss, auc, history)
 
@@ -265,52 +241,12 @@ def cell_loss(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.where(truth < 0, 0.0, loss)
 
 
-def _batches(
-    stored: MapStore,
-    inputs: int,
-    labels: NDArray[np.int64],
-    truth: NDArray,
-    *,
-    rows: NDArray[np.int64],
-    schedule: Schedule,
-    seed: int,
-    epoch: int,
-) -> tf.data.Dataset:
-    """One balanced epoch of (activations, (P(fractured), cells))."""
-    import tensorflow as tf
-
-    order, view = epoch_views(labels, views=len(stored.line), seed=seed, epoch=epoch)
-    stores = [stored.line, stored.coarse][:inputs]
-    shapes = [store[0].shape[1:] for store in stores] + [(*stored.line[0].shape[1:3], 1)]
-
-    def read(part: slice) -> tuple[NDArray, ...]:
-        index, views = order[part], view[part]
-        arrays = [np.zeros((len(index), *shape), np.float32) for shape in shapes]
-        known = [*stores, stored.cells] if stored.cells is not None else stores
-        for array, store in zip(arrays, known, strict=False):
-            for number in np.unique(views):
-                array[views == number] = store[number][rows[index[views == number]]]
-        return *arrays, truth[views, index].astype(np.float32)[:, None]
-
-    def pair(*tensors: Any) -> Any:
-        *activations, cells, answers = tensors
-        return tuple(activations) if inputs > 1 else activations[0], (answers, cells)
-
-    specs = [tf.TensorSpec((None, *shape), tf.float32) for shape in [*shapes, (1,)]]
-    return read_batches(read, specs, n=len(order), batch_size=schedule.batch_size, finish=pair)
-
-
-def _output(model: keras.Model, name: str) -> Any:
-    return next(operation for operation in model.operations if operation.name == name).output
-
-
 def _set_moments(model: keras.Model, inputs: list[Any], stored: MapStore, rows: NDArray[np.int64]) -> None:
     """Standardise the maps by every eighth training image."""
     import keras
 
-    sample = rows[::8]
     maps = keras.Model(inputs, [model.get_layer(name).output for name in STANDARDISED])
-    kept = [np.asarray(store[0][sample], np.float32) for store in (stored.line, stored.coarse)]
+    kept = [np.asarray(store[0][rows[::8]], np.float32) for store in (stored.line, stored.coarse)]
     for name, values in zip(STANDARDISED, maps.predict(kept, batch_size=32, verbose=0), strict=True):
         flat = values.reshape(-1, values.shape[-1])
         model.get_layer(name).set_weights([flat.mean(0), (flat.std(0) + 1e-3) ** 2])

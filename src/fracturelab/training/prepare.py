@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from fracturelab.audit import with_groups_and_parts
+from fracturelab.datasets.table import COLUMNS, file_hashes, make_table
 from fracturelab.errors import FracturelabError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from fracturelab.models.weights import WeightsInfo
+from fracturelab.images import load_images, load_readable_images
+from fracturelab.models.transfer import default_input_size
+from fracturelab.models.weights import WeightsInfo
+from fracturelab.splits import fracatlas_sentence, holdout_split
 
 CLASS_NAMES = ("normal", "fractured")
 SIZE = 128
@@ -112,19 +115,13 @@ def prepare(
     Raises:
         FracturelabError: No image has a label and can be read, a class is missing, or a part would lack a class.
     """
-    from fracturelab import audit, images, splits
-    from fracturelab.datasets import file_hashes
-
-    if size is None and weights is not None:
-        from fracturelab.models.transfer import default_input_size
-
-        size = default_input_size(weights.backbone, weights)
     options: dict[str, Any] = {"cache_dir": cache_dir, "progress": progress}
-    side = SIZE if size is None else size
+    if size is None:
+        size = SIZE if weights is None else default_input_size(weights.backbone, weights)
     table = table[table["label"].notna()].reset_index(drop=True)
     if table.empty:
         raise FracturelabError("expected images with labels to train on. Received: none that has one")
-    pixels, reasons = images.load_readable_images(table["path"].tolist(), side, **options)
+    pixels, reasons = load_readable_images(table["path"].tolist(), size, **options)
     unreadable = _listed(table, reasons)
     if reasons:
         if len(reasons) == len(table):
@@ -132,25 +129,18 @@ def prepare(
                 f"none of the {len(table)} images can be read; the first: {next(iter(reasons.values()))}"
             )
         table = table.drop(index=list(reasons)).reset_index(drop=True)
-        pixels = images.load_images(table["path"].tolist(), side, **options)
+        pixels = load_images(table["path"].tolist(), size, **options)
     missing = [name for label, name in enumerate(class_names) if not (table["label"] == label).any()]
     if missing:
         raise FracturelabError(f"expected images of both classes. Received: {len(table)}, none of them {missing[0]}")
     hashes = file_hashes(table["path"].tolist())
-    table = audit.with_groups_and_parts(table, progress=progress)
-    table = splits.holdout_split(table, val=val, test=test, seed=seed)
+    table = with_groups_and_parts(table, progress=progress)
+    table = holdout_split(table, val=val, test=test, seed=seed)
     return Prepared(table, pixels, np.asarray(hashes, dtype=str), unreadable, class_names)
 
 
 def prepare_arrays(
-    images: NDArray[np.uint8],
-    labels: ArrayLike,
-    groups: ArrayLike,
-    *,
-    source: str,
-    val: float = 0.2,
-    test: float = 0.0,
-    seed: int = 0,
+    images: NDArray[np.uint8], labels: ArrayLike, groups: ArrayLike, *, source: str, val: float = 0.2, seed: int = 0
 ) -> Prepared:
     """Prepare images that are no files, such as phantoms.
 
@@ -159,38 +149,26 @@ def prepare_arrays(
         labels: (n,) 0 normal, 1 fractured.
         groups: (n,) patient or set of near-duplicates.
         source: Name of the source.
-        val: Share of the images for validation.
-        test: Share of the images for the test.
+        val: Share of the images for validation; there is no test part.
         seed: Decides the split.
 
     Returns:
         The images as `prepare` returns them; paths in the table are names, and `hashes` are of the pixels.
     """
-    import hashlib
-
-    import pandas as pd
-
-    from fracturelab.datasets.table import COLUMNS, make_table
-    from fracturelab.splits import holdout_split
-
     n = len(images)
     known = {"path": [f"{source} {number}" for number in range(n)], "label": np.asarray(labels, np.int64)}
     known |= {"group": np.asarray(groups).astype(str), "source": source}
     # `make_table` would sort the rows by path.
     table = pd.DataFrame(known).reindex(columns=COLUMNS).astype(make_table([]).dtypes)
     hashes = np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in images], dtype=np.str_)
-    return Prepared(holdout_split(table, val=val, test=test, seed=seed), images, hashes, _listed(table, {}))
+    return Prepared(holdout_split(table, val=val, test=0.0, seed=seed), images, hashes, _listed(table, {}))
 
 
-def at_size(
-    prepared: Prepared, size: int, *, cache_dir: str | Path | Literal[False] | None = None, progress: bool = True
-) -> Prepared:
+def at_size(prepared: Prepared, size: int, *, progress: bool = True) -> Prepared:
     """The same images, groups and split at another size, without another search for near-duplicates."""
-    from fracturelab.images import load_images
-
     if size == prepared.size:
         return prepared
-    pixels = load_images(prepared.table["path"].tolist(), size, cache_dir=cache_dir, progress=progress)
+    pixels = load_images(prepared.table["path"].tolist(), size, progress=progress)
     return replace(prepared, images=pixels)
 
 
@@ -226,8 +204,6 @@ def known_to_weights(prepared: Prepared, weights: WeightsInfo | None) -> list[st
     Returns:
         A sentence if the weights come from FracAtlas and so do the images; else nothing.
     """
-    from fracturelab.splits import fracatlas_sentence
-
     if weights is None or "FracAtlas" not in weights.origin or fracatlas_sentence(prepared.table) is None:
         return []
     return [
@@ -238,7 +214,5 @@ def known_to_weights(prepared: Prepared, weights: WeightsInfo | None) -> list[st
 
 
 def _listed(table: pd.DataFrame, reasons: dict[int, str]) -> pd.DataFrame:
-    import pandas as pd
-
     paths = [table["path"].iloc[index] for index in reasons]
     return pd.DataFrame({"path": paths, "reason": list(reasons.values())}, columns=["path", "reason"], dtype=object)

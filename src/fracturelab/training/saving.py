@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fracturelab.datasets import fingerprint
 from fracturelab.errors import FracturelabError
+from fracturelab.evaluation import Evaluation, MulticlassEvaluation, evaluate, multiclass_metrics
 from fracturelab.prediction.likeness import describe
 from fracturelab.records import package_versions, plain, write_record
 from fracturelab.training.epochs import predict
@@ -20,7 +22,6 @@ from fracturelab.training.prepare import CLASS_NAMES, Prepared
 if TYPE_CHECKING:
     import keras
 
-    from fracturelab.evaluation import Evaluation, MulticlassEvaluation
     from fracturelab.training.fitting import Fit
 
 NOT_CLINICAL = "For teaching and research. Not for clinical use."
@@ -28,15 +29,21 @@ _BATCH = 32
 _TIMINGS = 3
 
 
+def describe_source(prepared: Prepared) -> dict[str, Any]:
+    """Name the source of some images, the fingerprint of their files, and how many were read and could not be read."""
+    table = prepared.table
+    sources = ", ".join(sorted(set(table["source"].dropna())))
+    unreadable = len(prepared.unreadable)
+    return {"source": sources, "fingerprint": fingerprint(table), "n": len(table), "unreadable": unreadable}
+
+
 def describe_data(prepared: Prepared) -> dict[str, Any]:
     """Describe the data of a fit for its record.
 
     Returns:
-        `source`, `fingerprint`, `n`, `unreadable`, `parts` (images and fractured ones of each part, or the images of
+        What `describe_source` returns, `parts` (images and fractured ones of each part, or the images of
         each class where the classes are others), and `train_hashes` and `val_hashes` (sha256 of each file).
     """
-    from fracturelab.datasets import fingerprint
-
     parts = {}
     for name in ("train", "val", "test"):
         rows = prepared.rows(name)
@@ -46,10 +53,7 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
         else:
             parts[name] = {"n": len(rows), "classes": dict(zip(prepared.class_names, counts, strict=True))}
     return {
-        "source": ", ".join(sorted(set(prepared.table["source"].dropna()))),
-        "fingerprint": fingerprint(prepared.table),
-        "n": len(prepared.table),
-        "unreadable": len(prepared.unreadable),
+        **describe_source(prepared),
         "parts": parts,
         "train_hashes": sorted(prepared.hashes[prepared.rows("train")].tolist()),
         "val_hashes": sorted(prepared.hashes[prepared.rows("val")].tolist()),
@@ -66,8 +70,6 @@ def evaluate_part(fit: Fit, part: str) -> Evaluation | MulticlassEvaluation:
     Raises:
         FracturelabError: The part has no images.
     """
-    from fracturelab.evaluation import evaluate, multiclass_metrics
-
     prepared, names = fit.prepared, fit.prepared.class_names
     rows = prepared.rows(part)
     if not len(rows):
@@ -79,9 +81,9 @@ def evaluate_part(fit: Fit, part: str) -> Evaluation | MulticlassEvaluation:
     return multiclass_metrics(labels, probabilities, class_names=names, groups=groups)
 
 
-def evaluate_parts(fit: Fit, *, parts: Sequence[str] = ("val", "test")) -> dict[str, Any]:
-    """Scores of a fit on the parts of its data that are not empty, as records hold them."""
-    evaluations = {part: evaluate_part(fit, part) for part in parts if len(fit.prepared.rows(part))}
+def evaluate_parts(fit: Fit) -> dict[str, Any]:
+    """Scores of a fit on its validation and its test part, where these have images, as records hold them."""
+    evaluations = {part: evaluate_part(fit, part) for part in ("val", "test") if len(fit.prepared.rows(part))}
     return {
         part: scores.to_record() if hasattr(scores, "to_record") else scores.to_dict()
         for part, scores in evaluations.items()
@@ -135,7 +137,7 @@ def card_of(fit: Fit, *, name: str, evaluations: Mapping[str, Any]) -> dict[str,
         "threshold": fit.threshold,
         "backbone": fit.recipe.get("backbone"),
         "map": fit.recipe.get("map"),
-        "weights": fit.weights.to_dict() if fit.weights is not None else None,
+        "weights": fit.weights,
         "recipe": fit.recipe,
         "chosen": fit.chosen,
         "candidates": fit.candidates,
@@ -144,7 +146,7 @@ def card_of(fit: Fit, *, name: str, evaluations: Mapping[str, Any]) -> dict[str,
         "data": {**data, "licence": "not known"},
         "metrics": evaluations,
         "warnings": list(fit.warnings),
-        "likeness": likeness.to_dict() if likeness is not None else None,
+        "likeness": likeness,
         "licence": {"weights": "follows the licence of the data and of the starting weights", "code": "Apache-2.0"},
         "versions": package_versions(),
         "train_hashes": train_hashes,
