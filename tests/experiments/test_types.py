@@ -94,7 +94,7 @@ def test_too_few_types_are_refused(folder):
 def test_keras_learns_and_is_recorded(prepared, tmp_path):
     fit = train_types_cnn(prepared, seed=0, **TINY)
     assert fit.history["loss"].iloc[-1] < fit.history["loss"].iloc[0]
-    found = evaluate_parts(fit, parts=("train", "val", "test"))
+    found = evaluate_parts(fit)
     rows = prepared.rows("test")
     right = predict(fit.model, prepared.images, rows=rows).argmax(1) == prepared.labels[rows]
     assert found["test"]["metrics"]["accuracy"]["value"] == pytest.approx(right.mean())
@@ -109,7 +109,7 @@ def test_keras_learns_and_is_recorded(prepared, tmp_path):
     table = compare_records([record])
     main = table[table["main"]].set_index("part")
     assert set(main["metric"]) == {"accuracy"} and set(main["parameters"]) == {fit.model.count_params()}
-    assert main.loc["train", "n"] == len(prepared.rows("train"))
+    assert main.loc["val", "n"] == len(prepared.rows("val"))
 
 
 @needs_torch
