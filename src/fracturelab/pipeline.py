@@ -121,7 +121,7 @@ def _apply(images: tf.Tensor, transforms: tf.Tensor, contrast: tf.Tensor, bright
 
 
 def epoch_order(
-    labels: ArrayLike, *, seed: int, epoch: int, shuffle: bool = True, balanced: bool = False
+    labels: ArrayLike, *, seed: int, epoch: int, balanced: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The images of an epoch, in order.
 
@@ -129,10 +129,9 @@ def epoch_order(
         labels: (n,) class of each image.
         seed: Seed of the run.
         epoch: Number of the epoch, from 0.
-        shuffle: In random order; a balanced epoch always is.
-        balanced: As many draws of each class, n in all. Images of the rarer class are drawn several times; of the
-            commoner class each epoch has a different part. Class weights teach a network less, since they give single
-            rare images a large weight.
+        balanced: As many draws of each class, n in all, in random order; else each image once, in the order of the
+            labels. Images of the rarer class are drawn several times; of the commoner class each epoch has a different
+            part. Class weights teach a network less, since they give single rare images a large weight.
 
     Returns:
         The indices and, for each, how often the image was drawn before in this epoch.
@@ -141,10 +140,9 @@ def epoch_order(
     n = len(labels)
     if n == 0:
         raise FracturelabError("expected at least one image to train on. Received: none")
-    rng = np.random.default_rng([seed, epoch])
     if not balanced:
-        order = rng.permutation(n) if shuffle else np.arange(n)
-        return order, np.zeros(n, np.int64)
+        return np.arange(n), np.zeros(n, np.int64)
+    rng = np.random.default_rng([seed, epoch])
     drawn, repeats = balanced_draws(labels, n, rng)
     # Classes are spread evenly, so that each batch, too, is balanced to within one image of a class.
     place = np.concatenate([(np.arange(len(part)) + rng.random()) / len(part) for part in drawn])
@@ -178,7 +176,6 @@ def batches(
     *,
     rows: ArrayLike | None = None,
     batch_size: int = 32,
-    shuffle: bool = False,
     balanced: bool = False,
     augmentation: Augmentation | None = None,
     seed: int = 0,
@@ -192,7 +189,6 @@ def batches(
         rows: Indices of the images to use; None for all. Random states follow from these indices, not from places in
             the epoch.
         batch_size: Images in a batch.
-        shuffle: In random order.
         balanced: See `epoch_order`.
         augmentation: Limits of the changes, which follow from (seed, epoch, image); None shows the images unchanged.
         seed: Seed of the run.
@@ -208,7 +204,7 @@ def batches(
     values = np.zeros(len(images), np.float32) if labels is None else np.asarray(labels, np.float32).reshape(-1)
     if len(values) != len(images):
         raise FracturelabError(f"expected a label for each of {len(images)} images. Received: {len(values)}")
-    order, repeats = epoch_order(values[rows], seed=seed, epoch=epoch, shuffle=shuffle, balanced=balanced)
+    order, repeats = epoch_order(values[rows], seed=seed, epoch=epoch, balanced=balanced)
     height, width = images.shape[1:3]
 
     def read(places: slice) -> tuple[np.ndarray, ...]:

@@ -3,6 +3,7 @@
 TensorFlow is imported when something is trained, not when this package is.
 """
 
+# ruff: noqa: F401  # names for `from fracturelab import training`
 from fracturelab.training.epochs import Schedule, set_seed
 from fracturelab.training.external import ExternalSet, prepare_with_external, score, unseen_of_same_source
 from fracturelab.training.features import FeatureStore
@@ -11,27 +12,3 @@ from fracturelab.training.maps import train_maps
 from fracturelab.training.prepare import Prepared, at_size, prepare, prepare_arrays
 from fracturelab.training.v1 import FROM_SCRATCH, train_v1
 from fracturelab.training.v2 import FINE_TUNING, Transfer, fine_tune, fit_probe, train_v2
-
-__all__ = [
-    "FINE_TUNING",
-    "FROM_SCRATCH",
-    "ExternalSet",
-    "FeatureStore",
-    "Fit",
-    "Prepared",
-    "Schedule",
-    "Transfer",
-    "at_size",
-    "choose",
-    "fine_tune",
-    "fit_probe",
-    "prepare",
-    "prepare_arrays",
-    "prepare_with_external",
-    "score",
-    "set_seed",
-    "train_maps",
-    "train_v1",
-    "train_v2",
-    "unseen_of_same_source",
-]
