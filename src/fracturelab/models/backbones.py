@@ -35,10 +35,8 @@ SCALINGS: dict[str, dict[str, list[float]]] = {
         "scale": [1 / (255 * std) for std in _IMAGENET_STD],
         "offset": [-mean / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)],
     },
-    "lite": {
-        "scale": [1 / 128] * 3,
-        "offset": [-127 / 128] * 3,
-    },  # MEAN_RGB and STDDEV_RGB of efficientnet_lite_builder
+    # MEAN_RGB and STDDEV_RGB of efficientnet_lite_builder
+    "lite": {"scale": [1 / 128] * 3, "offset": [-127 / 128] * 3},
     "none": {"scale": [1.0] * 3, "offset": [0.0] * 3},
 }
 
@@ -95,11 +93,10 @@ def find_builder(name: str) -> Callable[..., Any]:
     """The function that builds a backbone; an unknown name raises a FracturelabError with the nearest known names."""
     import keras
 
-    known = {
-        name: getattr(keras.applications, name) for name in dir(keras.applications) if name[0].isupper()
-    } | BUILDERS
+    keras_names = [name for name in dir(keras.applications) if name[0].isupper()]
+    known = {name: getattr(keras.applications, name) for name in keras_names} | BUILDERS
     if name not in known:
-        near = [one for one in known if one.casefold() == name.casefold()] or get_close_matches(name, known)
+        near = [other for other in known if other.casefold() == name.casefold()] or get_close_matches(name, known)
         listed = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
         raise FracturelabError(f"expected a backbone that is known. Received: {name!r}; {listed}")
     return known[name]

@@ -176,18 +176,11 @@ def _described(path: Path, *, kind: str) -> WeightsInfo | None:
         file = description.with_name(Path(str(values.get("file", path.name))).name)
         if kind == "file" and file.name != path.name:
             return None
-        return WeightsInfo(
-            name=str(values["name"]),
-            kind=kind,
-            backbone=str(values["backbone"]),
-            origin=str(values["origin"]),
-            licence=str(values["licence"]),
-            sha256=str(values["sha256"]),
-            path=str(file),
-            scaling=values.get("scaling"),
-            input_size=None if values.get("input_size") is None else int(values["input_size"]),
-            options=dict(values.get("options") or {}),
-        )
+        text = {name: str(values[name]) for name in ("name", "backbone", "origin", "licence", "sha256")}
+        size, options = values.get("input_size"), dict(values.get("options") or {})
+        size = None if size is None else int(size)
+        scaling = values.get("scaling")
+        return WeightsInfo(kind=kind, path=str(file), scaling=scaling, input_size=size, options=options, **text)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FracturelabError(f"{description}: not a description of weights ({error!r}); mend or remove it") from error
 

@@ -21,7 +21,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
+
 from fracturelab.errors import FracturelabError
+from fracturelab.records import package_versions, plain
 from fracturelab.system.files import sha256_of, write_json
 
 if TYPE_CHECKING:
@@ -62,8 +65,6 @@ def work_folder(reports: str | Path, prepared: Prepared, settings: Mapping[str, 
     Raises:
         FracturelabError: It cannot be made.
     """
-    from fracturelab.records import package_versions, plain
-
     split = prepared.table["split"].fillna("").tolist()
     data = [prepared.hashes.tolist(), prepared.labels.tolist(), split, prepared.size]
     content = [[*data, package_versions(), code_digest()], plain(dict(settings))]
@@ -92,8 +93,6 @@ def locked(folder: Path, content: str = "checkpoints") -> Iterator[bool]:
     Raises:
         FracturelabError: The folder cannot be written.
     """
-    import filelock
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / "lock")

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fracturelab.errors import FracturelabError
 from fracturelab.models.files import load_model, save_model
 from fracturelab.models.inference import compiled
+from fracturelab.system.progress import tqdm
 from fracturelab.training.checkpoints import read_state, write_state
 
 if TYPE_CHECKING:
@@ -145,8 +146,6 @@ def run_epochs(
     Raises:
         FracturelabError: The loss is not finite in the first epoch, or a checkpoint cannot be written.
     """
-    from fracturelab.system.progress import tqdm
-
     with tempfile.TemporaryDirectory(prefix="fracturelab-") as temporary:
         folder = Path(work_dir or temporary) / stage
         folder.mkdir(parents=True, exist_ok=True)

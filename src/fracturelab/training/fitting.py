@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from fracturelab.evaluation import Evaluation, MulticlassEvaluation, choose_threshold
+from fracturelab.errors import FracturelabError
+from fracturelab.evaluation import Evaluation, MulticlassEvaluation, choose_threshold, evaluate, multiclass_metrics
 from fracturelab.models.files import save_model
 from fracturelab.models.weights import WeightsInfo
 from fracturelab.pipeline import Augmentation, batches
@@ -25,8 +26,8 @@ from fracturelab.training.epochs import (
     set_seed,
     validation_scores,
 )
-from fracturelab.training.prepare import Prepared, known_to_weights, shared_groups
-from fracturelab.training.saving import card_of, evaluate_part, evaluate_parts
+from fracturelab.training.prepare import CLASS_NAMES, Prepared, known_to_weights, shared_groups
+from fracturelab.training.saving import card_of, evaluate_parts
 
 if TYPE_CHECKING:
     import keras
@@ -70,12 +71,22 @@ class Fit:
         return f"Fit({self.recipe['recipe']}: {self.chosen}, validation AUC {score}, threshold {self.threshold:.3f})"
 
     def evaluate(self, part: str = "test") -> Evaluation | MulticlassEvaluation:
-        """Score the model on one part of its data ("train", "val" or "test"), with intervals over groups.
+        """Score the model on one part of its data at its own threshold, with intervals over groups.
+
+        Args:
+            part: "train", "val" or "test".
 
         Raises:
             FracturelabError: The part has no images.
         """
-        return evaluate_part(self, part)
+        prepared, names, rows = self.prepared, self.prepared.class_names, self.prepared.rows(part)
+        if not len(rows):
+            raise FracturelabError(f"expected a part with images, such as val. Received: {part}, which has none")
+        probabilities = predict(self.model, prepared.images, rows=rows)
+        labels, groups = prepared.labels[rows], prepared.groups[rows]
+        if names == CLASS_NAMES:
+            return evaluate(labels, probabilities, threshold=self.threshold, groups=groups)
+        return multiclass_metrics(labels, probabilities, class_names=names, groups=groups)
 
     def save(self, path: str | Path, *, name: str | None = None, evaluations: Mapping[str, Any] | None = None) -> Path:
         """Save the model with its card beside it, as `fracturelab train` does.

@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelab.datasets import fingerprint
-from fracturelab.errors import FracturelabError
-from fracturelab.evaluation import Evaluation, MulticlassEvaluation, evaluate, multiclass_metrics
 from fracturelab.prediction.likeness import describe
 from fracturelab.records import package_versions, plain, write_record
 from fracturelab.training.epochs import predict
@@ -60,30 +58,9 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def evaluate_part(fit: Fit, part: str) -> Evaluation | MulticlassEvaluation:
-    """Score a fit on one part of its data at its own threshold, with intervals over groups.
-
-    Args:
-        fit: The fit.
-        part: "train", "val" or "test".
-
-    Raises:
-        FracturelabError: The part has no images.
-    """
-    prepared, names = fit.prepared, fit.prepared.class_names
-    rows = prepared.rows(part)
-    if not len(rows):
-        raise FracturelabError(f"expected a part with images, such as val. Received: {part}, which has none")
-    probabilities = predict(fit.model, prepared.images, rows=rows)
-    labels, groups = prepared.labels[rows], prepared.groups[rows]
-    if names == CLASS_NAMES:
-        return evaluate(labels, probabilities, threshold=fit.threshold, groups=groups)
-    return multiclass_metrics(labels, probabilities, class_names=names, groups=groups)
-
-
 def evaluate_parts(fit: Fit) -> dict[str, Any]:
     """Scores of a fit on its validation and its test part, where these have images, as records hold them."""
-    evaluations = {part: evaluate_part(fit, part) for part in ("val", "test") if len(fit.prepared.rows(part))}
+    evaluations = {part: fit.evaluate(part) for part in ("val", "test") if len(fit.prepared.rows(part))}
     return {
         part: scores.to_record() if hasattr(scores, "to_record") else scores.to_dict()
         for part, scores in evaluations.items()
