@@ -30,7 +30,6 @@ from fracturelab.system.files import write_json
 from fracturelab.training import features
 from fracturelab.training.epochs import (
     Schedule,
-    check_parts,
     predict,
     reloaded,
     reseed_dropout,
@@ -40,7 +39,7 @@ from fracturelab.training.epochs import (
 )
 from fracturelab.training.features import DEFAULT_STORE, FeatureStore
 from fracturelab.training.fitting import Fit, finished_fit
-from fracturelab.training.prepare import Prepared
+from fracturelab.training.prepare import Prepared, check_parts
 from fracturelab.training.v2 import VIEW_AUGMENTATION
 
 if TYPE_CHECKING:

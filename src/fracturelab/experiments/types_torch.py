@@ -21,17 +21,9 @@ from fracturelab.experiments.types import BLOCK_DROPOUT, TYPES
 from fracturelab.models.types_cnn import build_types_cnn
 from fracturelab.models.types_torch import build_types_torch, need_torch, to_keras
 from fracturelab.pipeline import batches
-from fracturelab.training.epochs import (
-    PLATEAU_FACTOR,
-    Schedule,
-    check_parts,
-    predict,
-    reloaded,
-    set_seed,
-    validation_scores,
-)
+from fracturelab.training.epochs import PLATEAU_FACTOR, Schedule, predict, reloaded, set_seed, validation_scores
 from fracturelab.training.fitting import Fit, finished_fit
-from fracturelab.training.prepare import Prepared
+from fracturelab.training.prepare import Prepared, check_parts
 from fracturelab.training.v2 import VIEW_AUGMENTATION
 
 if TYPE_CHECKING:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from fracturelab.training.prepare import Prepared
-
 PLATEAU_FACTOR = 0.3
 """The learning rate is multiplied by this on a plateau of the validation loss."""
 
@@ -215,19 +213,3 @@ def reloaded(model: keras.Model) -> keras.Model:
     """Save a model and load it again, so that the evaluated model is the one that a user will open."""
     with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
         return load_model(save_model(model, Path(folder) / "model.keras", {}))
-
-
-def check_parts(prepared: Prepared) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Check that training and validation images hold every class, and return their rows.
-
-    Raises:
-        FracturelabError: A class is missing.
-    """
-    train, val = prepared.rows("train"), prepared.rows("val")
-    for name, rows in (("training", train), ("validation", val)):
-        missing = sorted(set(range(len(prepared.class_names))) - set(prepared.labels[rows].tolist()))
-        if missing:
-            raise FracturelabError(
-                f"expected every class among the {name} images. Received: {len(rows)}, none of class {missing[0]}"
-            )
-    return train, val

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
 from fracturelab.evaluation import Evaluation, MulticlassEvaluation, choose_threshold, evaluate, multiclass_metrics
@@ -18,7 +20,6 @@ from fracturelab.models.weights import WeightsInfo
 from fracturelab.pipeline import Augmentation, batches
 from fracturelab.training.epochs import (
     Schedule,
-    check_parts,
     compile_model,
     predict,
     reloaded,
@@ -26,7 +27,7 @@ from fracturelab.training.epochs import (
     set_seed,
     validation_scores,
 )
-from fracturelab.training.prepare import CLASS_NAMES, Prepared, known_to_weights, shared_groups
+from fracturelab.training.prepare import CLASS_NAMES, Prepared, check_parts, known_to_weights, shared_groups
 from fracturelab.training.saving import card_of, evaluate_parts
 
 if TYPE_CHECKING:
@@ -135,10 +136,23 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
     return max(candidates, key=lambda candidate: -1.0 if candidate.val_auc is None else candidate.val_auc)
 
 
-def validate(model: keras.Model, prepared: Prepared) -> tuple[float, float | None]:
-    """Loss and ROC AUC of a model on the validation images; see `validation_scores`."""
+def validate(
+    model: keras.Model, prepared: Prepared, inputs: NDArray | None = None, rows: NDArray[np.int64] | None = None
+) -> tuple[float, float | None]:
+    """Score a model on the validation images.
+
+    Args:
+        model: From images, or from stored activations, to probabilities.
+        prepared: Images, labels and split.
+        inputs: Stored activations; None for the images.
+        rows: Row of each validation image in the activations.
+
+    Returns:
+        Loss and ROC AUC, as `validation_scores` gives them.
+    """
     val = prepared.rows("val")
-    return validation_scores(prepared.labels[val], predict(model, prepared.images, rows=val))
+    inputs, rows = (prepared.images, val) if inputs is None else (inputs, rows)
+    return validation_scores(prepared.labels[val], predict(model, inputs, rows=rows))
 
 
 def train_on_images(

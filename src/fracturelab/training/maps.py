@@ -16,10 +16,10 @@ from fracturelab.models.transfer import feature_layers_of, freeze_line, output_o
 from fracturelab.models.weights import WeightsInfo, resolve
 from fracturelab.pipeline import view_batches
 from fracturelab.system.progress import tqdm
-from fracturelab.training.epochs import Schedule, check_parts, reloaded, reseed_dropout, set_seed
+from fracturelab.training.epochs import Schedule, reloaded, reseed_dropout, set_seed
 from fracturelab.training.features import DEFAULT_STORE, FeatureStore, compute, remove, view_of
 from fracturelab.training.fitting import Candidate, Fit, chosen_fit, validate
-from fracturelab.training.prepare import Prepared
+from fracturelab.training.prepare import Prepared, check_parts
 from fracturelab.training.v2 import VIEW_AUGMENTATION, frozen_model
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ def store_maps(
     *,
     views: int = 4,
     seed: int = 0,
-    store: FeatureStore = DEFAULT_STORE,
-    progress: bool = True,
+    **files: Any,
 ) -> MapStore:
     """Compute the activations of all images, and what is known of their cells, for each view.
 
@@ -122,8 +121,7 @@ def store_maps(
         fractures: Where the fractures are; None for arrays without cells.
         views: Views of each image: itself, its mirror image, then augmented ones.
         seed: Augmented views follow from it.
-        store: Where activations are kept.
-        progress: Show a progress bar.
+        files: `store` and `progress` of `features.compute`.
     """
     import keras
 
@@ -131,8 +129,7 @@ def store_maps(
     rows = np.arange(len(prepared.labels))
     parts = {name: keras.Model(transfer.input, output_of(transfer, name)) for name in layers}
     drawn: dict[str, Any] = {"rows": rows, "seed": seed}
-    files: dict[str, Any] = {"half": layers, "store": store, "progress": progress}
-    arrays = compute(parts, prepared, views=views, augmentation=VIEW_AUGMENTATION, **drawn, **files)
+    arrays = compute(parts, prepared, views=views, half=layers, augmentation=VIEW_AUGMENTATION, **drawn, **files)
     line, coarse = (arrays[name] for name in layers)
     if fractures is None:
         return MapStore(layers, line, coarse, None)

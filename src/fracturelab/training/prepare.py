@@ -172,6 +172,22 @@ def at_size(prepared: Prepared, size: int, *, progress: bool = True) -> Prepared
     return replace(prepared, images=pixels)
 
 
+def check_parts(prepared: Prepared) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Check that training and validation images hold every class, and return their rows.
+
+    Raises:
+        FracturelabError: A class is missing.
+    """
+    train, val = prepared.rows("train"), prepared.rows("val")
+    for name, rows in (("training", train), ("validation", val)):
+        missing = sorted(set(range(len(prepared.class_names))) - set(prepared.labels[rows].tolist()))
+        if missing:
+            raise FracturelabError(
+                f"expected every class among the {name} images. Received: {len(rows)}, none of class {missing[0]}"
+            )
+    return train, val
+
+
 def shared_groups(prepared: Prepared) -> list[str]:
     """Warn of parts that share groups, that is patients or near-duplicates: scores on such parts are too good.
 

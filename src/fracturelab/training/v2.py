@@ -26,20 +26,11 @@ from fracturelab.models.transfer import (
 )
 from fracturelab.models.weights import WeightsInfo, resolve
 from fracturelab.pipeline import Augmentation, view_batches
-from fracturelab.training.epochs import (
-    Schedule,
-    check_parts,
-    compile_model,
-    predict,
-    reloaded,
-    run_epochs,
-    set_seed,
-    validation_scores,
-)
+from fracturelab.training.epochs import Schedule, compile_model, reloaded, run_epochs, set_seed
 from fracturelab.training.features import DEFAULT_STORE, FeatureStore, compute, remove
 from fracturelab.training.fitting import Candidate, Fit, chosen_fit, train_on_images, validate
 from fracturelab.training.head import cross_validated_strength, solve, write_head
-from fracturelab.training.prepare import Prepared
+from fracturelab.training.prepare import Prepared, check_parts
 
 if TYPE_CHECKING:
     import keras
@@ -250,22 +241,21 @@ def fine_tune(
     schedule, seed = settings.schedule, settings.seed
     set_seed(seed)
     model = reloaded(probe.model)
+    unfreeze(model, after=probe.freeze_line)
     run: dict[str, Any] = {"stage": name, "schedule": schedule, "seed": seed, "work_dir": work_dir}
     if stored is None:
-        unfreeze(model, after=probe.freeze_line)
         history = train_on_images(model, prepared, augmentation=settings.augmentation, progress=progress, **run)
     else:
-        train, val = (prepared.labels[prepared.rows(part)] for part in ("train", "val"))
+        labels = prepared.labels[prepared.rows("train")]
         top = split_at(model, probe.freeze_line)[1]
-        unfreeze(model, after=probe.freeze_line)
         compile_model(top, learning_rate=schedule.learning_rate, weight_decay=schedule.weight_decay)
 
         def epoch_data(epoch: int) -> tf.data.Dataset:
             order: dict[str, Any] = {"batch_size": schedule.batch_size, "seed": seed, "epoch": epoch}
-            return view_batches([stored.train], train, rows=stored.train_rows, **order)
+            return view_batches([stored.train], labels, rows=stored.train_rows, **order)
 
         def scores() -> tuple[float, float | None]:
-            return validation_scores(val, predict(top, stored.val, rows=stored.val_rows))
+            return validate(top, prepared, stored.val, stored.val_rows)
 
         history = run_epochs(top, epoch_data, scores, progress=progress, **run)
     model = reloaded(model)
