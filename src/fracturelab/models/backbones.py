@@ -51,13 +51,16 @@ _MODES: tuple[tuple[str, str], ...] = (
 
 
 def default_scaling(name: str) -> dict[str, list[float]]:
-    """Scaling that the ImageNet weights of a backbone expect.
+    """Look up how grey levels are scaled for the ImageNet weights of a backbone.
 
     Args:
         name: A name of `keras.applications`, such as "ResNet50".
 
     Returns:
-        `{"scale": [r, g, b], "offset": [r, g, b]}`; the network sees `grey * scale + offset`, grey in 0..255.
+        `{"scale": [r, g, b], "offset": [r, g, b]}`; the network gets `grey * scale + offset`, grey in 0..255.
+
+    Raises:
+        FracturelabError: The scaling of this backbone is not known.
     """
     for pattern, mode in _MODES:
         if re.match(pattern, name):
@@ -72,7 +75,16 @@ def check_input_size(input_size: int) -> None:
 
 
 def check_scaling(scaling: str | Mapping[str, Any] | None, name: str) -> dict[str, list[float]]:
-    """A scaling given by mode name, as numbers, or not at all, as three scales and three offsets."""
+    """Turn a scaling into three scales and three offsets.
+
+    Args:
+        scaling: A name such as "torch", `{"scale": ..., "offset": ...}` with a number or three each, or None for that
+            of the backbone's ImageNet weights.
+        name: Name of the backbone.
+
+    Raises:
+        FracturelabError: It is no such scaling.
+    """
     if scaling is None:
         return default_scaling(name)
     if isinstance(scaling, str):
@@ -90,7 +102,11 @@ def check_scaling(scaling: str | Mapping[str, Any] | None, name: str) -> dict[st
 
 
 def find_builder(name: str) -> Callable[..., Any]:
-    """The function that builds a backbone; an unknown name raises a FracturelabError with the nearest known names."""
+    """Find the function that builds a backbone.
+
+    Raises:
+        FracturelabError: The name is not known; the message lists the nearest known names.
+    """
     import keras
 
     keras_names = [name for name in dir(keras.applications) if name[0].isupper()]
@@ -160,8 +176,8 @@ def build_backbone(
 def feature_layers(model: keras.Model) -> tuple[str, str]:
     """Names of the last activation at half the final stride, and of the last layer.
 
-    For the usual backbones these are the last activations at stride 16 and at stride 32. Global averages of both
-    together tell more about an X-ray than those of the last alone.
+    For the usual backbones these are the last activations at stride 16 and at stride 32. A head on the global averages
+    of both scores higher on X-rays than one on those of the last alone.
 
     Args:
         model: A backbone from `build_backbone`.

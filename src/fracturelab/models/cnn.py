@@ -1,4 +1,4 @@
-"""The classic CNN from scratch, as so many fracture projects begin: v1."""
+"""v1: a classic convolutional network that is trained from scratch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 FILTERS = (32, 64, 128, 256)
 NORM_MOMENTUM = 0.9
-"""Of batch norm's moving averages. A few hundred X-rays make some ten steps an epoch: at Keras's 0.99 the averages lag
-behind the weights for hundreds of steps, and validation sees a network that training never had."""
+"""Momentum of batch norm's moving averages. A few hundred X-rays make some ten steps an epoch. At Keras's 0.99 the
+averages lag behind the weights for hundreds of steps, and validation runs with moments that do not fit the weights."""
 
 
 def build_cnn(
@@ -23,15 +23,14 @@ def build_cnn(
 ) -> keras.Model:
     """Build blocks of convolution, batch norm and ReLU with max pooling between them, then one linear unit.
 
-    The first convolution has stride 2: a quarter of the work, and the pixels lost hardly matter at these sizes. The
-    last maps are pooled twice. The maximum keeps a small thing such as a fracture line, which a mean would dilute; the
-    mean tells the rest of the picture.
+    The first convolution has stride 2, which needs a quarter of the work. The last maps are pooled twice. The maximum
+    keeps a small thing such as a fracture line, which a mean would dilute. The mean describes the whole image.
 
     Args:
         input_size: Side of the square input in pixels, at least 32.
         classes: 2 for one output P(fractured), more for one probability a class.
         dropout: Share of the pooled values that training leaves out.
-        filters: Of each block; a block halves the sides, so there may be five at 32 pixels.
+        filters: Number of filters of each block. A block halves the sides, so there may be five at 32 pixels.
 
     Returns:
         An uncompiled, flat `keras.Model` from float32 (n, input_size, input_size, 1), grey levels 0..255, to
@@ -67,7 +66,11 @@ def build_cnn(
 
 
 def output_layer(classes: int) -> keras.layers.Dense:
-    """The last layer: one sigmoid "p_fracture" for two classes, a softmax "p_class" for more."""
+    """Make the last layer: one sigmoid "p_fracture" for two classes, a softmax "p_class" for more.
+
+    Raises:
+        FracturelabError: Fewer than two classes.
+    """
     import keras
 
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:

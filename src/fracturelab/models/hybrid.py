@@ -1,4 +1,4 @@
-"""A small hybrid of the two families: convolutions find what is local, attention relates it over the whole image."""
+"""A small hybrid network: convolutions extract local features, attention relates them over the whole image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import keras
 
 STRIDE = 8
-"""Of the stem: a token of attention stands for a patch of 8 x 8 pixels, and has seen its neighbours."""
+"""Stride of the stem: a token of attention stands for 8 x 8 pixels and holds features of its surroundings as well."""
 
 
 def build_hybrid(
@@ -21,10 +21,10 @@ def build_hybrid(
 ) -> keras.Model:
     """Build a convolutional stem, a few attention blocks over its feature map, and a linear head.
 
-    The stem (three convolutions that halve the sides, Xiao et al., "Early Convolutions Help Transformers See Better",
-    2021) makes training of so small a network steady. Before each block a depthwise convolution is added to the map,
-    which tells tokens apart by their surroundings: a position code that fits any image size (Chu et al., "Conditional
-    Positional Encodings for Vision Transformers", 2023). Blocks are pre-norm transformer blocks (Vaswani et al. 2017).
+    The stem makes the training of so small a network steady: three convolutions that halve the sides (Xiao et al.,
+    "Early Convolutions Help Transformers See Better", 2021). Before each block the output of a depthwise convolution is
+    added to the map. It encodes the position of a token for any image size (Chu et al., "Conditional Positional
+    Encodings for Vision Transformers", 2023). Blocks are pre-norm transformer blocks (Vaswani et al. 2017).
 
     Args:
         input_size: Side of the square input in pixels, a multiple of 8, at least 32.

@@ -1,4 +1,4 @@
-"""A head on activation maps: it answers for the image, and for each cell of a grid on the image.
+"""A head on activation maps: it has an output for the image, and one for each cell of a grid on the image.
 
 Features of two scales are joined at the finer one. The mean, the maximum and an attention-weighted mean over all cells
 (Ilse et al., *Attention-based Deep Multiple Instance Learning*, 2018), and a soft maximum of the cells' own logits, go
@@ -31,13 +31,13 @@ def with_maps_head(transfer: keras.Model, *, heads: int = 1, width: int = 96, dr
 
     Args:
         transfer: From `build_transfer_model`, for two classes; its input size is a multiple of 32.
-        heads: How many heads stand beside each other; `average_heads` fills more than one.
+        heads: Number of heads side by side; `average_heads` fills several.
         width: Channels of the joined maps.
         dropout: Share of the pooled features that training leaves out.
 
     Returns:
         An uncompiled, flat `keras.Model` from float32 (n, size, size, 1), grey levels 0..255, to "p_fracture" (n, 1).
-        It shares the backbone's layers. Its layer `CELLS` holds a logit for each cell: is a fracture there?
+        It shares the backbone's layers. Its layer `CELLS` holds for each cell the logit of a fracture in it.
 
     Raises:
         FracturelabError: The maps of the two scales do not fit each other.
@@ -69,9 +69,9 @@ def average_heads(transfer: keras.Model, models: Sequence[keras.Model]) -> keras
         models: From `with_maps_head`, each with one trained head on that unchanged backbone.
     """
     model = with_maps_head(transfer, heads=len(models))
-    outputs = [one.layers[-1].get_weights() for one in models]
-    for number, one in enumerate(models):
-        for layer in one.layers[:-1]:
+    outputs = [head.layers[-1].get_weights() for head in models]
+    for number, head in enumerate(models):
+        for layer in head.layers[:-1]:
             name = f"{layer.name}_{number}"
             if layer.weights and any(mine.name == name for mine in model.layers):
                 model.get_layer(name).set_weights(layer.get_weights())

@@ -1,4 +1,4 @@
-"""Has this model, or the weights it started from, seen this file? Then its answer to it is no test of the model."""
+"""Whether a file was used to train a model, to choose it, or to train its starting weights."""
 
 from __future__ import annotations
 

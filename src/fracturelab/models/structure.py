@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import keras
 
 _ONLY_TRAINING = ("_initializer", "_regularizer", "_constraint")
-_UNSAID = {"name", "trainable", "seed", "momentum", "build_config", "compile_config", "shared_object_id"}
+_LEFT_OUT = {"name", "trainable", "seed", "momentum", "build_config", "compile_config", "shared_object_id"}
 
 
 def structure_digest(model: keras.Model) -> str:
@@ -48,7 +48,7 @@ def _network(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in _UNSAID and not key.endswith(_ONLY_TRAINING)}
+    return {key: value for key, value in config.items() if key not in _LEFT_OUT and not key.endswith(_ONLY_TRAINING)}
 
 
 def _joined(value: Any, numbers: Mapping[str, int]) -> Any:

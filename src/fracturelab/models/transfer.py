@@ -24,11 +24,11 @@ STANDARDISE = "standardise"
 
 
 def default_input_size(backbone: str, weights: WeightsInfo | None = None) -> int:
-    """Side of the input in pixels, where nobody says otherwise.
+    """Side of the input in pixels, where none is given.
 
-    What the weights' description says; else 320 for the mobile backbones (MobileNet, EfficientNet-Lite), which are
-    cheap and for which thin fractures are worth the pixels (ImageNet MobileNet 0.75 on FracAtlas: 0.02 AUC above 224);
-    else 224.
+    It is that of the weights' description. Without one it is 320 for MobileNet and EfficientNet-Lite, which need little
+    time and gain from the pixels of thin fractures (ImageNet MobileNet 0.75 on FracAtlas: 0.02 AUC above 224 pixels),
+    and 224 for others.
     """
     if weights is not None and weights.input_size:
         return weights.input_size
@@ -46,9 +46,9 @@ def build_transfer_model(
 ) -> keras.Model:
     """Build a backbone with a linear head on standardised features.
 
-    The features are the global averages of the last activations at stride 16 and at stride 32; the former keep what is
-    small. They pass a batch norm that stays frozen (`training.head` sets it to the training images' moments), dropout,
-    and one dense layer: a logistic regression, which `training.head` can solve exactly.
+    The features are the global averages of the last activations at stride 16, which keep small structures, and at
+    stride 32. They pass a batch norm that stays frozen (`training.head` sets it to the training images' moments),
+    dropout, and one dense layer. This is a logistic regression, which `training.head` can solve exactly.
 
     Args:
         backbone: A name of `keras.applications`; not used where `weights` is a `WeightsInfo`, which names its own.
@@ -97,8 +97,8 @@ def build_transfer_model(
 def set_norm_moments(model: keras.Model, images: NDArray) -> None:
     """Set the moments of a random backbone's batch norms to those of some images, in one pass.
 
-    Born with mean 0 and variance 1, they let the signal of a deep random network fade (MobileNet: to 1e-20) or grow; a
-    control on random weights would then be unable to answer at all. Pretrained weights bring their own moments.
+    With mean 0 and variance 1, as they are built, the signal of a deep random network fades (MobileNet: to 1e-20) or
+    grows, and a control on random weights would give one output for all images. Pretrained weights have moments.
 
     Args:
         model: From `build_transfer_model`; only its batch norms change, and they stay frozen.

@@ -59,7 +59,11 @@ def load_into(model: keras.Model, path: str | Path, *, sha256: str | None = None
 
 
 def plain_arrays(file: h5py.File, path: Path) -> Iterator[h5py.Dataset]:
-    """Every array of a file; refuses links, arrays kept elsewhere, objects, and absurd sizes."""
+    """Yield every array of a file.
+
+    Raises:
+        FracturelabError: The file holds links, arrays kept elsewhere, objects, or more than 4 GiB.
+    """
     import h5py
 
     total = 0
@@ -84,7 +88,7 @@ def plain_arrays(file: h5py.File, path: Path) -> Iterator[h5py.Dataset]:
 
 
 def _load_keras(model: keras.Model, path: Path) -> None:
-    """Keras's own loader, and a look afterwards: no kernel may still be the one it was born with."""
+    """Load with Keras, and check that no kernel still has its random initial values."""
     import numpy as np
 
     before = [np.asarray(variable) for variable in model.weights]

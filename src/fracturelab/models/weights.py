@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: ImageNet, bundled files, a file of yours, or nowhere.
+"""The weights that a backbone starts from: ImageNet, bundled files, a file of your own, or random ones.
 
 Bundled weights are an HDF5 file of plain arrays (matrices and kernels in half precision, the rest in single) with a
 JSON description beside it: `models/weights/NAME.weights.h5` and `NAME.json` in a checkout, `fracturelab/data/weights/`
@@ -110,7 +110,7 @@ def resolve(
         options: Options of the backbone; weights fit only the options they were trained with.
 
     Returns:
-        The choice; `sentence` says it in words.
+        The choice; its `sentence` describes it.
 
     Raises:
         FracturelabError: What was asked for by name cannot be had.
@@ -229,7 +229,7 @@ def _in_keras_cache(backbone: str) -> bool:
 
 
 def _reachable(seconds: float = 4.0) -> bool:
-    """Whether Keras's downloads answer; the thread keeps a slow name server from holding us up."""
+    """Whether Keras's download server answers; the thread limits the wait for a slow name server."""
     if os.environ.get(OFFLINE):
         return False
     answers: list[bool] = []
