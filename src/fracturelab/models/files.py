@@ -23,7 +23,7 @@ import numpy as np
 
 from fracturelab.errors import FracturelabError
 from fracturelab.models.norms import fuse_norms
-from fracturelab.models.weight_files import plain_arrays
+from fracturelab.models.weight_files import check_arrays
 from fracturelab.system.files import sha256_of, whole_file, write_json
 
 if TYPE_CHECKING:
@@ -36,23 +36,9 @@ _DAY = 86_400
 # What a configuration may name. Anything else of Keras (its file and download functions, say) is no part of a model.
 _VALUES = {"__keras_tensor__", "__tuple__", "__numpy__", "__tensor__"}
 _MODELS = {"Functional", "Model", "Sequential", "DTypePolicy"}
-_MODULES = {
-    f"keras.{part}"
-    for part in (
-        "layers",
-        "initializers",
-        "regularizers",
-        "constraints",
-        "dtype_policies",
-        "optimizers",
-        "losses",
-        "metrics",
-        "optimizers.schedules",
-        "src.applications.convnext",
-        "src.ops.numpy",
-        "src.ops.nn",
-    )
-}
+_PARTS = ("layers", "initializers", "regularizers", "constraints", "dtype_policies", "optimizers", "losses", "metrics")
+_INNER_PARTS = ("optimizers.schedules", "src.applications.convnext", "src.ops.numpy", "src.ops.nn")
+_MODULES = {f"keras.{part}" for part in (*_PARTS, *_INNER_PARTS)}
 _REFUSED = {"Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}
 
 
@@ -238,5 +224,4 @@ def _check_weights(archive: zipfile.ZipFile, path: Path) -> None:
             copy.write(block)
         copy.seek(0)
         with h5py.File(copy, "r") as file:
-            for _ in plain_arrays(file, path):
-                pass
+            check_arrays(file, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +43,7 @@ def load_into(model: keras.Model, path: str | Path, *, sha256: str | None = None
         if path.suffix == ".pth":
             return load_torch(model, path)
         with h5py.File(path, "r") as file:
-            for _ in plain_arrays(file, path):
-                pass
+            check_arrays(file, path)
             own = file.attrs.get("format") == FORMAT
             if own:
                 _load_own(model, file, path)
@@ -58,8 +56,8 @@ def load_into(model: keras.Model, path: str | Path, *, sha256: str | None = None
         raise FracturelabError(f"{path}: these weights do not fit {model.name}, or are no weights: {first}") from error
 
 
-def plain_arrays(file: h5py.File, path: Path) -> Iterator[h5py.Dataset]:
-    """Yield every array of a file.
+def check_arrays(file: h5py.File, path: Path) -> None:
+    """Check that a file holds plain arrays alone.
 
     Raises:
         FracturelabError: The file holds links, arrays kept elsewhere, objects, or more than 4 GiB.
@@ -84,7 +82,6 @@ def plain_arrays(file: h5py.File, path: Path) -> Iterator[h5py.Dataset]:
             total += item.size * item.dtype.itemsize if item.size else 0
             if total > _MAX_BYTES:
                 raise FracturelabError(f"{path}: more than {_MAX_BYTES >> 30} GiB of arrays; this is no backbone")
-            yield item
 
 
 def _load_keras(model: keras.Model, path: Path) -> None:
