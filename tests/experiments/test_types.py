@@ -109,7 +109,7 @@ def test_keras_learns_and_is_recorded(prepared, tmp_path):
     table = compare_records([record])
     main = table[table["main"]].set_index("part")
     assert set(main["metric"]) == {"accuracy"} and set(main["parameters"]) == {fit.model.count_params()}
-    assert main.loc["val", "n"] == len(prepared.rows("val"))
+    assert main.loc["test", "n"] == len(prepared.rows("test"))
 
 
 @needs_torch
