@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,15 @@ def in_empty_folder(tmp_path, monkeypatch):
     for name in ("FRACTURELAB_REPORTS", "FRACTURELAB_MODELS"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A folder on a disk of 1 MB."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)

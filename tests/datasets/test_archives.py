@@ -111,17 +111,6 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make
     refused(path, tmp_path, "3 files")
 
 
-def test_a_member_longer_than_it_says_is_refused(tmp_path: Path) -> None:
-    path = make_zip(tmp_path / "x.zip", {"a.png": os.urandom(5000)})
-    data = bytearray(path.read_bytes())
-    central = data.index(b"PK\x01\x02")
-    data[central + 24 : central + 28] = (10).to_bytes(4, "little")
-    path.write_bytes(data)
-    with pytest.raises(FracturelabError):
-        extract_archive(path, tmp_path / "out")
-    assert sorted(os.listdir(tmp_path)) == ["x.zip"]
-
-
 @pytest.mark.parametrize("names", [("a.png", "a.png"), ("a.png", "A.PNG"), ("a", "a/b.png"), ("a/b.png", "a")])
 def test_names_that_meet_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
     path = tmp_path / "x.tar"

@@ -141,6 +141,6 @@ def test_paired_intervals_cover_the_difference():
         shared, one, two = rng.normal(size=(3, 60)) * 0.5**0.5
         a = norm.cdf(shared + one + labels * norm.ppf(0.75) * 2**0.5)
         b = norm.cdf(shared + two + labels * norm.ppf(0.88) * 2**0.5)
-        low, high = compare(labels, a, b, threshold_a=0.5, threshold_b=0.5, n_bootstrap=300, seed=repeat).difference[1:]
+        low, high = compare(labels, a, b, threshold_a=0.5, threshold_b=0.5, seed=repeat).difference[1:]
         covered += low <= 0.13 <= high
     assert covered >= 87  # below it: 3 in 10,000 for a true 95%

@@ -192,12 +192,12 @@ class TestCompare:
     def test_clear_difference(self):
         labels, a = _scores(400, shift=0.3)
         b = _scores(400, shift=3.0)[1]
-        found = compare(labels, a, b, threshold_a=0.5, threshold_b=0.5, n_bootstrap=300)
+        found = compare(labels, a, b, threshold_a=0.5, threshold_b=0.5)
         difference = sk.roc_auc_score(labels, b) - sk.roc_auc_score(labels, a)
         assert found.difference.value == pytest.approx(difference)
         assert found.difference.low > 0
         assert "v2 ranks better than v1 (AUC difference +0." in conclusion(found, names=("v1", "v2"))
-        swapped = compare(labels, b, a, threshold_a=0.5, threshold_b=0.5, n_bootstrap=300)
+        swapped = compare(labels, b, a, threshold_a=0.5, threshold_b=0.5)
         assert swapped.difference == pytest.approx([-found.difference[i] for i in (0, 2, 1)])
         assert "v1 ranks better" in conclusion(swapped, names=("v1", "v2"))
         json.dumps(found.to_dict(), allow_nan=False)
@@ -205,7 +205,7 @@ class TestCompare:
     def test_pairing_makes_it_sharper(self):
         labels, a = _scores(200)
         b = np.clip(a + 0.02 * np.random.default_rng(1).normal(size=200), 0, 1)
-        found = compare(labels, a, b, threshold_a=0.5, threshold_b=0.5, n_bootstrap=300)
+        found = compare(labels, a, b, threshold_a=0.5, threshold_b=0.5)
         assert found.difference.width < 0.3 * found.auc_a.width
         assert "No difference" in conclusion(found)
 

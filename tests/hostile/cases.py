@@ -6,6 +6,7 @@ run has been answered, `reports/robustness.md` is written from them (see `confte
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import pickle
@@ -14,22 +15,14 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 FILES = "Files"
-PLACES = "Folders and links"
-ARCHIVES = "Archives"
-MODELS = "Models, weights, caches and records"
-STOPS = "Stops, disks and two at once"
-SILENCE = "Silence"
-APP = "The app under load"
-VERSIONS = "Versions"
 LONG = "At length (`make test-long`)"
 MACHINES = "As if on other machines (`make test-machines`)"
-BEFORE = "refused before anything is written"
-SECTIONS = (FILES, PLACES, ARCHIVES, MODELS, STOPS, SILENCE, APP, VERSIONS, LONG, MACHINES)
 
 
 @dataclass(frozen=True)
@@ -380,211 +373,15 @@ class _Planted:
         return os.mkdir, ("planted-by-a-pickle",)
 
 
-ROWS: tuple[Row, ...] = (
-    *(file.row for file in HOSTILE),
-    Row("junk", FILES, "desktop.ini, .DS_Store, Thumbs.db, hidden files and folders", "passed over, not counted"),
-    Row("others", FILES, "a text file and a table among the X-rays", "the audit lists them; nothing reads them"),
-    Row(
-        "training",
-        FILES,
-        "all of the above in one folder of X-rays, prepared for training",
-        "trains on what is readable, lists the rest, writes nothing in the folder",
-    ),
-    Row(
-        "fuzz",
-        FILES,
-        "mutated image files of nine kinds, 150 of them",
-        "each is read, or refused with one line; nothing else is raised",
-    ),
-    Row("broken-link", PLACES, "a broken link", "left out, and said: no such file"),
-    Row("file-loop", PLACES, "a link to itself", "left out, and said: cannot be opened"),
-    Row(
-        "folder-loop",
-        PLACES,
-        "a folder with a link to its parent, and another link to a folder beside it",
-        "ends; every image is counted once",
-    ),
-    Row("pipe", PLACES, "a named pipe called .png", "left out, and said: not a regular file; nothing waits for it"),
-    Row("closed-file", PLACES, "an image without permission to read it", "left out, and said: no permission"),
-    Row("closed-folder", PLACES, "a folder without permission to enter it", "one line that names it; no score"),
-    Row("vanished", PLACES, "an image that vanishes between listing and reading", "left out, and said: no such file"),
-    Row(
-        "changing",
-        PLACES,
-        "an image that is being written while it is read",
-        "left out, and said: changes while it is read; read whole the next time",
-    ),
-    Row("many", PLACES, "2,001 files in one folder", "all are counted; memory grows by less than 30 MB"),
-    Row("labels-climb", PLACES, "labels.csv with a path that leaves the folder", "one line that names the table"),
-    Row("zip-climbs", ARCHIVES, "zip with ../, absolute and drive-letter members", BEFORE),
-    Row("tar-climbs", ARCHIVES, "tar with ../, absolute and drive-letter members", BEFORE),
-    Row("tar-links", ARCHIVES, "tar with symbolic and hard links, a pipe, a device", BEFORE),
-    Row("zip-links", ARCHIVES, "zip with a symbolic link and a member below it", BEFORE),
-    Row("zip-bomb", ARCHIVES, "zip of 110 MB of zeros in 110 KB", BEFORE),
-    Row("tar-bomb", ARCHIVES, "tar.gz of 110 MB of zeros in 110 KB", BEFORE),
-    Row("zip-lies", ARCHIVES, "zip whose member is longer than its directory says", "refused; nothing is left behind"),
-    Row("archive-audit", ARCHIVES, "an archive where a folder is expected", "one line that says to unpack it"),
-    Row("lambda", MODELS, ".keras with a Lambda layer", "refused by name, before Keras is imported"),
-    Row(
-        "custom",
-        MODELS,
-        ".keras with a custom object, and with functions of os, builtins and keras.utils",
-        "refused by name, before Keras is imported",
-    ),
-    Row("members", MODELS, ".keras with a member that climbs, or code among its members", "refused by name"),
-    Row("keras-bomb", MODELS, ".keras with a member that unpacks to 40 MB of configuration", "refused by name"),
-    Row("hdf5", MODELS, "HDF5 model, the old format that pickles code, named .keras and .h5", "refused by name"),
-    Row("pickled-model", MODELS, "a pickle named .keras", "refused by name, not executed"),
-    Row("pickled-weights", MODELS, ".keras whose weights hold pickled objects", "refused by name, not executed"),
-    Row("linked-weights", MODELS, ".keras whose weights are a link to another file", "refused by name"),
-    Row("shape", MODELS, ".keras with weights of the wrong shape", "refused by name"),
-    Row(
-        "card",
-        MODELS,
-        "a card that is no card: cut off, nested 100,000 deep, a threshold of 2, of another model",
-        "refused by name",
-    ),
-    Row(
-        "cache",
-        MODELS,
-        "an image cache edited by hand: manifest, pixels, a pickle in their place",
-        "named, and made again from the images",
-    ),
-    Row("record", MODELS, "a record edited by hand", "refused by name"),
-    Row("checkpoint", MODELS, "a checkpoint edited by hand: state, weights", "named, and trained from the first epoch"),
-    Row(
-        "kill-caching",
-        STOPS,
-        "SIGKILL at three moments while images are cached",
-        "never taken for whole; the next run goes on and has the same pixels",
-    ),
-    Row(
-        "kill-training",
-        STOPS,
-        "SIGKILL in the third epoch of training",
-        "the next run goes on after the second and ends with the same weights and metrics",
-    ),
-    Row(
-        "kill-folds",
-        STOPS,
-        "SIGKILL in the third fold of a cross-validation",
-        "the next run goes on with that fold and ends with the same scores",
-    ),
-    Row(
-        "kill-tuning",
-        STOPS,
-        "SIGKILL in the fifth trial of a search",
-        "the next run keeps every finished trial, and tries again what was lost",
-    ),
-    Row(
-        "kill-saving",
-        STOPS,
-        "SIGKILL while a model and its card are saved",
-        "the earlier model answers, or the new one, or one line says that they do not belong together",
-    ),
-    Row("full-cache", STOPS, "a disk that fills while images are cached", "one line; earlier caches stay whole"),
-    Row("full-record", STOPS, "a disk that fills while a record is written", "one line; the earlier one stays whole"),
-    Row("full-model", STOPS, "a disk that fills while a model is saved", "one line; the earlier one stays whole"),
-    Row("full-checkpoint", STOPS, "a disk that fills while a checkpoint is written", "one line"),
-    Row("full-archive", STOPS, "a disk too small for an archive", "one line; nothing is left behind"),
-    Row(
-        "full-features",
-        STOPS,
-        "a disk that fills while features are written to a memory map",
-        "one line, where a memory map would kill the process",
-    ),
-    Row(
-        "read-only",
-        STOPS,
-        "cache, record, model and checkpoint in a folder that may not be written",
-        "one line each; what was there stays whole",
-    ),
-    Row("two-caches", STOPS, "three runs at once on one cache", "all have the same pixels; one cache is left"),
-    Row(
-        "one-class",
-        SILENCE,
-        "a model whose predictions are all one class",
-        "said in the verdict, in the record and by predict",
-    ),
-    Row(
-        "unlike",
-        SILENCE,
-        "an image unlike the training images: too bright, another aspect, a negative, noise",
-        "said with each answer, at a stated error rate",
-    ),
-    Row("like", SILENCE, "1,000 images like the training images", "called unlike them as often as was stated"),
-    Row("groups", SILENCE, "train and test share patients", "said when training ends, in the record and in the card"),
-    Row(
-        "published-groups",
-        SILENCE,
-        "a published split that puts a patient on two sides",
-        "his images outside the test part are left out, and it is said",
-    ),
-    Row("wide", SILENCE, "an interval too wide to conclude", "said in the verdict and in the record"),
-    Row(
-        "not-finite",
-        SILENCE,
-        "a validation loss that is not finite",
-        "training stops, the best epoch stands; said then, in the record and in the card",
-    ),
-    Row("app-files", APP, "every file of the table, uploaded", "a picture or a sentence for each; nothing is raised"),
-    Row("app-bounds", APP, "a file of 200 MB, a bomb, 51 files at once", "a sentence; the bomb costs no memory"),
-    Row("app-at-once", APP, "20 uploads at once", "the answers that each gets alone"),
-    Row("app-row", APP, "100 uploads in a row", "memory stays flat"),
-    Row("version", VERSIONS, "a model saved by an earlier version", "loads, and predicts the same to within 0.0001"),
-    Row("long-fuzz", LONG, "mutated real image files, 20,000 of them", "each is read, or refused with one line"),
-    Row("long-many", LONG, "100,001 files in one folder", "all are counted; memory grows by less than 200 MB"),
-    Row(
-        "long-kill-caching",
-        LONG,
-        "SIGKILL at 25 random moments while images are cached",
-        "the next run goes on and has the same pixels",
-    ),
-    Row(
-        "long-kill-training",
-        LONG,
-        "SIGKILL at 6 random moments of `fracturelab train`",
-        "the next run goes on and ends with the same scores",
-    ),
-    Row(
-        "long-kill-folds",
-        LONG,
-        "SIGKILL at 4 random moments of `fracturelab cross-validate`",
-        "the next run goes on and ends with the same scores",
-    ),
-    Row(
-        "long-kill-export",
-        LONG,
-        "SIGKILL at 5 random moments of `fracturelab export`",
-        "a whole export or none; the next run makes it, and Keras answers meanwhile",
-    ),
-    Row("long-two", LONG, "six runs at once on one cache, two of them killed", "the others have the same pixels"),
-    Row(
-        "long-training",
-        LONG,
-        "`fracturelab train` on a folder with every file of the table",
-        "a model, a card and a record; what is unreadable is listed",
-    ),
-    Row(
-        "long-app",
-        LONG,
-        "1,000 uploads in a row by 20 visitors at once, to a real model",
-        "all are answered; memory stays flat",
-    ),
-    *(
-        Row(f"machine-{key}", MACHINES, given, "every test that computes passes")
-        for key, given in (
-            ("default", "the machine as it is"),
-            ("sse41", "kernels of a processor with SSE 4.1 (`ONEDNN_MAX_CPU_ISA=SSE41`)"),
-            ("avx2", "kernels of a processor with AVX2 (`ONEDNN_MAX_CPU_ISA=AVX2`)"),
-            ("eigen", "without oneDNN (`TF_ENABLE_ONEDNN_OPTS=0`)"),
-            ("core", "one core (`taskset -c 0`)"),
-            ("busy", "two busy processes beside the tests"),
-            ("reversed", "folders listed in reverse order"),
-        )
-    ),
-)
+def _table() -> list[Row]:
+    """The rows of `rows.csv`: all but those of single files."""
+    with (Path(__file__).with_name("rows.csv")).open(encoding="utf-8", newline="") as file:
+        return [Row(**row) for row in csv.DictReader(file)]
+
+
+ROWS: tuple[Row, ...] = (*(file.row for file in HOSTILE), *_table())
 """The whole table."""
 
+SECTIONS = tuple(dict.fromkeys(row.section for row in ROWS))
 BY_KEY = {row.key: row for row in ROWS}
 assert len(BY_KEY) == len(ROWS), [row.key for row in ROWS if BY_KEY[row.key] is not row]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -101,13 +101,17 @@ def test_killed_while_caching(files, tmp_path, happened):
     happened("kill-caching", "no cache was taken for whole; the next run had the same pixels")
 
 
+def large_xrays(folder: Path, n: int, *, different: int) -> list[Path]:
+    """Files that take a while to read."""
+    folder.mkdir()
+    for seed in range(n):
+        Image.fromarray(xray(seed % different)).resize((512, 400)).save(folder / f"{seed:03d}.png")
+    return sorted(folder.iterdir())
+
+
 @pytest.mark.long
 def test_killed_at_random_moments_while_caching(tmp_path, happened):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for seed in range(400):
-        Image.fromarray(xray(seed % 40)).resize((512, 400)).save(folder / f"{seed:03d}.png")
-    files = sorted(folder.iterdir())
+    files = large_xrays(tmp_path / "images", 400, different=40)
     code = (
         "import sys; from fracturelab.images import load_images; load_images(sys.argv[2:], 96, cache_dir=sys.argv[1])"
     )
@@ -173,17 +177,6 @@ def test_killed_while_a_model_is_saved(tmp_path, happened):
 
 
 # --- full disks -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    folder = tmp_path / "small disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -552,11 +545,7 @@ def test_exports_killed_at_random_moments(home, happened):
 
 @pytest.mark.long
 def test_six_runs_at_once_on_one_cache_of_which_two_are_killed(tmp_path, happened):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for seed in range(300):
-        Image.fromarray(xray(seed % 50)).resize((512, 400)).save(folder / f"{seed:03d}.png")
-    files = sorted(folder.iterdir())
+    files = large_xrays(tmp_path / "images", 300, different=50)
     expected = int(np.asarray(load_images(files, 96, cache_dir=False)).astype(int).sum())
     code = (
         "import sys; from fracturelab.images import load_images\n"

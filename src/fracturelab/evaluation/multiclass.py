@@ -22,20 +22,20 @@ class MulticlassEvaluation:
     Attributes:
         n: Images.
         class_names: In the order of the model's outputs.
+        recall: Class name to its share of right answers; undefined where the class has no image.
         accuracy: Share of right answers.
         macro_f1: Mean F1 of the classes that occur among labels or answers.
         kappa: Cohen's kappa.
-        recall: Class name to its share of right answers; undefined where the class has no image.
         confusion_matrix: Rows are true classes, columns the model's answers.
         warnings: Sentences about what these scores may hide.
     """
 
     n: int
     class_names: tuple[str, ...]
+    recall: dict[str, Interval]
     accuracy: Interval
     macro_f1: Interval
     kappa: Interval
-    recall: dict[str, Interval]
     confusion_matrix: list[list[int]]
     warnings: tuple[str, ...] = ()
 
@@ -100,4 +100,4 @@ def multiclass_metrics(
     alike = len(truth) > 1 and len(np.unique(called)) == 1
     warnings = (f"All {len(truth)} answers are {names[called[0]]}.",) if alike else ()
     table = tables(every)[0].astype(int).tolist()
-    return MulticlassEvaluation(len(truth), names, accuracy, macro_f1, kappa, recall, table, warnings)
+    return MulticlassEvaluation(len(truth), names, recall, accuracy, macro_f1, kappa, table, warnings)

@@ -17,6 +17,8 @@ from fracturelab.evaluation.metrics import auc_influence, auc_interval
 from fracturelab.evaluation.resampling import Array, RankedScores, bootstrap, percentile_interval
 from fracturelab.system.plain import plain
 
+_RESAMPLES = 2000
+
 
 class McNemar(NamedTuple):
     """McNemar's exact test.
@@ -105,7 +107,6 @@ def compare(
     threshold_b: float,
     groups: ArrayLike | None = None,
     seed: int = 0,
-    n_bootstrap: int = 2000,
 ) -> Comparison:
     """Compares two models on the same images.
 
@@ -123,7 +124,6 @@ def compare(
         threshold_b: Of the second model.
         groups: (n,) patient or near-copy group; None or NA is a group of its own.
         seed: Of the bootstrap.
-        n_bootstrap: Resamples of whole groups.
 
     Returns:
         The `Comparison`; with one class only, the AUCs and their difference are undefined.
@@ -135,7 +135,7 @@ def compare(
     first, second = finite_probabilities(a, n=len(truth)), finite_probabilities(b, n=len(truth))
     codes = group_codes(groups, n=len(truth))
     test = mcnemar(truth, first >= usable_threshold(threshold_a), second >= usable_threshold(threshold_b), groups=codes)
-    _, auc_a, auc_b, difference = _mean_differences(truth, [first], [second], codes, seed=seed, n_bootstrap=n_bootstrap)
+    _, auc_a, auc_b, difference = _mean_differences(truth, [first], [second], codes, seed=seed)
     identical = bool(np.array_equal(first, second))
     return Comparison(len(truth), int(codes.max()) + 1, auc_a, auc_b, difference, test, identical)
 
@@ -199,19 +199,13 @@ def compare_seeds(
     truth = binary_labels(labels)
     first, second = ([finite_probabilities(fit, n=len(truth)) for fit in fits] for fits in (a, b))
     codes = group_codes(groups, n=len(truth))
-    aucs, mean_a, mean_b, difference = _mean_differences(truth, first, second, codes, seed=seed, n_bootstrap=2000)
+    aucs, mean_a, mean_b, difference = _mean_differences(truth, first, second, codes, seed=seed)
     aucs_a, aucs_b = (tuple(row) for row in aucs.tolist())
     return SeedsComparison(len(truth), int(codes.max()) + 1, aucs_a, aucs_b, mean_a, mean_b, difference)
 
 
 def _mean_differences(
-    truth: NDArray[np.int64],
-    first: Sequence[Array],
-    second: Sequence[Array],
-    codes: NDArray[np.intp],
-    *,
-    seed: int,
-    n_bootstrap: int,
+    truth: NDArray[np.int64], first: Sequence[Array], second: Sequence[Array], codes: NDArray[np.intp], *, seed: int
 ) -> tuple[Array, Interval, Interval, Interval]:
     """ROC AUCs of the fits of two recipes, and the means over fits with their intervals over images: see `compare`.
 
@@ -224,7 +218,6 @@ def _mean_differences(
         second: The same of as many fits of the second recipe.
         codes: (n,) group of each image as 0, 1, ... without gaps.
         seed: Of the bootstrap.
-        n_bootstrap: Resamples of whole groups.
 
     Returns:
         (2, fits) AUCs; the mean of each recipe; and the second mean minus the first. The difference is 0 without a
@@ -242,7 +235,7 @@ def _mean_differences(
         return each.reshape(*each.shape[:-1], 2, len(first)).mean(axis=-1)
 
     values = areas(np.ones((1, len(truth))))[0]
-    resampled = means(bootstrap(areas, codes, n_resamples=n_bootstrap, seed=seed))
+    resampled = means(bootstrap(areas, codes, n_resamples=_RESAMPLES, seed=seed))
     limits = means(np.array([auc_interval(truth, scores, codes)[1:] for scores in fits], float).T)
     both = value_a, value_b = means(values).tolist()
     closed = [Interval(*found) for found in zip(both, *limits.tolist(), strict=True)]

@@ -6,6 +6,8 @@ The lateral (thumb) side is +x before the view is turned.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fracturelab.phantoms.skeleton import CHILD, Skeleton, profile, turn
@@ -50,8 +52,8 @@ def humerus(k: Skeleton, shoulder: np.ndarray, angle: float, view: str) -> np.nd
             (-0.75, -0.9, 0.85, 1.25, {"depth": 1.0, "shell": 0.2}),
             (-0.7, 1.0, 0.8, 0.95, {"depth": 0.9, "shell": 0.2}),
         ]
-    look = {"cortex": 0.42, "plates": (0.07, 0.955), "blobs": blobs, "bow": k.rng.uniform(-0.3, 0.3), "round0": 0.9}
-    look |= {"round1": 0.35}
+    look = {"cortex": 0.42, "plates": (0.07, 0.955), "blobs": blobs, "bow": k.rng.uniform(-0.3, 0.3)}
+    look["ends"] = (0.9, 0.35)
     k.long_bone("humerus", shoulder, angle, length, knots, **look)
     # the joint turns about the trochlea, which the side view shows as a disc before the shaft
     elbow = np.asarray(shoulder) + turn((0.45 * k.scale, length - 0.9 * k.scale) if lateral else (0, length), angle)
@@ -75,7 +77,7 @@ def forearm(k: Skeleton, elbow: np.ndarray, angle: float, view: str) -> np.ndarr
         knots = [(u, r * (0.75 if u > 0.85 else 0.95), 0.0) for u, r, _ in knots]
     splay = (1.25 * wide - 1.05 * wide) * s / length
     look = {"cortex": 0.27, "plates": (0.05, 0.945), "bow": (0.75 * wide + 0.1) * k.rng.uniform(0.5, 1.4)}
-    look |= {"round0": 0.25, "round1": 0.3, "pair": "ulna"}
+    look |= {"ends": (0.25, 0.3), "pair": "ulna"}
     look |= {"blobs": [] if lateral else [(-0.1, 0.85, 0.6, 0.45, {"depth": 0.5})]}
     k.long_bone("radius", top + turn((1.15 * wide * s, 0), angle), angle + splay, length, knots, **look)
     up = (2.7 if lateral else 1.5) * s
@@ -94,7 +96,7 @@ def forearm(k: Skeleton, elbow: np.ndarray, angle: float, view: str) -> np.ndarr
         blobs = []
         offset = -0.45
     look = {"cortex": 0.27, "plates": (0.965,), "blobs": blobs, "bow": -0.2 * wide * k.rng.uniform(-0.6, 1.4)}
-    look |= {"round0": 0.7, "round1": 0.5, "pair": "radius"}
+    look |= {"ends": (0.7, 0.5), "pair": "radius"}
     k.long_bone("ulna", top + turn((offset * s, -up), angle), angle, ulna_length, knots, **look)
     wrist = top + turn((0, length + 0.12 * s + k.gap), angle)
     bulk = 0.85 if lateral else 1.0
@@ -111,7 +113,7 @@ def hand(k: Skeleton, wrist: np.ndarray, angle: float, view: str) -> np.ndarray:
     grown = 1.0 if k.age != CHILD else r.uniform(0.55, 0.85)
     for name, x, y, rx, ry, tilt in _CARPALS:
         c = wrist + turn((x * flat * s, y * s), angle)
-        look = {"depth": 0.75 * s * grown, "shell": 0.13, "fill": 0.26, "density": 0.85}
+        look: dict[str, Any] = {"depth": 0.75 * s * grown, "shell": 0.13, "fill": 0.26, "density": 0.85}
         k.small_bone(name, c, angle + tilt * flat, ry * s * grown, rx * s * (0.45 + 0.55 * flat) * grown, **look)
     spread = r.uniform(0.6, 1.9) * flat
     curl = r.uniform(0.0, 0.25) if view == "ap" else r.uniform(0.05, 0.5)
@@ -132,7 +134,7 @@ def hand(k: Skeleton, wrist: np.ndarray, angle: float, view: str) -> np.ndarray:
             name = f"{('proximal', 'middle', 'distal')[2 if last else j - 1]} phalanx {f + 1}"
             name = name if j else f"metacarpal {f + 1}"
             at = (0.1,) if j or thumb else (0.9,)
-            look = {"cortex": 0.42 * w, "round0": 0.35, "round1": 0.75, "end_fill": 0.3, "metaphysis": 0.3}
+            look = {"cortex": 0.42 * w, "ends": (0.35, 0.75), "fill": (0.05, 0.3), "metaphysis": 0.3}
             k.long_bone(name, p, direction, length, knots, plates=at, density=1.0, **look)
             end = p + turn((0, length), direction)
             width = (1.05 if j else 1.3) * (1 - 0.07 * j) * (1.1 if thumb else 1)

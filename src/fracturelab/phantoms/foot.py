@@ -26,8 +26,8 @@ def _toes(k: Skeleton, p, direction: float, f: int, flat: float) -> np.ndarray:
         w = half * (1 - 0.08 * j) * (0.85 if j and f else 1)
         knots = profile((0, 0.12, 0.35, 0.65, 0.85, 0.94, 1), (1.7, 1.45, 0.95, 0.9, 1.25, 1.4, 1.2), times=w)
         name = f"metatarsal {f + 1}" if j == 0 else f"toe {f + 1} phalanx {j}"
-        look = {"cortex": 0.42 * w, "plates": (0.1,) if j or f == 0 else (0.9,), "round0": 0.3, "round1": 0.7}
-        look |= {"end_fill": 0.3, "metaphysis": 0.3}
+        look = {"cortex": 0.42 * w, "plates": (0.1,) if j or f == 0 else (0.9,), "ends": (0.3, 0.7)}
+        look |= {"fill": (0.05, 0.3), "metaphysis": 0.3}
         k.long_bone(name, p, direction, length, knots, **look)
         end = p + turn((0, length), direction)
         width = (1.25 if j else 1.5) * (1.25 if f == 0 else 0.95)
@@ -58,7 +58,7 @@ def foot_side(k: Skeleton, ankle: np.ndarray, angle: float) -> np.ndarray:
         (1.75, 2.15, 1.9, 1.75, 1.75, 1.25, 1.2),
         {0.3: -0.1, 0.5: -0.35, 0.62: -0.4, 0.8: 0.1, 1: 0.2},
     )
-    look = {"cortex": 0.14, "metaphysis": 0.1, "fill": 0.2, "end_fill": 0.25, "round0": 0.75, "round1": 0.35}
+    look = {"cortex": 0.14, "metaphysis": 0.1, "fill": (0.2, 0.25), "ends": (0.75, 0.35)}
     k.long_bone("calcaneus", place, angle + o + 0.16, 8.0 * s, knots, density=0.95, plates=(0.1,), **look)
     k.small_bone("navicular", at(4.3, 2.5 + gap), angle + 0.25, 1.35 * s, 0.7 * s, depth=1.4 * s)
     k.small_bone("cuboid", at(4.3, 4.5 + gap), angle + o, 1.5 * s, 1.15 * s, depth=1.2 * s, density=0.8)

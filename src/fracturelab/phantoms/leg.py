@@ -43,8 +43,8 @@ def femur(k: Skeleton, hip: np.ndarray, angle: float, view: str) -> np.ndarray:
         ]
         axis = 4.4 * k.scale
     origin = np.asarray(hip) + turn((axis, 0), angle)
-    look = {"cortex": 0.6, "plates": (0.945,), "blobs": blobs, "bow": k.rng.uniform(-0.2, 0.5), "round0": 0.6}
-    look |= {"round1": 0.25}
+    look = {"cortex": 0.6, "plates": (0.945,), "blobs": blobs, "bow": k.rng.uniform(-0.2, 0.5)}
+    look["ends"] = (0.6, 0.25)
     k.long_bone("femur", origin, angle, length, knots, **look)
     knee = origin + turn((0, length), angle)
     k.flesh(origin + turn((0, 3 * k.scale), angle), origin + turn((0, length * 0.55), angle), 9.3, 7.6, 0.9)
@@ -87,13 +87,13 @@ def shank(k: Skeleton, knee: np.ndarray, angle: float, view: str) -> np.ndarray:
         ]
         out, ankle_out, bend = 3.2, 2.35, 0.0
     look = {"cortex": 0.5, "plates": (0.05, 0.95), "blobs": blobs, "bow": bend * k.rng.uniform(-0.5, 1.0)}
-    look |= {"round0": 0.18, "round1": 0.2, "pair": "fibula"}
+    look |= {"ends": (0.18, 0.2), "pair": "fibula"}
     k.long_bone("tibia", top, angle, length, knots, **look)
     fl = length * 0.985
     drop = np.arctan2((out - ankle_out) * s, fl)
     knots = profile((0, 0.03, 0.07, 0.15, 0.5, 0.8, 0.9, 0.95, 1), (0.7, 1.1, 0.85, 0.58, 0.56, 0.6, 0.8, 1.0, 0.75))
-    look = {"cortex": 0.3, "plates": (0.06, 0.945), "round0": 0.8, "round1": 1.3, "bow": k.rng.uniform(-0.3, 0.25)}
-    look |= {"pair": "tibia"}
+    look = {"cortex": 0.3, "plates": (0.06, 0.945), "ends": (0.8, 1.3), "bow": k.rng.uniform(-0.3, 0.25)}
+    look["pair"] = "tibia"
     k.long_bone("fibula", top + turn((out * s, 2.2 * s), angle), angle + drop, fl, knots, **look)
     ankle = top + turn((0, length), angle)
     back = -1.4 * s if view == "lateral" else 0.3 * s

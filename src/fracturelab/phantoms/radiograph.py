@@ -80,8 +80,9 @@ def draw_exposure(rng: np.random.Generator, source: Source, h: int, w: int, *, g
     blur = u(source.blur) * max(h, w) / 128
     metal, cast, scatter = u((2.0, 5.0)), u((0.15, 0.4)), u(source.scatter)
     blur = blur if r.random() < 0.5 else 0.0
-    tone = (u(pair) for pair in (source.background, source.gamma, source.peak, source.compress))
-    return Exposure(soft, bone, metal, cast, scatter, noise_level, blur, heel, *tone, sharpen, stripes)
+    background, gamma, peak, compress = u(source.background), u(source.gamma), u(source.peak), u(source.compress)
+    tone = (background, gamma, peak, compress, sharpen, stripes)
+    return Exposure(soft, bone, metal, cast, scatter, noise_level, blur, heel, *tone)
 
 
 def for_thickness(exposure: Exposure, thickest: float) -> Exposure:

@@ -40,34 +40,26 @@ class Tube:
     Attributes:
         length: Length in cm.
         knots: (u, half width, offset) with u from 0 to 1, the rest in cm.
-        start: `a` of its first end.
-        cortex: Wall thickness of the shaft in cm.
-        end_cortex: Wall thickness at the ends in cm.
+        cortex: Wall thickness of the shaft and of the ends in cm.
         metaphysis: Share of the length over which the wall thins and cancellous bone takes over.
-        fill: Cancellous share in the shaft.
-        end_fill: Cancellous share at the ends.
-        round0: Rounding of the first end, in half widths.
-        round1: Rounding of the second end, in half widths.
+        fill: Cancellous share in the shaft and at the ends.
+        ends: Rounding of the first and of the second end, in half widths.
         bow: Sideways bow in the middle, in cm.
     """
 
     length: float
     knots: tuple
-    start: float = 0.0
-    cortex: float = 0.3
-    end_cortex: float = 0.07
+    cortex: tuple[float, float]
     metaphysis: float = 0.22
-    fill: float = 0.05
-    end_fill: float = 0.24
-    round0: float = 0.5
-    round1: float = 0.5
+    fill: tuple[float, float] = (0.05, 0.24)
+    ends: tuple[float, float] = (0.5, 0.5)
     bow: float = 0.0
 
     def extent(self) -> tuple[float, float, float, float]:
         """Bounds (a0, a1, v0, v1) in cm."""
         low = min(k[2] - k[1] for k in self.knots) + min(self.bow, 0.0)
         high = max(k[2] + k[1] for k in self.knots) + max(self.bow, 0.0)
-        return self.start, self.start + self.length, 1.08 * low - 0.02, 1.08 * high + 0.02
+        return 0.0, self.length, 1.08 * low - 0.02, 1.08 * high + 0.02
 
     def at(self, u: float) -> tuple[float, float]:
         """Centre and half width at the share `u` of the length, in cm."""
@@ -81,13 +73,14 @@ class Tube:
         us, rs, ms = zip(*self.knots, strict=True)
         r = _smooth(np.interp(_U, us, rs))
         mid = _smooth(np.interp(_U, us, ms)) + (4 * self.bow) * _BOW
-        wall = self.end_cortex + (self.cortex - self.end_cortex) * (bell := _bell(self.metaphysis))
-        share = self.end_fill + (self.fill - self.end_fill) * bell
-        e0, e1 = max(self.round0 * r[0], 1e-3), max(self.round1 * r[-1], 1e-3)
+        (of_shaft, of_ends), bell = self.cortex, _bell(self.metaphysis)
+        wall = of_ends + (of_shaft - of_ends) * bell
+        share = self.fill[1] + (self.fill[0] - self.fill[1]) * bell
+        e0, e1 = max(self.ends[0] * r[0], 1e-3), max(self.ends[1] * r[-1], 1e-3)
         d0, d1 = _U * self.length, _V * self.length
         shaft = float(r[SAMPLES // 2])
         depth = np.minimum(shaft / np.maximum(r, 1e-3), 1) ** 0.35
-        core = np.maximum(r - wall, 0) * _cap(d0 - self.end_cortex, d1 - self.end_cortex, e0, e1)
+        core = np.maximum(r - wall, 0) * _cap(d0 - of_ends, d1 - of_ends, e0, e1)
         grade = np.empty_like(mid)
         grade[1:-1] = (mid[2:] - mid[:-2]) * ((SAMPLES - 1) / (2 * self.length))
         grade[0], grade[-1] = grade[1], grade[-2]
@@ -210,14 +203,14 @@ class Bone:
         """Centre and half width of the bone at `a`, in cm."""
         for part in self.parts:
             if isinstance(part, Tube):
-                return part.at(min(max((a - part.start) / part.length, 0.02), 0.98))
+                return part.at(min(max(a / part.length, 0.02), 0.98))
         _, _, v0, v1 = self.bounds
         return (v0 + v1) / 2, (v1 - v0) / 2
 
 
 def _tube_map(p: Tube, a: np.ndarray, v: np.ndarray, grain: np.ndarray) -> np.ndarray:
     t = p.tables
-    u = (a - F(p.start)) * F((SAMPLES - 1) / p.length)
+    u = a * F((SAMPLES - 1) / p.length)
     inside = (u > 0) & (u < SAMPLES - 1)
     i = np.clip(u, 0, SAMPLES - 1).astype(np.intp)
     off = np.square(v - t.mid[i])

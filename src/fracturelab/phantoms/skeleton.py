@@ -69,8 +69,8 @@ class Skeleton:
         if self.age == CHILD:  # small, still partly cartilaginous ends
             kn = [(u, r * (0.9 if min(u, 1 - u) < 0.1 else 1.0), m) for u, r, m in kn]
         tube["bow"] = tube.get("bow", 0.0) * s
-        wall = {"cortex": cortex * s * self.cortex, "end_cortex": 0.07 * s * self.cortex}
-        parts: list[Tube | Blob] = [Tube(length, tuple(kn), **wall, **tube)]
+        walls = cortex * s * self.cortex, 0.07 * s * self.cortex
+        parts: list[Tube | Blob] = [Tube(length, tuple(kn), walls, **tube)]
         for a, v, ra, rv, options in blobs:
             at = a * s if a >= 0 else length + a * s
             parts.append(Blob(at, v * s, ra * s, rv * s, **{**options, "depth": options["depth"] * s}))

@@ -5,6 +5,8 @@ Front views only. The shoulder joint, or the middle of the pelvis, is at the ori
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fracturelab.phantoms.arm import forearm, hand, humerus
@@ -48,8 +50,8 @@ def ribs(k: Skeleton, x: float, y0: float) -> None:
                 across = np.array([np.cos(angle), np.sin(angle)])
                 sign = -np.sign(across[1]) if back else np.sign(across[1] + 1e-9)
                 bow = sign * length * (0.2 if back else 0.16) / s
-                look = {"cortex": 0.12, "fill": 0.12, "end_fill": 0.12, "bow": bow, "density": 0.8 if back else 0.55}
-                look |= {"round0": 0.6, "round1": 0.6}
+                look = {"cortex": 0.12, "fill": (0.12, 0.12), "ends": (0.6, 0.6), "bow": bow}
+                look["density"] = 0.8 if back else 0.55
                 name, knots = f"{'rib' if back else 'front rib'} {n + 1}", [(0, half), (1, half * 0.95)]
                 k.long_bone(name, start, angle, length, knots, **look)
 
@@ -84,7 +86,7 @@ def shoulder(k: Skeleton, *, whole_arm: bool = False) -> None:
     places, widths = (0, 0.1, 0.3, 0.5, 0.75, 0.92, 1), (0.75, 0.62, 0.55, 0.55, 0.6, 0.8, 1.0)
     offsets = [share * wave for share in (0, -0.5, -0.7, 0, 0.8, 0.6, 0.4)]
     knots = profile(places, widths, dict(zip(places, offsets, strict=True)))
-    k.bar("clavicle", p, q - p, knots, cortex=0.25, round1=0.5)
+    k.bar("clavicle", p, q - p, knots, cortex=0.25, ends=(0.5, 0.5))
     spine(k, mid, -11 * s, 34 * s)
     ribs(k, mid, -3.0 * s + r.uniform(-1, 1))
     if r.random() < 0.5:
@@ -117,16 +119,16 @@ def pelvis(k: Skeleton) -> None:
     def bar(name, x0, y0, x1, y1, knots, **options):
         half.bar(name, np.array([x0, y0]) * s, np.array([x1 - x0, y1 - y0]) * s, knots, **options)
 
-    look = {"depth": 0.42 * s, "flat": True, "fill": 0.5, "shell": 0.13, "wobble": 0.12, "power": 2.2}
+    look: dict[str, Any] = {"depth": 0.42 * s, "flat": True, "fill": 0.5, "shell": 0.13, "wobble": 0.12, "power": 2.2}
     half.small_bone("ilium", (9.0 * s, -6.6 * s), -0.45, 7.6 * s, 5.2 * s, **look)
     bar("iliac crest", 3.6, -8.8, 13.6, -10.2, [(0, 0.5), (0.5, 0.6), (1, 0.5)], bow=2.1, cortex=0.2, density=0.7)
     bar("pelvic brim", 4.4, -6.0, 6.0, 1.8, [(0, 0.45), (1, 0.6)], bow=-1.0, cortex=0.25, density=0.8)
-    look = {"cortex": 0.2, "end_fill": 0.2, "fill": 0.2, "density": 0.75}
+    look = {"cortex": 0.2, "fill": (0.2, 0.2), "density": 0.75}
     bar("ilium column", 5.5, -4.5, 9.0, 0.5, [(0, 1.3), (0.5, 1.7), (1, 2.6)], **look)
-    look = {"cortex": 0.25, "end_fill": 0.22, "density": 0.85}
+    look = {"cortex": 0.25, "fill": (0.05, 0.22), "density": 0.85}
     bar("superior pubic ramus", 7.6, 1.9, 1.0, 4.6, [(0, 1.7), (0.3, 0.95), (0.7, 0.85), (1, 1.5)], **look)
     bar("inferior pubic ramus", 1.2, 5.4, 4.3, 9.4, [(0, 1.2), (0.4, 0.65), (1, 0.9)], cortex=0.25, density=0.8)
-    look = {"cortex": 0.25, "end_fill": 0.2, "fill": 0.15, "density": 0.8, "bow": 0.4}
+    look = {"cortex": 0.25, "fill": (0.15, 0.2), "density": 0.8, "bow": 0.4}
     bar("ischium", 8.3, 2.0, 5.4, 9.6, [(0, 2.0), (0.4, 1.25), (0.8, 1.5), (1, 1.2)], **look)
     look = {"depth": 1.0 * s, "shell": 0.2, "fill": 0.1, "density": 0.7}
     half.small_bone("acetabulum", (9.0 * s, 0.2 * s), 0.3, 3.2 * s, 3.2 * s, **look)

@@ -91,7 +91,6 @@ def hiding_curves(
     curves: Mapping[str, Mapping[str, ArrayLike]],
     *,
     xlabel: str = "share of the image hidden, hottest first",
-    ylabel: str = "P(fractured)",
     ax: Axes | None = None,
 ) -> Axes:
     """An answer while more and more of an image is hidden, or comes back, with bands.
@@ -99,7 +98,6 @@ def hiding_curves(
     Args:
         curves: Name of the map to `value`, `low` and `high`, each one number for each step from 0 to 1.
         xlabel: What the steps are.
-        ylabel: The answer.
         ax: Where to draw; a new figure if None.
 
     Returns:
@@ -108,5 +106,5 @@ def hiding_curves(
     ax = own_axes(ax, width=7.5, height=3.6)
     most = max((len(np.asarray(curve["value"])) for curve in curves.values()), default=2)
     curves_with_bands(ax, curves, np.linspace(0, 1, most).tolist())
-    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1))
+    ax.set(xlabel=xlabel, ylabel="P(fractured)", xlim=(0, 1))
     return ax

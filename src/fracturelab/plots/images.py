@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from fracturelab.plots.style import FRACTURED, GREY, RIGHT, WIDTH, WRONG, own_axes, panels, shortened, styled, titled
 
 T = TypeVar("T")
+Boxes = Sequence[Sequence[float] | None] | None
 
 
 def _flat(image: ArrayLike) -> NDArray[np.uint8]:
@@ -75,7 +76,7 @@ def montage(
     images: Sequence[ArrayLike],
     titles: Sequence[str] | None = None,
     *,
-    boxes: Sequence[Sequence[float] | None] | None = None,
+    boxes: Boxes = None,
     columns: int = 6,
     title: str = "",
 ) -> Figure:
@@ -227,7 +228,7 @@ def heat_page(
     heats: dict[str, Sequence[ArrayLike]],
     *,
     titles: Sequence[str] | None = None,
-    boxes: Sequence[Sequence[float] | None] | None = None,
+    boxes: Boxes = None,
 ) -> Figure:
     """A row for each image: the image itself, then one column for each kind of heat map.
 
@@ -258,7 +259,7 @@ def overlay_page(
     heats: Sequence[ArrayLike],
     *,
     titles: Sequence[str] | None = None,
-    boxes: Sequence[Sequence[float] | None] | None = None,
+    boxes: Boxes = None,
     columns: int = 3,
     title: str = "",
 ) -> Figure:
