@@ -120,7 +120,7 @@ def large_jpegs(n: int) -> Path:
 
 
 def audited_set(n: int, *, rendered: bool = False) -> Path:
-    """Many different pictures, and among them planted copies; `planted.json` says which.
+    """Many different pictures, and planted copies among them, which `planted.json` lists.
 
     One picture in fifty is planted: a copy of an earlier one, mirrored or turned, and resized, made brighter, or saved
     as a poor JPEG. The others are phantoms of 128 pixels, each rendered anew (`rendered=True`; takes minutes); or,

@@ -27,7 +27,6 @@ from fracturelab.errors import FracturelabError, UnreadableImageError
 from fracturelab.images import cache, letterbox, load_readable_images, read_image
 from fracturelab.prediction import load_predictor, predictor
 from fracturelab.prediction.likeness import describe
-from fracturelab.prediction.predictor import Opened
 from fracturelab.prediction.uploads import LIMITS, read_upload, too_many
 from fracturelab.training import prepare
 from tests.hostile import cases as hostile
@@ -45,7 +44,7 @@ pytestmark = pytest.mark.filterwarnings(
 def stand_in() -> Iterator[None]:
     """A model's file is opened by arithmetic instead of TensorFlow: what is tested here comes before any network."""
     with pytest.MonkeyPatch.context() as patch:
-        opened = Opened(lambda images: images.mean((1, 2, 3)) / 255, SIZE)
+        opened = {"forward": lambda images: images.mean((1, 2, 3)) / 255, "input_size": SIZE}
         patch.setitem(predictor.RUNTIMES, "keras", lambda path, card: opened)
         for commands in (evaluate_command, model_commands):
             patch.setattr(commands, "load_tensorflow", lambda: None)

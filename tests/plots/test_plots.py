@@ -139,28 +139,6 @@ def test_hiding_curves_run_from_nothing_to_all():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["Grad-CAM", "random"]
 
 
-def test_probability_strip():
-    ax = plots.probability_strip(
-        ["a", "b"], {"v1": [0.1, 0.8], "v2": [0.2, 0.9]}, thresholds={"v1": 0.4, "v2": 0.6}, labels=[0, 1]
-    )
-    dots = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_marker() != "None"]
-    assert [list(line.get_xdata()) for line in dots] == [[0.1, 0.8], [0.2, 0.9]]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
-    assert len(ax.patches) == 1  # the tint behind b
-
-
-def test_class_balance_writes_every_number():
-    ax = plots.class_balance({"train": {"normal": 2000, "fractured": 420}, "test": {"normal": 800, "fractured": 20}})
-    assert {"2,000", "420", "800", "20 fractured"} <= set(_words(ax))
-    assert [patch.get_width() for patch in ax.patches] == [2000, 800, 420, 20]
-
-
-def test_size_scatter_counts_the_kinds():
-    ax = plots.size_scatter([100, 200, 300], [110, 120, 130], ["normal", "fractured", "normal"])
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["normal (2)", "fractured (1)", "square"]
-    assert list(ax.lines[0].get_ydata()) == [110, 130]
-
-
 def test_shortcuts_start_at_one_half_with_the_strongest_on_top():
     ax = plots.shortcuts(["size", "aspect", "border"], [0.55, 0.2, float("nan")])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["aspect", "size", "border"]
@@ -314,14 +292,11 @@ def test_ratios_start_at_one():
     "draw",
     [
         lambda ax: plots.heat_overlay(_images(1)[0], np.eye(3), ax=ax),
-        lambda ax: plots.class_balance({"all": {"normal": 1}}, ax=ax),
-        lambda ax: plots.size_scatter([1], [1], ax=ax),
         lambda ax: plots.shortcuts(["a"], [0.6], ax=ax),
         lambda ax: plots.confusion_matrix(np.eye(2, dtype=int), ax=ax),
         lambda ax: plots.intervals({"a": {"f1": (0.5, 0.4, 0.6)}}, ax=ax),
         lambda ax: ratios(["a"], [2], ax=ax),
         lambda ax: plots.importances(["a"], [2], ax=ax),
-        lambda ax: plots.probability_strip(["a"], {"m": [0.5]}, thresholds={"m": 0.5}, ax=ax),
         lambda ax: plots.hiding_curves({"a": {"value": [1, 0], "low": [1, 0], "high": [1, 0]}}, ax=ax),
         lambda ax: plots.learning_curve([1, 2], {"a": {"value": [0.5, 0.6]}}, ax=ax),
         lambda ax: plots.score_against_cost(["a"], [1], [(0.5, 0.4, 0.6)], ax=ax),

@@ -13,7 +13,7 @@ from fracturelab.models.cnn import build_cnn
 from fracturelab.models.files import save_model
 from fracturelab.models.seen import REMARKS
 from fracturelab.prediction import load_predictor
-from fracturelab.prediction.predictor import RUNTIMES, Opened
+from fracturelab.prediction.predictor import RUNTIMES
 from fracturelab.system.files import sha256_of
 
 
@@ -155,9 +155,8 @@ def test_answers_that_are_no_probabilities_are_refused(tmp_path):
 def test_unknown_runtimes_are_refused_and_others_may_be_added(folder, monkeypatch):
     with pytest.raises(FracturelabError, match="runtime out of auto, keras"):
         load_predictor(folder / "m.keras", runtime="abacus")
-    monkeypatch.setitem(
-        RUNTIMES, "half", lambda path, card: Opened(lambda images: np.full(len(images), 0.5, np.float32), 16)
-    )
+    opened = {"forward": lambda images: np.full(len(images), 0.5, np.float32), "input_size": 16}
+    monkeypatch.setitem(RUNTIMES, "half", lambda path, card: opened)
     predictor = load_predictor(folder / "m.keras", runtime="half")
     assert predictor.predict(paths(folder)[0])["probability"].tolist() == [0.5]
 

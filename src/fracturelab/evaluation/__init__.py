@@ -1,7 +1,4 @@
-"""How good is a model, how sure is that, and what does it not show.
-
-Scores with 95% intervals, thresholds from validation data, paired tests of two models, and curve data for plots.
-"""
+"""Scores of a model with 95% intervals, thresholds from validation data, paired tests of models, and curves."""
 
 # ruff: noqa: F401  # names for `from fracturelab import evaluation`
 from fracturelab.evaluation.checks import check_predictions

@@ -1,4 +1,4 @@
-"""What labels, probabilities and groups have to look like before anything is computed from them."""
+"""Checks of labels, probabilities and groups before a score is computed from them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fracturelab.errors import FracturelabError
 
 
 def binary_labels(labels: ArrayLike) -> NDArray[np.int64]:
-    """Labels as an integer array of 0 (normal) and 1 (fractured).
+    """Return the labels as an integer array of 0 (normal) and 1 (fractured).
 
     Raises:
-        FracturelabError: There are none, or other values (missing ones included) among them.
+        FracturelabError: There are no labels, or some are missing or neither 0 nor 1.
     """
     found = pd.Series(np.asarray(labels).ravel()) if not isinstance(labels, pd.Series) else labels
     if len(found) == 0:
@@ -30,10 +30,10 @@ def binary_labels(labels: ArrayLike) -> NDArray[np.int64]:
 
 
 def finite_probabilities(probabilities: ArrayLike, *, n: int) -> NDArray[np.float64]:
-    """Probabilities as (n,) float64; a column (n, 1), as models give, is flattened.
+    """Return the probabilities as float64 (n,). A column (n, 1), as models give, is flattened.
 
     Raises:
-        FracturelabError: Their number is not `n`, or one is not a number between 0 and 1.
+        FracturelabError: There are not `n` probabilities, or one is not a number between 0 and 1.
     """
     values = np.asarray(probabilities, dtype=np.float64)
     if values.ndim == 2 and values.shape[1] == 1:
@@ -53,10 +53,10 @@ def finite_probabilities(probabilities: ArrayLike, *, n: int) -> NDArray[np.floa
 
 
 def group_codes(groups: ArrayLike | None, *, n: int) -> NDArray[np.intp]:
-    """Groups as 0, 1, ... in order of appearance; an image without a group (None, NA) is a group of its own.
+    """Number the groups 0, 1, ... in order of appearance. An image without a group (None, NA) is a group of its own.
 
     Raises:
-        FracturelabError: Their number is not `n`.
+        FracturelabError: There are not `n` groups.
     """
     if groups is None:
         return np.arange(n, dtype=np.intp)
@@ -70,10 +70,10 @@ def group_codes(groups: ArrayLike | None, *, n: int) -> NDArray[np.intp]:
 
 
 def usable_threshold(threshold: float) -> float:
-    """The threshold as a float.
+    """Return the threshold as a float.
 
     Raises:
-        FracturelabError: It is not a finite number.
+        FracturelabError: The threshold is not a finite number.
     """
     if not math.isfinite(threshold):
         raise FracturelabError(f"expected a finite threshold. Received: {threshold}")
@@ -81,14 +81,14 @@ def usable_threshold(threshold: float) -> float:
 
 
 def check_predictions(probabilities: ArrayLike, *, threshold: float = 0.5) -> list[str]:
-    """Looks for predictions that a score may hide, and says what it finds.
+    """Look for faults of the predictions that a score can hide.
 
     Args:
         probabilities: (n,) or (n, 1) P(fractured).
         threshold: At or above it an image is called fractured.
 
     Returns:
-        Sentences for the notebook and the record; empty if nothing is wrong.
+        A sentence for each fault; an empty list where there is none.
     """
     values = np.asarray(probabilities, dtype=np.float64).ravel()
     if values.size == 0:

@@ -23,7 +23,7 @@ _LOTS = 200  # draws of labels for the calibration error of chance
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve, its band and its area.
+    """A curve with its band and its area.
 
     Attributes:
         x: False positive rate (ROC) or recall (precision-recall), ascending.
@@ -33,7 +33,7 @@ class Curve:
         low: (101,) lower limit of the pointwise 95% band.
         high: (101,) upper limit.
         area: ROC AUC or average precision with its interval.
-        share: Share of fractured images: the precision of guessing.
+        share: Share of fractured images, which is the precision by chance.
         n: Images.
     """
 
@@ -59,7 +59,7 @@ class Calibration:
         high: (bins,) its upper limit.
         counts: (bins,) images in each bin.
         ece: Expected calibration error: mean gap between the two, weighted by images (Naeini et al. 2015).
-        chance: The error that the same answers would show on so many images if all of them were calibrated.
+        chance: Mean error of calibrated answers with the same probabilities, on as many images.
     """
 
     predicted: Array
@@ -149,7 +149,7 @@ def _curve(
 def calibration_curve(
     labels: ArrayLike, probabilities: ArrayLike, *, n_bins: int = 10, strategy: str = "uniform"
 ) -> Calibration:
-    """How often images called, say, 80% fractured are fractured.
+    """Compare the predicted with the observed share of fractures in bins of P(fractured).
 
     Args:
         labels: (n,) 0 normal, 1 fractured.

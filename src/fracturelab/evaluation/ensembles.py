@@ -1,4 +1,4 @@
-"""Several models asked as one: the mean of their probabilities."""
+"""Ensembles: the mean of the probabilities of several models."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from fracturelab.evaluation.resampling import RankedScores
 def average(probabilities: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
     """Average the members' probabilities of the same images.
 
-    Members that err together gain nothing from it; members that err apart gain most. A member that is always sure
-    outweighs one that never is, right or wrong.
+    The gain is largest where the members make different errors. Probabilities near 0 and 1 outweigh those near 0.5.
 
     Args:
         probabilities: Name of each member to its (n,) P(fractured).
@@ -38,14 +37,14 @@ def average(probabilities: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
 
 
 def best_member(labels: ArrayLike, probabilities: Mapping[str, ArrayLike]) -> str:
-    """Name the member with the highest ROC AUC, on the images that may choose: those of validation.
+    """Name the member with the highest ROC AUC on validation images.
 
     Args:
-        labels: (n,) 0 normal, 1 fractured, both of them there.
+        labels: (n,) 0 normal, 1 fractured; both must occur.
         probabilities: Name of each member to its (n,) P(fractured).
 
     Returns:
-        The name; the first of several that are equal.
+        The name of the member; of equal members the first.
 
     Raises:
         FracturelabError: No member, one class only, or no probabilities.

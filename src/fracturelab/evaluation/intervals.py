@@ -1,7 +1,7 @@
-"""Intervals that do not lie when there are few images.
+"""Closed forms of 95% intervals that also hold for few images.
 
-Three closed forms stand beside the bootstrap, because the bootstrap alone collapses where it matters most: with four
-images and no mistake every resample is perfect too, and its interval would be [1, 1].
+They complement the bootstrap, which fails on a perfect score: with four images and no error every resample is perfect
+too, and the interval of the bootstrap would be [1, 1].
 
 * Proportions: Wilson (1927), "Probable inference, the law of succession, and statistical inference", JASA 22.
 * ROC AUC: Newcombe (2006), "Confidence intervals for an effect size measure based on the Mann-Whitney statistic.
@@ -56,8 +56,8 @@ def wilson(successes: float, n: float) -> Interval:
     """Wilson's score interval of a proportion.
 
     Args:
-        successes: How many of the `n` succeeded. Fractions are allowed, for effective sample sizes.
-        n: How many there are; with 0 the proportion is undefined.
+        successes: Number of successes. Fractions are allowed, for effective sample sizes.
+        n: Number of trials. With 0 the proportion is undefined.
 
     Returns:
         The proportion with its interval, within [0, 1].
@@ -92,7 +92,7 @@ def auc_score_interval(auc: float, n_positive: float, n_negative: float) -> Inte
 
     The limits are the areas whose own standard error (Hanley and McNeil 1982, both cross terms weighted with the mean
     of the two class sizes) puts the observed area just 1.96 of them away. It stays within [0, 1] and has a width even
-    when the two classes are perfectly apart.
+    when the scores separate the two classes perfectly.
 
     Args:
         auc: The observed area, in [0, 1].
@@ -146,19 +146,19 @@ def mover_difference(a: Interval, b: Interval, *, correlation: float = 0.0) -> I
 
 
 def widest(value: float, *intervals: Interval) -> Interval:
-    """The smallest interval that holds all the given ones and the value; undefined ones are left out."""
+    """Return the smallest interval that holds the value and all intervals; undefined ones are left out."""
     lows = [value, *(i.low for i in intervals if i.low is not None)]
     highs = [value, *(i.high for i in intervals if i.high is not None)]
     return Interval(float(value), float(min(lows)), float(max(highs)))
 
 
 def effective_size(influence: NDArray[np.float64], members: NDArray[np.bool_], codes: NDArray[np.intp]) -> float:
-    """How many independent images the members of a score are worth.
+    """Estimate how many independent images would give the same variance as the members of a score.
 
-    Images of one group (a patient, near copies) tell less than as many strangers. The design effect is the variance of
-    the score over whole groups, over its variance were all images independent (Kish 1965; for the AUC it is Obuchowski
-    1997), both from the influence of each image on the score. Below 30 groups it cannot be estimated and each group
-    counts once; so it does where no image has any influence (a perfect score). Franco et al. (2019), "Comparative study
+    Images of one group (a patient, near copies) carry less information than independent images. The design effect is
+    the variance of the score over whole groups, divided by its variance if all images were independent (Kish 1965; for
+    the AUC Obuchowski 1997). Both follow from the influence of each image on the score. With fewer than 30 groups it
+    cannot be estimated, and each group counts once; so it does for a perfect score, which no image influences. Franco et al. (2019), "Comparative study
     of confidence intervals for proportions in complex sample surveys", recommend Wilson's interval at this size.
 
     Args:

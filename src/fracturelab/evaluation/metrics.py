@@ -1,6 +1,6 @@
 """The scores of a two-class model, each with a 95% interval.
 
-Where the numbers come from: every value equals scikit-learn's. Where the intervals come from:
+Every value equals that of scikit-learn. The intervals are:
 
 * Proportions (accuracy, precision, recall, specificity) with every image a group of its own: Wilson.
 * Everything else: the percentile interval of the grouped bootstrap, widened to hold the score's closed form at the
@@ -144,7 +144,7 @@ def _closed_forms(
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """The scores of one model on one set of images. A notebook shows it as a table.
+    """The scores of one model on one set of images. A notebook shows them as a table.
 
     Attributes:
         n: Images.
@@ -153,7 +153,7 @@ class Evaluation:
         metrics: `roc_auc`, `pr_auc` (average precision), `accuracy`, `precision`, `recall`, `specificity`, `f1`,
             `weighted_f1`, `kappa` and `brier`, each an `Interval`.
         confusion_matrix: [[tn, fp], [fn, tp]].
-        warnings: Sentences about what these scores may hide.
+        warnings: Sentences about faults that these scores can hide.
     """
 
     n: int
@@ -202,7 +202,7 @@ def evaluate(
     seed: int = 0,
     n_bootstrap: int = 1000,
 ) -> Evaluation:
-    """Score a two-class model, each score with a 95% interval, and warn of what the scores may hide.
+    """Score a two-class model with 95% intervals, and warn of faults that the scores can hide.
 
     Args:
         labels: (n,) 0 normal, 1 fractured.

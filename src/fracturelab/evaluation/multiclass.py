@@ -22,12 +22,12 @@ class MulticlassEvaluation:
     Attributes:
         n: Images.
         class_names: In the order of the model's outputs.
-        recall: Class name to its share of right answers; undefined where the class has no image.
-        accuracy: Share of right answers.
+        recall: Class name to the recall of the class; undefined where the class has no image.
+        accuracy: Share of correct answers.
         macro_f1: Mean F1 of the classes that occur among labels or answers.
         kappa: Cohen's kappa.
         confusion_matrix: Rows are true classes, columns the model's answers.
-        warnings: Sentences about what these scores may hide.
+        warnings: Sentences about faults that these scores can hide.
     """
 
     n: int
@@ -55,7 +55,7 @@ class MulticlassEvaluation:
 def multiclass_metrics(
     labels: ArrayLike, probabilities: ArrayLike, *, class_names: Sequence[str], groups: ArrayLike | None = None
 ) -> MulticlassEvaluation:
-    """Scores a model with several classes.
+    """Score a model with several classes, each score with a 95% interval.
 
     Accuracy and recall have Wilson's interval, at the effective number of independent images where groups hold
     several. Macro F1 and kappa have the grouped bootstrap's, widened to hold that of the accuracy moved to their value.

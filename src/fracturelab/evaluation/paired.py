@@ -1,4 +1,4 @@
-"""Two models on the same images: is one better, or is it the images?"""
+"""Comparisons of two models, or of two recipes over seeds, on the same images."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class McNemar(NamedTuple):
     """McNemar's exact test.
 
     Attributes:
-        only_a: Images (or groups) that only the first model gets right.
-        only_b: Those that only the second gets right.
+        only_a: Images (or groups) that only the first model classifies correctly.
+        only_b: Images (or groups) that only the second model classifies correctly.
         p: Two-sided p value; 1 where the two never differ.
     """
 
@@ -44,8 +44,8 @@ class Comparison:
         auc_a: ROC AUC of a with its interval.
         auc_b: ROC AUC of b with its interval.
         difference: AUC of b minus AUC of a, with its paired interval.
-        mcnemar: The exact test of their right and wrong answers, each model at its own threshold.
-        identical: Whether both give the same probability for every image.
+        mcnemar: The exact test of their answers, each model at its own threshold.
+        identical: Whether both models give the same probability for every image.
     """
 
     n: int
@@ -64,16 +64,16 @@ class Comparison:
 def mcnemar(
     labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike, *, groups: ArrayLike | None = None
 ) -> McNemar:
-    """Tests whether two classifiers are wrong equally often on the same images.
+    """Test whether two classifiers err equally often on the same images.
 
     Exact binomial form (McNemar 1947; Dietterich 1998). With groups of several images each group counts once, for the
-    model that gets more of its images right; groups where both get as many count for neither: the sign test over
-    independent groups, since images of one patient are not independent trials. Works for any number of classes.
+    model that classifies more of its images correctly, and for neither where both classify as many. This is the sign
+    test over groups, because images of one patient are not independent trials. It works for any number of classes.
 
     Args:
         labels: (n,) true classes.
-        predicted_a: (n,) classes that the first model says.
-        predicted_b: (n,) classes that the second model says.
+        predicted_a: (n,) answers of the first model.
+        predicted_b: (n,) answers of the second model.
         groups: (n,) patient or near-copy group; None or NA is a group of its own.
 
     Returns:
@@ -108,7 +108,7 @@ def compare(
     groups: ArrayLike | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """Compares two models on the same images.
+    """Compare two models on the same images.
 
     The interval of the AUC difference is the percentile interval of a paired, grouped bootstrap, widened to hold the
     linear one (DeLong et al. 1988; for groups Obuchowski 1997). With fewer than 30 groups of a class, or a model that
@@ -152,7 +152,7 @@ class SeedsComparison:
         mean_a: Mean of a over seeds, with its interval over images.
         mean_b: The same of b.
         difference: Mean over seeds of AUC of b minus AUC of a, with its paired interval over images. It is true of
-            these seeds; how much seeds differ is in `differences`.
+            these seeds; `differences` shows how much seeds differ.
     """
 
     n: int
@@ -209,8 +209,8 @@ def _mean_differences(
 ) -> tuple[Array, Interval, Interval, Interval]:
     """ROC AUCs of the fits of two recipes, and the means over fits with their intervals over images: see `compare`.
 
-    The closed interval of a mean holds nothing back for fits that err differently: its limits are the means of the
-    fits' own.
+    The limits of the closed interval of a mean are the means of the limits of the fits. They are careful: fits that
+    err differently would allow a narrower interval.
 
     Args:
         truth: (n,) 0 or 1.

@@ -18,11 +18,11 @@ _CELLS = 2_000_000  # counts held at a time: 16 MB
 
 
 def draw_counts(codes: NDArray[np.intp], *, n_resamples: int, seed: int) -> Iterator[Array]:
-    """Draws resamples of whole groups.
+    """Draw resamples of whole groups.
 
     Args:
         codes: (images,) group of each image as 0, 1, ... without gaps.
-        n_resamples: How many resamples to draw.
+        n_resamples: Number of resamples.
         seed: The same seed gives the same resamples.
 
     Yields:
@@ -42,12 +42,12 @@ def draw_counts(codes: NDArray[np.intp], *, n_resamples: int, seed: int) -> Iter
 def bootstrap(
     score: Callable[[Array], Array], codes: NDArray[np.intp], *, n_resamples: int, seed: int
 ) -> NDArray[np.float64]:
-    """Scores resamples of whole groups.
+    """Score resamples of whole groups.
 
     Args:
         score: Turns (resamples, images) counts into (resamples, scores); nan where a score is undefined.
         codes: (images,) group of each image as 0, 1, ... without gaps.
-        n_resamples: How many resamples to draw.
+        n_resamples: Number of resamples.
         seed: The same seed gives the same resamples.
 
     Returns:
@@ -57,7 +57,7 @@ def bootstrap(
 
 
 def percentile_interval(value: float, scores: Array) -> Interval:
-    """The middle 95% of the resampled scores, undefined ones left out."""
+    """The middle 95% of the resampled scores; undefined ones are left out."""
     defined = scores[np.isfinite(scores)]
     if defined.size == 0:
         return Interval(value, None, None)
@@ -112,16 +112,16 @@ class RankedScores:
 
 
 def bounded_mean_interval(values: Array, codes: NDArray[np.intp], *, n_resamples: int, seed: int) -> Interval:
-    """Interval of the mean of numbers in [0, 1], sound for few of them.
+    """Interval of the mean of numbers in [0, 1], valid for few numbers too.
 
-    The Bayesian bootstrap (random weights for whole groups) with one more group of the worst possible value, 1, for the
-    upper limit and of 0 for the lower: what has not been seen yet. Learned-Miller and Thomas (2019), "A new confidence
-    interval for the mean of a bounded random variable"; Phan et al. (2021) prove it for independent values.
+    The Bayesian bootstrap (random weights for whole groups) with one more group, whose value is 1 for the upper limit
+    and 0 for the lower. It stands for what these images do not show. Learned-Miller and Thomas (2019), "A new
+    confidence interval for the mean of a bounded random variable"; Phan et al. (2021) prove it for independent values.
 
     Args:
         values: (images,) in [0, 1].
         codes: (images,) group of each image as 0, 1, ... without gaps.
-        n_resamples: How many sets of weights to draw.
+        n_resamples: Number of sets of weights.
         seed: The same seed gives the same weights.
 
     Returns:

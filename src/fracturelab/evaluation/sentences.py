@@ -1,4 +1,4 @@
-"""What scores mean, in one honest sentence."""
+"""Sentences that state what scores show and what they do not show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fracturelab.evaluation.paired import Comparison
 
 TOO_WIDE = 0.2
-"""An AUC interval longer than this is called too wide to conclude: it spans useless and good, or good and excellent."""
+"""An AUC interval wider than this is too wide to conclude: it spans useless and good, or good and excellent."""
 
 
 def count(n: int, noun: str) -> str:
@@ -26,12 +26,12 @@ def count(n: int, noun: str) -> str:
 def evaluation_warnings(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64], *, threshold: float, metrics: dict[str, Interval]
 ) -> list[str]:
-    """What a table of scores would pass over in silence.
+    """Sentences about faults that a table of scores does not show.
 
     Args:
         labels: (n,) 0 or 1.
         probabilities: (n,) P(fractured).
-        threshold: Of the model.
+        threshold: Threshold of the model.
         metrics: As in `Evaluation`.
 
     Returns:
@@ -51,7 +51,7 @@ def evaluation_warnings(
 
 
 def verdict(evaluation: Evaluation) -> str:
-    """One sentence on what an evaluation shows and does not show."""
+    """State in one sentence what an evaluation shows and does not show."""
     auc, images = evaluation.metrics["roc_auc"], _sample(evaluation)
     if auc.value is None or auc.low is None or auc.high is None:
         return f"{images} of one class: whether the model tells fractured from normal cannot be seen here."
@@ -77,14 +77,11 @@ def _sample(result: Evaluation | Comparison) -> str:
 
 
 def conclusion(comparison: Comparison, *, names: tuple[str, str] = ("the first model", "the second model")) -> str:
-    """One sentence on whether one of two models is better.
+    """State in one sentence whether one of two models is better.
 
     Args:
-        comparison: As `compare` gives it.
-        names: What to call a and b.
-
-    Returns:
-        The sentence.
+        comparison: From `compare`.
+        names: Names of a and b.
     """
     a, b = names
     images, test = _sample(comparison), comparison.mcnemar

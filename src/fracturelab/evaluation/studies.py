@@ -1,4 +1,4 @@
-"""Scores of studies instead of images, and of several runs instead of one."""
+"""Probabilities of studies from those of their images, and the spread of a score over runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fracturelab.evaluation.checks import finite_probabilities
 
 
 class Spread(NamedTuple):
-    """The same score over several seeds or folds; `sd` is None with one value, all but `n` with none."""
+    """One score over several seeds or folds. `sd` is None with one value, and all but `n` are None with no value."""
 
     mean: float | None
     sd: float | None

@@ -1,4 +1,4 @@
-"""Whom a model is good for: its scores by region, view, metal and size of the fracture."""
+"""Scores of a model by region, view, metal and size of the fracture."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ SCORES = ("roc_auc", "pr_auc", "recall", "specificity")
 
 
 def subgroup_members(table: pd.DataFrame, fracture_sizes: ArrayLike | None = None) -> dict[str, NDArray[np.bool_]]:
-    """Which images belong to which subgroup, as far as the table knows it.
+    """Find the images of each subgroup that the table describes.
 
-    An X-ray of several regions or views belongs to each of them. The X-rays with fractures of one size stand beside all
-    normal ones.
+    An X-ray of several regions or views belongs to each of them. A subgroup of one fracture size also holds all normal
+    X-rays.
 
     Args:
         table: With any of the columns `region`, `view` and `hardware`, and `label`.
         fracture_sizes: (n,) as in `SIZES`; NaN where not known or normal.
 
     Returns:
-        Name of the subgroup to bool (n,); none where the table knows nothing.
+        Name of the subgroup to bool (n,); empty where the table describes none.
     """
     members: dict[str, NDArray[np.bool_]] = {}
     if "hardware" in table and table["hardware"].notna().any():
@@ -58,7 +58,7 @@ def subgroup_scores(
     """Score each subgroup of `subgroup_members`, with 95% intervals over groups.
 
     Args:
-        table: One row an image: `label`, `group` and what the subgroups follow from.
+        table: One row an image, with `label`, `group` and the columns of `subgroup_members`.
         probabilities: (n,) P(fractured).
         threshold: At or above it an image is called fractured.
         fracture_sizes: See `subgroup_members`.

@@ -1,4 +1,4 @@
-"""The threshold of a model: chosen on validation data, kept with the model, never touched again."""
+"""The threshold of a model, chosen on validation data and kept with the model."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from fracturelab.evaluation.resampling import RankedScores
 
 
 def choose_threshold(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Chooses the threshold with the largest Youden's J (sensitivity + specificity - 1).
+    """Choose the threshold with the largest Youden's J (sensitivity + specificity - 1).
 
-    The threshold lies half way between two neighbouring probabilities, so that an image that was seen does not sit on
-    it. Among equally good ones the one with the most even sensitivity and specificity is taken, then the one nearest
-    to 0.5. Source: Youden (1950), "Index for rating diagnostic tests", Cancer 3.
+    The threshold lies half way between two neighbouring probabilities, so that no validation image lies on it. Among
+    equally good thresholds the function takes the one with the most even sensitivity and specificity, then the one
+    nearest to 0.5. Source: Youden (1950), "Index for rating diagnostic tests", Cancer 3.
 
     Args:
         labels: (n,) 0 normal, 1 fractured, of **validation** images.
         probabilities: (n,) or (n, 1) P(fractured).
 
     Returns:
-        The threshold: at or above it an image is called fractured. 0.5 where the data cannot choose one: one class
-        only, all probabilities equal, or no threshold better than calling everything the same.
+        The threshold: at or above it an image is called fractured. It is 0.5 where the data cannot choose one: with one
+        class only, with equal probabilities, or where no threshold is better than one answer for all images.
 
     Examples:
         >>> choose_threshold([0, 0, 1, 1], [0.1, 0.3, 0.5, 0.9])

@@ -1,4 +1,4 @@
-"""Maps that do not depend on the model: a method that points no better than these has shown nothing."""
+"""Maps that do not depend on the model, as references for the methods that do."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class GradCam:
 
 
 class OwnMap:
-    """A model with a layer that is a map of the fracture itself, as its card says.
+    """A model with a layer that is a map of the fracture, named in its card.
 
     Args:
         model: A flat model with one output, P(fractured).
@@ -142,7 +142,7 @@ def _in_batches(run: Any, images: NDArray, batch_size: int) -> list[NDArray]:
 
 
 def explainer(model: keras.Model, layer: str | None = None) -> GradCam | OwnMap | None:
-    """What gives answers and maps of a model: its own map where it has one, else Grad-CAM; None where there is neither.
+    """Choose the method for a model: its own map where it has one, else Grad-CAM; None where there is neither.
 
     Args:
         model: A flat model with one output, P(fractured).

@@ -49,7 +49,7 @@ def lime_maps(
 
     cut = SegmentationAlgorithm("slic", n_segments=segments, compactness=10, sigma=1, start_label=0)
     result = np.zeros((len(images), *images.shape[1:3]), np.float32)
-    veils = blurred(images) if len(images) else images
+    veils = blurred(images)
     for number, image in enumerate(images):
         colour, veil = (np.repeat(np.asarray(grey, np.float64), 3, axis=2) for grey in (image, veils[number]))
         pieces = cut(colour / 255)

@@ -54,7 +54,7 @@ def occlusion_maps(
     for place in places:
         count[place] += 1
     result = np.zeros((len(images), size, size), np.float32)
-    veils = blurred(images) if len(images) else images
+    veils = blurred(images)
     for number, image in enumerate(np.asarray(images, np.float32)):
         before = logit(predict(image[np.newaxis]))[0]
         for start in range(0, len(places), 32):

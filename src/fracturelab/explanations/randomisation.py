@@ -1,7 +1,7 @@
-"""Does a map depend on what the model has learnt? Adebayo et al. (2018), "Sanity checks for saliency maps".
+"""Sanity check of maps (Adebayo et al. 2018, "Sanity checks for saliency maps"): do they depend on the weights?
 
-The weights are shuffled layer by layer, from the output down. A map that stays as it was shows the edges of the image,
-not what the answer depends on, and is reported as such.
+The weights are shuffled layer by layer, from the output down. A map that does not change shows the edges of the image,
+not what the answer depends on.
 """
 
 from __future__ import annotations

@@ -31,14 +31,12 @@ class MapScores(NamedTuple):
         pointing: Share of maps whose maximum lies on the fracture, within the tolerance.
         inside: Mean share of heat inside the fracture's box.
         empty: Maps without any heat; they count as misses.
-        tolerance: As a share of the image's side.
     """
 
     n: int
     pointing: Interval
     inside: Interval
     empty: int
-    tolerance: float = TOLERANCE
 
 
 def _checked(maps: NDArray, boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
@@ -96,7 +94,7 @@ def _curves(predict: Predict, images: NDArray, maps: NDArray, *, steps: int, del
         raise ValueError(f"expected a map of {images.shape[1:3]} for each image. Received: {maps.shape}")
     pixels = images.shape[1] * images.shape[2]
     curves = np.zeros((len(images), steps + 1))
-    veils = blurred(images) if len(images) else images
+    veils = blurred(images)
     cuts = np.linspace(0, pixels, steps + 1).round().astype(int)
     for number, image in enumerate(np.asarray(images, np.float32)):
         order = np.argsort(-maps[number].ravel(), kind="stable")

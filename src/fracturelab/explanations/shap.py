@@ -36,7 +36,7 @@ def shap_maps(predict: Predict, images: NDArray, *, evaluations: int = 300, seed
         return np.asarray(predict(np.asarray(batch, np.float32)), np.float64)
 
     result = np.zeros((len(images), *images.shape[1:3]), np.float32)
-    veils = blurred(images) if len(images) else images
+    veils = blurred(images)
     for number, image in enumerate(np.asarray(images, np.float32)):
         masker = shap.maskers.Image(veils[number], shape=image.shape)
         explainer = shap.PartitionExplainer(answer, masker, seed=seed)

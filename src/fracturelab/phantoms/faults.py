@@ -1,4 +1,4 @@
-"""A folder with planted faults: what an audit must find."""
+"""A folder with planted faults that an audit must find."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LABELS = ("normal", "fractured")
 
 
 def plant_faults(table: pd.DataFrame, folder: str | Path, *, seed: int = 0) -> dict[str, int]:
-    """Copies X-rays into a train and a test part, and damages some of them.
+    """Copy X-rays into a train and a test part, and damage some of them.
 
     Normal X-rays are made smaller, as if they came from another machine. The test part gets copies of training images,
     one file that is cut off, and the training part one image under both labels.

@@ -102,9 +102,9 @@ def _place(rng: np.random.Generator, kind: str, low: float, high: float) -> floa
 
 
 def choose_site(rng: np.random.Generator, kind: str, bones: list[Bone], sites: list) -> tuple[int, float]:
-    """Chooses the bone and the place (in cm along it) for a fracture of `kind`.
+    """Choose the bone and the place (in cm along it) for a fracture of `kind`.
 
-    Drawn for every phantom, fractured or not, so that where a view looks says nothing about its label.
+    It is drawn for every phantom, fractured or not, so that the place of a view is independent of its label.
     """
     weights = np.array([s[3] * (0.35 if bones[s[0]].name.startswith(("sup", "inf", "isch")) else 1.0) for s in sites])
     i, low, high, _ = sites[int(rng.choice(len(sites), p=weights / weights.sum()))]
@@ -114,7 +114,7 @@ def choose_site(rng: np.random.Generator, kind: str, bones: list[Bone], sites: l
 def draw_fracture(
     rng: np.random.Generator, kind: str, bone: Bone, a: float, *, severity: float, pixel: float
 ) -> Fracture:
-    """Draws the geometry of one fracture.
+    """Draw the geometry of one fracture.
 
     Args:
         rng: Stream of the fracture.

@@ -1,4 +1,4 @@
-"""One seed, one phantom: image, label and ground truth."""
+"""Renders one phantom from a seed: image, label and ground truth."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ATTEMPTS = 6
 
 @dataclass(frozen=True)
 class Phantom:
-    """One synthetic radiograph and everything known about it.
+    """One synthetic radiograph with its ground truth.
 
     Attributes:
         image: (h, w) uint8, bone bright.
@@ -84,7 +84,7 @@ def _choice(value, allowed, name: str):
 def draw_nuisances(
     seed: int, s: Source, label: int, correlate: Mapping | None, nuisances: Mapping | None
 ) -> dict[str, bool]:
-    """Decides which nuisances are present: independent of the label unless a correlation is asked for.
+    """Decide which nuisances are present, independently of the label unless a correlation is given.
 
     Args:
         seed: Seed of the phantom.
@@ -142,7 +142,7 @@ def render(
     letterbox: bool = True,
     view: int = 0,
 ) -> Phantom:
-    """Renders one phantom; the same arguments give the same image, bit for bit.
+    """Render one phantom; the same arguments give the same image, bit for bit.
 
     With `fractured` False and True the same seed gives twins that differ only in the fracture. A fracture must show:
     see `fracture_visibility`; where it does not, it is drawn again and coarser, and where metal or overexposure hides

@@ -1,4 +1,4 @@
-"""The two sources of phantoms: `clinic` to learn from, `field` to play the outside world.
+"""The two sources of phantoms: `clinic` for training, and `field` for tests on another source.
 
 `field` is frozen: its settings are fixed before any model is tuned, pretraining and tuning never draw from them, and
 they do not change afterwards. A score on `field` is worth something only while this holds.
@@ -127,10 +127,10 @@ SOURCES = tuple(SETTINGS)
 
 
 def settings(source: str | Source) -> Source:
-    """Returns the settings of a source.
+    """Return the settings of a source.
 
     Args:
-        source: Its name; or settings of one's own, such as `replace(FIELD, photographed=False)`, which come back.
+        source: Name of the source, or a `Source`, such as `replace(FIELD, photographed=False)`, which is returned.
 
     Raises:
         FracturelabError: There is no source of this name.

@@ -1,4 +1,4 @@
-"""Where the fractures of a written set of phantoms are."""
+"""Boxes around the fractures of a written set of phantoms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One view on the plate: where it looks, and the maps of bone, soft tissue, metal and plaster it gives."""
+"""One view on the plate: its geometry, and its maps of bone, soft tissue, metal and plaster."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _soft_tissue(k: Skeleton, shape, place, scale, swelling):
 def make_view(
     order: Order, part: str, shape: tuple[int, int], *, like: View | None = None, closer: float = 1.0
 ) -> View:
-    """Builds one view without a fracture.
+    """Build one view without a fracture.
 
     Args:
         order: What the phantom is to show.

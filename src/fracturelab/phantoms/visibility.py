@@ -48,7 +48,7 @@ def local_noise(image: np.ndarray) -> float:
 
 
 def fracture_visibility(with_fracture: np.ndarray, without: np.ndarray, mask: np.ndarray) -> Visibility:
-    """Compares a phantom with and without its fracture.
+    """Compare a phantom with and without its fracture.
 
     Args:
         with_fracture: (h, w) uint8 image.

@@ -34,7 +34,7 @@ The box x0,y0,x1,y1 around a fracture is in pixels.
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a set of phantoms is made with.
+    """Recipe of a set of phantoms.
 
     Attributes:
         n: Number of images; half of them are fractured.
@@ -103,7 +103,7 @@ class Recipe:
 
 
 def write_set(folder: str | Path, *, progress: bool = False, **recipe: Any) -> Path:
-    """Writes a set of phantoms: `images/*.png`, `labels.csv` and a note that they are synthetic.
+    """Write a set of phantoms: `images/*.png`, `labels.csv` and a note that they are synthetic.
 
     With `per_kind` images go to `images/<kind>/`. The set is built beside `folder` and put in place when it is whole.
 
@@ -146,7 +146,7 @@ def _row(p: Phantom, number: int, *, by_kind: bool) -> tuple[NDArray[np.uint8], 
 def write_images(
     folder: str | Path, manifest: Mapping[str, Any], rows: Iterable[tuple[NDArray[np.uint8], dict[str, Any]]]
 ) -> Path:
-    """Writes images and their table to a new folder, whole or not at all.
+    """Write images and their table to a new folder, whole or not at all.
 
     Args:
         folder: Where to; must not hold anything else.

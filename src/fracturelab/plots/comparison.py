@@ -1,4 +1,4 @@
-"""One picture of everything: each model's score where it was trained, chosen, tested, and elsewhere."""
+"""Forest plots: scores of models with their intervals, on each part that they were tested on."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def score_forest(
     xlabel: str = "value and 95% interval",
     ax: Axes | None = None,
 ) -> Axes:
-    """A forest plot of models: for each, a dot with whiskers for every part that it was tested on.
+    """A forest plot of models, with a dot and whiskers for every part that a model was tested on.
 
     A row that is a model of `MODEL_COLOURS` has its colour, and its parts differ in their marks.
 
     Args:
-        scores: Model to part to (value, low, high); parts may be missing, and undefined ones are named so.
+        scores: Model to part to (value, low, high). Parts may be missing; undefined scores are marked as such.
         parts: Names of the parts, in the order of their colours.
-        reference: Where to draw a line, such as 0.5 for the AUC of guessing.
-        xlabel: What the values are.
+        reference: Value of a dashed line, such as 0.5, the AUC of chance.
+        xlabel: Label of the values.
         ax: Where to draw; a new figure if None.
 
     Returns:
@@ -88,12 +88,12 @@ def intervals(
     xlabel: str = "value and 95% interval",
     ax: Axes | None = None,
 ) -> Axes:
-    """A forest plot: for each metric, a dot with whiskers for each model.
+    """A forest plot of metrics, with a dot and whiskers for each model.
 
     Args:
-        scores: Model to metric to (value, low, high), as `evaluation.Interval`; undefined ones are named so.
-        reference: Where to draw a line, such as 0.5 for the AUC of guessing.
-        xlabel: What the values are.
+        scores: Model to metric to (value, low, high), as `evaluation.Interval`. Undefined scores are marked as such.
+        reference: Value of a dashed line, such as 0.5, the AUC of chance.
+        xlabel: Label of the values.
         ax: Where to draw; a new figure if None.
 
     Returns:
@@ -116,12 +116,12 @@ def score_forests(
     parts: Sequence[str],
     references: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Several forests one above the other, one for each kind of score.
+    """Several forest plots, one above the other, one for each kind of score.
 
     Args:
         panels: Name of the score to what `score_forest` takes.
         parts: Names of the parts.
-        references: Name of the score to where its line is drawn.
+        references: Name of the score to the value of its dashed line.
 
     Returns:
         The figure.

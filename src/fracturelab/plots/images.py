@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from fracturelab.plots.style import FRACTURED, GREY, RIGHT, WIDTH, WRONG, own_axes, panels, shortened, styled, titled
+from fracturelab.plots.style import GREY, RIGHT, WIDTH, WRONG, own_axes, panels, shortened, styled, titled
 
 T = TypeVar("T")
 Boxes = Sequence[Sequence[float] | None] | None
@@ -155,9 +155,13 @@ def prediction_montage(
     Returns:
         The figure.
     """
-    truth = _checked(images, labels, what="a page of predictions", none=None)
-    if len(probabilities) != len(images):
-        raise ValueError(f"expected a probability for each of {len(images)} images. Received: {len(probabilities)}")
+    _checked(images, None, what="a page of predictions", none="")
+    truth = [None] * len(images) if labels is None else labels
+    if not len(probabilities) == len(truth) == len(images):
+        raise ValueError(
+            f"expected a probability and a label for each of {len(images)} images. "
+            f"Received: {len(probabilities)} and {len(truth)}"
+        )
     figure, axes = _page(images, columns=columns, text=0.44, title="")
     for ax, image, p, label in zip(axes, images, probabilities, map(_known, truth), strict=True):
         called = int(p >= threshold)
@@ -281,41 +285,3 @@ def overlay_page(
     for ax, image, heat, line, box in zip(axes, images, heats, words, boxes or [None] * len(images), strict=True):
         heat_overlay(image, heat, alpha=0.6, box=box, title=line, ax=ax)
     return figure
-
-
-@styled
-def probability_strip(
-    names: Sequence[str],
-    probabilities: dict[str, Sequence[float]],
-    *,
-    thresholds: dict[str, float],
-    labels: Sequence[int | None] | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """P(fractured) of each image as a dot, one symbol for each model; the row's tint says what the image is.
-
-    Args:
-        names: One for each image.
-        probabilities: Model to P(fractured) of each image.
-        thresholds: Model to its threshold, drawn as a dashed line.
-        labels: 0 normal, 1 fractured, None unknown.
-        ax: Where to draw; a new figure if None.
-
-    Returns:
-        The Axes.
-    """
-    ax = own_axes(ax, height=0.9 + 0.24 * len(names))
-    rows = np.arange(len(names))
-    for row, label in zip(rows, labels if labels is not None else [None] * len(names), strict=True):
-        if _known(label) == 1:
-            ax.axhspan(row - 0.5, row + 0.5, color=FRACTURED, alpha=0.12, linewidth=0)
-    for i, (model, values) in enumerate(probabilities.items()):
-        colour, marker = ("#0072B2", "#000000", "#009E73", "#CC79A7")[i % 4], "osD^"[i % 4]
-        ax.plot(values, rows, marker, color=colour, markersize=6, alpha=0.9, label=model)
-        ax.axvline(thresholds[model], color=colour, linestyle="--", linewidth=1)
-    ax.set_yticks(rows, [shortened(name, width=36, lines=1) for name in names], fontsize=8)
-    ax.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="P(fractured); dashed: the model's threshold")
-    if labels is not None:
-        ax.fill_between([], [], [], color=FRACTURED, alpha=0.12, linewidth=0, label="fractured image")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
-    return ax

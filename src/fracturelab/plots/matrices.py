@@ -19,7 +19,7 @@ def confusion_matrix(
     """A confusion matrix: counts, and below them the percentage of the row (over four classes, on the diagonal only).
 
     Args:
-        matrix: (k, k) counts; rows are what the images are, columns what the model says.
+        matrix: (k, k) counts; rows are what the images are, columns the answers of the model.
         class_names: In the order of the rows.
         title: Above the matrix.
         ax: Where to draw; a new figure if None.

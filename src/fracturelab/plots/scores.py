@@ -13,12 +13,12 @@ from fracturelab.plots.style import BESIDE, COLOURS, NORMAL, WIDTH, note, nth, o
 
 @styled
 def importances(names: Sequence[str], values: ArrayLike, *, xlabel: str = "importance", ax: Axes | None = None) -> Axes:
-    """Bars, the longest on top, such as the importance of hyperparameters.
+    """Bars with the longest on top, such as the importance of hyperparameters.
 
     Args:
-        names: Of the bars.
-        values: Their lengths.
-        xlabel: What they are.
+        names: Names of the bars.
+        values: Lengths of the bars.
+        xlabel: Label of the lengths.
         ax: Where to draw; a new figure if None.
 
     Returns:
@@ -49,12 +49,12 @@ def score_against_cost(
     """A score against size or time, on a logarithmic scale, with whiskers and names.
 
     Args:
-        names: Of the models.
+        names: Names of the models.
         costs: Parameters, megabytes or milliseconds; positive.
         scores: (value, low, high) of each.
-        xlabel: What the costs are.
-        ylabel: What the scores are.
-        hollow: Names of models that must not be compared with the others as if they were alike; drawn hollow.
+        xlabel: Label of the costs.
+        ylabel: Label of the scores.
+        hollow: Names of models that are not comparable with the others; their marks are hollow.
         ax: Where to draw; a new figure if None.
 
     Returns:

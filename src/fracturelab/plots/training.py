@@ -1,4 +1,4 @@
-"""Pictures of training: epochs, and how much more data helps."""
+"""Pictures of training: measures over the epochs, and scores over the number of images."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def training_curves(
             well; columns that are not numbers, and `epoch`, are left out.
         stages: Stage of each epoch, such as "head" or "fine-tuning"; a dotted line separates them.
         best: Epoch (from 0) whose weights are kept, marked.
-        title: Of the figure.
-        colour: Of a model for two classes. Validation is drawn in it and training in grey, on fixed axes with lines at
-            chance, so that two models can be compared. None for a colour a measure, and axes that fit the values.
+        title: Title of the figure.
+        colour: Colour of a model for two classes. Validation is drawn in it and training in grey, on fixed axes with
+            lines at chance, so that two models can be compared. None for a colour a measure, and axes that fit.
 
     Returns:
         The figure.
@@ -104,7 +104,7 @@ def learning_curve(
     Args:
         sizes: Numbers of images.
         curves: Name to `value` and, where known, `low` and `high`: a number for each size; a curve may end early.
-        xlabel: Which images are counted.
+        xlabel: Label of the numbers.
         ylabel: The score.
         ax: Where to draw; a new figure if None.
 

@@ -1,4 +1,4 @@
-"""Pictures of a search over hyperparameters: what was tried in which order, and what each hyperparameter did."""
+"""Pictures of a search over hyperparameters: the trials in order, and the values of each hyperparameter."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def tuning_history(
     Args:
         values: The loss of each trial in order; of a pruned one the last that it reached, nan where there is none.
         states: "complete", "pruned" or "failed", one a trial; others are left out.
-        reference: Where to draw a dashed line, such as the value before tuning.
-        ylabel: What the values are.
+        reference: Value of a dashed line, such as the value before tuning.
+        ylabel: Label of the values.
         ax: Where to draw; a new figure if None.
 
     Returns:
@@ -78,7 +78,7 @@ def tuning_slices(
         tried: Hyperparameter to what each trial used of it.
         values: Of the same trials, in order.
         logarithmic: Names of those on a logarithmic scale.
-        ylabel: What the values are.
+        ylabel: Label of the values.
         columns: Panels in a row.
 
     Returns:

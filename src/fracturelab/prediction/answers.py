@@ -1,4 +1,4 @@
-"""Answers to uploads: P(fractured), a heat map, and what should be known about either."""
+"""Answers to uploads: P(fractured), a heat map, and a remark where an answer is not to be relied on."""
 
 from __future__ import annotations
 
@@ -40,19 +40,17 @@ def answer_uploads(predictor: Predictor, uploads: Sequence[Upload]) -> list[Answ
         predictor: A model; one batch at a time goes through it, however many threads ask.
         uploads: Read with this model's `input_size`.
     """
-    from fracturelab.models.seen import REMARKS, seen_files
-
     readable = [upload for upload in uploads if upload.pixels is not None]
     if not readable:
         return [None] * len(uploads)
     images = np.stack([upload.pixels for upload in readable if upload.pixels is not None])
     with predictor.lock:
         probabilities, heats = predictor.explain(images)
-    seen = seen_files(predictor.card, [u.key for u in readable], [u.name for u in readable])
+    remarks = predictor.remarks_on_files(images, [u.key for u in readable], [u.name for u in readable])
     maps = [None] * len(readable) if heats is None else list(heats)
     answers = iter(
-        Answer(float(p), predictor.label(p), heat, " ".join(filter(None, (REMARKS.get(use), unlike))))
-        for p, heat, use, unlike in zip(probabilities, maps, seen, predictor.remarks(images), strict=True)
+        Answer(float(p), predictor.label(p), heat, remark)
+        for p, heat, remark in zip(probabilities, maps, remarks, strict=True)
     )
     return [None if upload.pixels is None else next(answers) for upload in uploads]
 

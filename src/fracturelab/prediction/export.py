@@ -207,55 +207,43 @@ def _fastest(
     threshold: float,
 ) -> dict[str, Any]:
     """The fastest of the exported networks whose answers stay close to single precision, with its own threshold."""
+    import openvino
     from sklearn.metrics import roc_auc_score
 
     from fracturelab.evaluation import choose_threshold
 
     base = folder / "float32.xml"
-    exact, exact_seconds = answers_of(run(base, "float32"), images)
-    auc = float(roc_auc_score(labels, exact))
-    chooses = len(set(labels[validation].tolist())) == 2
+    candidates = {"float32": base}
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        candidates["bf16"] = base
+    if calibration is not None:
+        candidates["int8"] = quantise(base, folder / "int8.xml", calibration)
+    measured = {name: answers_of(run(path, name), images) for name, path in candidates.items()}
+    exact, exact_seconds = measured["float32"]
     tried: list[dict[str, Any]] = []
-    for precision, path in [("float32", base), *_candidates(folder, calibration).items()]:
-        plain = precision == "float32"
-        answers, seconds = (exact, exact_seconds) if plain else answers_of(run(path, precision), images)
-        chosen = choose_threshold(labels[validation], answers[validation]) if chooses and not plain else threshold
+    for precision, (answers, seconds) in measured.items():
+        chooses = precision != "float32" and len(set(labels[validation].tolist())) == 2
+        chosen = choose_threshold(labels[validation], answers[validation]) if chooses else threshold
+        facts = {"file": candidates[precision].name, "precision": precision, "threshold": float(chosen)}
         network: dict[str, Any] = {
-            "file": path.name,
-            "precision": precision,
-            "threshold": float(chosen),
-            "threshold_images": int(validation.sum()) if chooses and not plain else 0,
+            **facts,
+            "threshold_images": int(validation.sum()) if chooses else 0,
             "max_difference": float(np.abs(answers - exact).max()),
-            "auc_difference": float(roc_auc_score(labels, answers)) - auc,
+            "auc_difference": float(roc_auc_score(labels, answers)) - float(roc_auc_score(labels, exact)),
             "images": len(images),
             "seconds_an_image": seconds,
             "times_float32": exact_seconds / seconds,
         }
         tried.append(network)
-    close = [
-        network
-        for network in tried
-        if network["max_difference"] <= CLOSE_PROBABILITY and abs(network["auc_difference"]) <= CLOSE_AUC
-    ]
-    best = min(close, key=lambda network: network["seconds_an_image"])
+    near = [one for one in tried if one["max_difference"] <= CLOSE_PROBABILITY]
+    best = min(
+        (one for one in near if abs(one["auc_difference"]) <= CLOSE_AUC), key=lambda one: one["seconds_an_image"]
+    )
     for network in tried[1:]:
         if network["file"] not in (best["file"], base.name):
             for suffix in (".xml", ".bin"):
                 (folder / network["file"]).with_suffix(suffix).unlink(missing_ok=True)
     return {**best, "tried": tried[1:]}
-
-
-def _candidates(folder: Path, calibration: NDArray[np.uint8] | None) -> Mapping[str, Path]:
-    """Files of the networks to try, by precision."""
-    import openvino
-
-    base = folder / "float32.xml"
-    networks: dict[str, Path] = {}
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        networks["bf16"] = base
-    if calibration is not None:
-        networks["int8"] = quantise(base, folder / "int8.xml", calibration)
-    return networks
 
 
 def quantise(base: Path, target: Path, calibration: NDArray[np.uint8], *, spared: Sequence[str] = ()) -> Path:
@@ -285,11 +273,11 @@ def quantise(base: Path, target: Path, calibration: NDArray[np.uint8], *, spared
     return target
 
 
-def answers_of(forward: Forward, images: NDArray[np.uint8], batch_size: int = 32) -> tuple[NDArray[np.float32], float]:
+def answers_of(forward: Forward, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
     """Answers to uint8 (n, size, size, 1) as float32 (n,), and seconds an image."""
     forward(images[:1].astype(np.float32))  # the first call also sets things up
     began = time.perf_counter()
-    parts = [forward(images[i : i + batch_size].astype(np.float32)) for i in range(0, len(images), batch_size)]
+    parts = [forward(images[i : i + 32].astype(np.float32)) for i in range(0, len(images), 32)]
     return np.concatenate(parts), (time.perf_counter() - began) / len(images)
 
 

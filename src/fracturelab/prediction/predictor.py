@@ -105,12 +105,11 @@ class Predictor:
             raise FracturelabError(f"{self.path}: its answers are no probabilities; the file is damaged")
         return probabilities
 
-    def explain(self, images: NDArray, *, batch_size: int = 8) -> tuple[NDArray[np.float32], NDArray | None]:
+    def explain(self, images: NDArray) -> tuple[NDArray[np.float32], NDArray | None]:
         """P(fractured) of images, and heat maps of what speaks for a fracture.
 
         Args:
             images: uint8 (n, size, size, 1), as for `predict`.
-            batch_size: Images a batch.
 
         Returns:
             float32 (n,); and float32 (n, size, size) in 0..1, each by its own maximum and all 0 where nothing speaks
@@ -119,11 +118,10 @@ class Predictor:
         from fracturelab.explanations.overlay import stretch, to_unit
 
         if self.explainer is None:
-            return self.predict(images, batch_size=batch_size), None
-        probabilities, evidence = self.explainer(images, batch_size=batch_size)
-        return self._checked(probabilities), stretch(
-            to_unit(evidence, least=self.explainer.least), (self.input_size, self.input_size)
-        )
+            return self.predict(images, batch_size=8), None
+        probabilities, evidence = self.explainer(images, batch_size=8)
+        heat = to_unit(evidence, least=self.explainer.least)
+        return self._checked(probabilities), stretch(heat, (self.input_size, self.input_size))
 
     @cached_property
     def explainer(self) -> GradCam | OwnMap | None:
@@ -144,6 +142,21 @@ class Predictor:
     def remarks(self, images: NDArray[np.uint8]) -> list[str]:
         """A sentence for each image (n, size, size, 1) that is unlike the training images, "" for the others."""
         return self.likeness.remarks(images) if self.likeness is not None else [""] * len(images)
+
+    def remarks_on_files(self, images: NDArray[np.uint8], hashes: Sequence[str], names: Sequence[str]) -> list[str]:
+        """Why the answer to each file should not be taken as it is, or "".
+
+        It was used in training, or is unlike the training images.
+
+        Args:
+            images: uint8 (n, size, size, 1), the files as the model takes them.
+            hashes: sha256 of each file.
+            names: Name of each file.
+        """
+        from fracturelab.models.seen import REMARKS, seen_files
+
+        uses = (REMARKS.get(use) for use in seen_files(self.card, hashes, names))
+        return [" ".join(filter(None, pair)) for pair in zip(uses, self.remarks(images), strict=True)]
 
     def predict_files(self, paths: Paths, *, batch_size: int = 32) -> pd.DataFrame:
         """A row for each file, in order.
@@ -169,17 +182,16 @@ class Predictor:
 
     def _rows(self, paths: list[str]) -> list[dict[str, Any]]:
         from fracturelab.images import load_image
-        from fracturelab.models.seen import REMARKS, seen_files
         from fracturelab.system.files import sha256_of
 
         rows, pixels = [], []
         for path in paths:
             row: dict[str, Any] = {"path": path, "label": "", "threshold": self.threshold, "remark": "", "problem": ""}
             rows.append(row)
-            remarks: list[str] = []
+            reading: list[str] = []
             try:
-                picture = load_image(path, self.input_size, remarks=remarks)
-                row |= {"sha256": sha256_of(path), "remark": " ".join(remarks)}
+                picture = load_image(path, self.input_size, remarks=reading)
+                row |= {"sha256": sha256_of(path), "remark": " ".join(reading)}
                 pixels.append(picture)
             except UnreadableImageError as error:
                 row["problem"] = error.reason
@@ -188,10 +200,11 @@ class Predictor:
         readable = [row for row in rows if not row["problem"]]
         if readable:
             images = np.stack(pixels)
-            seen = seen_files(self.card, [row.pop("sha256") for row in readable], [row["path"] for row in readable])
-            for row, p, use, unlike in zip(readable, self.predict(images), seen, self.remarks(images), strict=True):
-                remark = " ".join(filter(None, (row["remark"], REMARKS.get(use), unlike)))
-                row |= {"probability": float(p), "label": self.label(p), "remark": remark}
+            hashes, names = ([row[key] for row in readable] for key in ("sha256", "path"))
+            remarks = self.remarks_on_files(images, hashes, names)
+            for row, p, remark in zip(readable, self.predict(images), remarks, strict=True):
+                row |= {"probability": float(p), "label": self.label(p)}
+                row["remark"] = " ".join(filter(None, (row["remark"], remark)))
         return rows
 
 
@@ -239,15 +252,13 @@ def load_predictor(path: str | Path, *, runtime: str = "auto", threshold: float 
     path = Path(path)
     runtime = choose_runtime(path, runtime)
     card = checked_card(path)
-    opened = RUNTIMES[runtime](path, card)
-    if threshold is None:
-        threshold = card["threshold"] if opened.threshold is None else opened.threshold
-    elif not 0 <= threshold <= 1:
+    opened = dict(RUNTIMES[runtime](path, card))
+    if threshold is not None and not 0 <= threshold <= 1:
         raise FracturelabError(f"expected a threshold from 0 to 1. Received: {threshold}")
-    likeness = of_card(card)
-    notes = (*opened.notes, *([] if likeness else [NO_LIKENESS]))
-    facts = (path, runtime, opened.input_size, float(threshold), card, opened.forward, likeness)
-    return Predictor(*facts, notes=notes, model=opened.model)
+    own, likeness = opened.pop("threshold", None), of_card(card)
+    chosen = next(value for value in (threshold, own, card["threshold"]) if value is not None)
+    notes = (*opened.pop("notes", ()), *([] if likeness else [NO_LIKENESS]))
+    return Predictor(path, runtime, threshold=float(chosen), card=card, likeness=likeness, notes=notes, **opened)
 
 
 def checked_card(path: Path) -> dict[str, Any]:
@@ -270,17 +281,6 @@ def checked_card(path: Path) -> dict[str, Any]:
     if card.get("threshold") is None:
         raise FracturelabError(f"{path.with_suffix('.json')}: expected a threshold in the model's card. Received: none")
     return {**card, "sha256": sha256}
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A model as one runtime opened it; a threshold only where the runtime's answers need one of their own."""
-
-    forward: Forward
-    input_size: int
-    threshold: float | None = None
-    notes: tuple[str, ...] = ()
-    model: Any = None
 
 
 def choose_runtime(path: str | Path, runtime: str = "auto") -> str:
@@ -309,8 +309,12 @@ def choose_runtime(path: str | Path, runtime: str = "auto") -> str:
     return "float32"
 
 
-def _exported_runtime(name: str) -> Callable[[Path, dict[str, Any]], Opened]:
-    def opened(path: Path, card: dict[str, Any]) -> Opened:
+# From the path and the card to fields of the predictor; a threshold only where the answers need one of their own.
+Runtime = Callable[[Path, dict[str, Any]], dict[str, Any]]
+
+
+def _exported_runtime(name: str) -> Runtime:
+    def opened(path: Path, card: dict[str, Any]) -> dict[str, Any]:
         from fracturelab.prediction.export import read_export, run
 
         export = read_export(path)
@@ -318,7 +322,7 @@ def _exported_runtime(name: str) -> Callable[[Path, dict[str, Any]], Opened]:
             raise FracturelabError(f"{export.folder}: has no {name!r} network; export with --data to measure one")
         network = export.networks[name]
         forward = run(export.folder / network["file"], network["precision"])
-        return Opened(forward, export.input_size, network["threshold"])
+        return {"forward": forward, "input_size": export.input_size, "threshold": network["threshold"]}
 
     return opened
 
@@ -330,15 +334,16 @@ def _adapted(path: Path, card: dict[str, Any]) -> tuple[keras.Model, tuple[str, 
     return adapt(load_model(path), card, where=str(path))
 
 
-def _keras_runtime(path: Path, card: dict[str, Any]) -> Opened:
+def _keras_runtime(path: Path, card: dict[str, Any]) -> dict[str, Any]:
     from fracturelab.models.inference import compiled
 
     model, notes = _adapted(path, card)
     run = compiled(model)
-    return Opened(lambda images: run(images).numpy()[:, 0], int(model.input_shape[1]), notes=notes, model=model)
+    facts = {"input_size": int(model.input_shape[1]), "notes": notes, "model": model}
+    return {"forward": lambda images: run(images).numpy()[:, 0], **facts}
 
 
-RUNTIMES: dict[str, Callable[[Path, dict[str, Any]], Opened]] = {
+RUNTIMES: dict[str, Runtime] = {
     "keras": _keras_runtime,
     "float32": _exported_runtime("float32"),
     "fast": _exported_runtime("fast"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = "examples"
 OURS = frozenset({"README.md", EXAMPLES})
+_NAMES = {1: "fractured", 0: "normal"}
 
 
 class Filled(NamedTuple):
@@ -113,9 +114,7 @@ def _hashes_in(value: Any) -> Iterable[str]:
                 yield from _hashes_in(item)
 
 
-def unused_images(
-    table: pd.DataFrame, *, used: frozenset[str] | None = None, progress: bool = False
-) -> tuple[pd.DataFrame, dict[str, int]]:
+def unused_images(table: pd.DataFrame, *, used: frozenset[str] | None = None) -> tuple[pd.DataFrame, dict[str, int]]:
     """The labelled, readable images of a table that no training run has used, near copies of used ones left out too.
 
     The part that is published as the test, or the project's fixed test part of FracAtlas, is kept to where there is
@@ -124,7 +123,6 @@ def unused_images(
     Args:
         table: A data set's table.
         used: sha256 of used images; `training_hashes()` if None.
-        progress: Show a bar while images are compared.
 
     Returns:
         Rows that may be taken, with `group` filled and `sha256` added, and why others were left out.
@@ -197,19 +195,17 @@ def fill(
     free, left_out = unused_images(table, used=None if used is None else frozenset(used))
     one_each = free.sample(frac=1, random_state=seed).drop_duplicates("group") if len(free) else free
     wanted = {1: (n + 1) // 2, 0: n // 2}
-    chosen = []
-    for label, name in ((1, "fractured"), (0, "normal")):
-        rows = one_each[one_each["label"] == label]
-        if len(rows) < wanted[label]:
+    chosen = [one_each[one_each["label"] == label].head(most) for label, most in wanted.items()]
+    for rows, (label, most) in zip(chosen, wanted.items(), strict=True):
+        if len(rows) < most:
             why = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count) or "none left out"
             raise FracturelabError(
-                f"expected {wanted[label]} unused {name} images in {source_folder}. Received: {len(rows)} ({why}); "
+                f"expected {most} unused {_NAMES[label]} images in {source_folder}. Received: {len(rows)} ({why}); "
                 "ask for fewer with --n"
             )
-        chosen.append(rows.head(wanted[label]))
     found_source, found_licence = _origin(one_each, source, licence)
     originals = pd.concat(chosen)
-    names = originals["label"].map({1: "fractured", 0: "normal"})
+    names = originals["label"].map(_NAMES)
     copies = originals["sha256"].str[:12] + originals["path"].map(lambda path: Path(path).suffix.lower())
     lines = pd.DataFrame({"path": names + "/" + copies, "label": names, "group": originals["group"]})
     lines.loc[lines["group"].str.startswith(MADE_UP), "group"] = ""
