@@ -28,8 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     from benchmarks import results as results_files
     from benchmarks.machine import machine
 
-    comparisons = [one for module in (training, reading, inference, auditing, memory) for one in module.COMPARISONS]
-    chosen = [one for one in comparisons if fnmatchcase(one.name, arguments.only)]
+    comparisons = [each for module in (training, reading, inference, auditing, memory) for each in module.COMPARISONS]
+    chosen = [each for each in comparisons if fnmatchcase(each.name, arguments.only)]
     if not chosen:
         print(
             f"expected ONLY to be one of {', '.join(results_files.NAMES)}. Received: {arguments.only}", file=sys.stderr
@@ -43,22 +43,22 @@ def main(argv: list[str] | None = None) -> int:
         flush=True,
     )
     results, failed = {}, []
-    for one in chosen:
-        print(f"{one.name}: {one.about}", flush=True)
+    for each in chosen:
+        print(f"{each.name}: {each.about}", flush=True)
         began = time.perf_counter()
-        outcome = one.run(**one.sizes[arguments.size])
+        outcome = each.run(**each.sizes[arguments.size])
         seconds = time.perf_counter() - began
-        new = entry(one, arguments.size, here, seconds, outcome)
+        new = entry(each, arguments.size, here, seconds, outcome)
         # Written at once: what is done stays, should the run be stopped.
-        results = results_files.merge_benchmarks({one.name: new})
+        results = results_files.merge_benchmarks({each.name: new})
         print(
-            f"{one.name}: {new['ours']:.4g} against {new['theirs']:.4g} {one.unit}, {new['ratio']:.3g} times better "
+            f"{each.name}: {new['ours']:.4g} against {new['theirs']:.4g} {each.unit}, {new['ratio']:.3g} times better "
             f"({seconds:.0f} s)",
             flush=True,
         )
-        failed += [f"{one.name}: {check}" for check, passed in outcome.checks.items() if not passed]
+        failed += [f"{each.name}: {check}" for check, passed in outcome.checks.items() if not passed]
     print()
-    print(results_files.benchmarks_table({one.name: results[one.name] for one in chosen}))
+    print(results_files.benchmarks_table({each.name: results[each.name] for each in chosen}))
     for check in failed:
         print(f"does not hold: {check}")
     _picture(results, results_files.benchmarks_file().with_name("ratios.png"))

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import data, theirs
 from benchmarks.memory import Watch
-from benchmarks.running import Comparison, Outcome, apart
+from benchmarks.running import Comparison, Outcome, in_own_process
 
 
 def audit_ours(paths: list[str]) -> dict[str, Any]:
@@ -37,10 +37,10 @@ def audit_ours(paths: list[str]) -> dict[str, Any]:
     report.find_copies = clocked("search", groups.find_copies)
     table = datasets.read_dataset(Path(paths[0]).parents[1])
     began = time.perf_counter()
-    found = audit.audit(table)
+    measured = audit.audit(table)
     seconds["all"] = time.perf_counter() - began
     names = {name: row for row, name in enumerate(paths)}
-    pairs = np.array([[names[path] for path in found.pairs[column]] for column in ("path_a", "path_b")])
+    pairs = np.array([[names[path] for path in measured.pairs[column]] for column in ("path_a", "path_b")])
     return {
         "seconds": seconds["all"],
         "search_seconds": seconds["search"],
@@ -55,13 +55,13 @@ def _side(side: str, folder: str, count: int) -> dict[str, Any]:
     paths = data.picture_files(place)
     assert len(paths) == count
     with Watch() as watch:
-        found = audit_ours(paths) if side == "ours" else theirs.find_copies(paths=paths)
+        measured = audit_ours(paths) if side == "ours" else theirs.find_copies(paths=paths)
     names = {Path(path).name: row for row, path in enumerate(paths)}
     planted = np.sort([(names[a], names[b]) for a, b in data.planted_pairs(place)], axis=1).astype(np.int64)
-    pairs = found.pop("pairs").astype(np.int64)
+    pairs = measured.pop("pairs").astype(np.int64)
     hits = int(np.isin(planted[:, 0] * count + planted[:, 1], pairs[0] * count + pairs[1]).sum())
     return {
-        **found,
+        **measured,
         "peak_mb": watch.peak_mb,
         "planted": len(planted),
         "found": hits,
@@ -78,7 +78,7 @@ def _largest_group(count: int, pairs: np.ndarray) -> int:
 
 def one_side(side: str, folder: Path, count: int) -> dict[str, Any]:
     """The same in a process of its own, so that its memory is its own."""
-    return apart("benchmarks.auditing", side, folder, count)
+    return in_own_process("benchmarks.auditing", side, folder, count)
 
 
 def reading_seconds(paths: list[str]) -> float:
@@ -106,28 +106,28 @@ def run(*, images: int, further: tuple[int, ...], repetitions: int, rendered: bo
     """Both sides at one size, ours at others as well."""
     whole = data.audited_set(max(images, *further), rendered=rendered)
     folder = data.first_of(whole, images)
-    found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+    measured: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
     for _ in range(repetitions):
-        for side, results in found.items():
+        for side, results in measured.items():
             results.append(one_side(side, folder, images))
     sizes = {}
     for count in further:
         if count != images:
             sizes[count] = one_side("ours", data.first_of(whole, count), count)
-    ours, other = found["ours"], found["theirs"]
-    middle = sorted(ours, key=lambda one: one["seconds"])[len(ours) // 2]
+    ours, other = measured["ours"], measured["theirs"]
+    middle = sorted(ours, key=lambda each: each["seconds"])[len(ours) // 2]
     sizes = dict(sorted({**sizes, images: middle}.items()))
     largest = sizes[max(sizes)]
     pairs = images * (images - 1) / 2 - middle["planted"]
-    a_image = {count: 1000 * one["seconds"] / count for count, one in sizes.items()}
+    a_image = {count: 1000 * each["seconds"] / count for count, each in sizes.items()}
     large = [a_image[count] for count in sizes if count >= 4000]
     return Outcome(
-        [one["seconds"] for one in ours],
-        [one["seconds"] for one in other],
+        [each["seconds"] for each in ours],
+        [each["seconds"] for each in other],
         reading_seconds(data.picture_files(folder)),
         checks={
-            "every planted copy found": all(one["found"] == one["planted"] for one in [*ours, *sizes.values()]),
-            "no different pictures chained together": all(one["largest_group"] <= 3 for one in sizes.values()),
+            "every planted copy found": all(each["found"] == each["planted"] for each in [*ours, *sizes.values()]),
+            "no different pictures chained together": all(each["largest_group"] <= 3 for each in sizes.values()),
             "search within 60 s": largest["search_seconds"] <= 60,
             "peak memory under 1.5 GB": largest["peak_mb"] < 1500,
             "cost an image flat from 4,000 on, within 20%": all(
@@ -150,7 +150,10 @@ def run(*, images: int, further: tuple[int, ...], repetitions: int, rendered: bo
             "false_pair_rate": {"ours": middle["false_pairs"] / pairs, "theirs": other[0]["false_pairs"] / pairs},
             "largest_group": {"ours": middle["largest_group"], "theirs": other[0]["largest_group"]},
             "search_seconds": {"ours": middle["search_seconds"], "theirs": other[0]["search_seconds"]},
-            "peak_mb": {"ours": max(one["peak_mb"] for one in ours), "theirs": max(one["peak_mb"] for one in other)},
+            "peak_mb": {
+                "ours": max(each["peak_mb"] for each in ours),
+                "theirs": max(each["peak_mb"] for each in other),
+            },
             "ms_an_image": {f"{count:,}": value for count, value in a_image.items()},
         },
     )

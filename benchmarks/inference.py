@@ -84,14 +84,14 @@ def int8_by_quarter(*, model: str, images: np.ndarray) -> list[float] | None:
         if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
     ]
     exact, _ = answers_of(run(base, "float32"), images)
-    apart = []
+    differences = []
     with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work, _quietly():
         for quarter in np.array_split(weighted, 4):
             others = [name for name in weighted if name not in set(quarter)]
             part = quantise(base, Path(work) / "part.xml", images[: len(images) // 4], spared=others)
             answers, _ = answers_of(run(part, "int8"), images)
-            apart.append(float(np.abs(answers - exact).max()))
-    return apart
+            differences.append(float(np.abs(answers - exact).max()))
+    return differences
 
 
 @contextlib.contextmanager
@@ -171,7 +171,7 @@ def answers_of_both(
         "fast": networks["fast"],
         "float32": networks["float32"],
         "single": times,
-        "batch": ([batch / one["seconds"] for one in first], [batch / one["seconds"] for one in second]),
+        "batch": ([batch / each["seconds"] for each in first], [batch / each["seconds"] for each in second]),
         "float32_rate": batch / exact["seconds"],
         "float32_ms": 1000 * float(np.median(exact_single)),
         "apart": float(np.abs(first[-1]["answers"] - second[-1]["answers"]).max()),
@@ -193,46 +193,46 @@ def _pixels(folder: str, size: int, count: int) -> np.ndarray:
     return images[np.arange(count) % len(images)]
 
 
-def _details(found: dict[str, Any], precision: str) -> dict[str, Any]:
+def _details(measured: dict[str, Any], precision: str) -> dict[str, Any]:
     tried = [
-        {name: one[name] for name in ("precision", "max_difference", "auc_difference", "times_float32")}
-        for one in found["fast"].get("tried", [])
+        {name: each[name] for name in ("precision", "max_difference", "auc_difference", "times_float32")}
+        for each in measured["fast"].get("tried", [])
     ]
     return {
-        **found["about"],
+        **measured["about"],
         "precision_of_fast": precision,
-        "furthest_answer_of_fast": found["apart"],
-        "furthest_answer_of_float32": found["float32_apart"],
+        "furthest_answer_of_fast": measured["apart"],
+        "furthest_answer_of_float32": measured["float32_apart"],
         "tried": tried,
         "matrix_product_gops": {name: machine.fastest_product(name) for name in ("float32", precision)},
     }
 
 
-def _checks(found: dict[str, Any]) -> dict[str, bool]:
+def _checks(measured: dict[str, Any]) -> dict[str, bool]:
     return {
-        "float32 within 1e-4 of Keras": found["float32_apart"] <= 1e-4,
-        "fast within 0.03 of Keras": found["apart"] <= CLOSE + 1e-4,
+        "float32 within 1e-4 of Keras": measured["float32_apart"] <= 1e-4,
+        "fast within 0.03 of Keras": measured["apart"] <= CLOSE + 1e-4,
     }
 
 
 def run_batch(**settings: Any) -> Outcome:
     """Batches of 32."""
-    found = answers_of_both(**settings)
-    precision = found["fast"]["precision"]
-    ours, other = found["batch"]
-    limit = machine.fastest_product(precision) * 1e9 / found["cost"]
-    details = {**_details(found, precision), "float32_images_a_second": found["float32_rate"]}
-    return Outcome(ours, other, limit, checks=_checks(found), details=details)
+    measured = answers_of_both(**settings)
+    precision = measured["fast"]["precision"]
+    ours, other = measured["batch"]
+    limit = machine.fastest_product(precision) * 1e9 / measured["cost"]
+    details = {**_details(measured, precision), "float32_images_a_second": measured["float32_rate"]}
+    return Outcome(ours, other, limit, checks=_checks(measured), details=details)
 
 
 def run_single(**settings: Any) -> Outcome:
     """One image at a time."""
-    found = answers_of_both(**settings)
-    precision = found["fast"]["precision"]
-    ours, other = found["single"]
-    limit = 1000 * found["cost"] / machine.fastest_product(precision) / 1e9
-    details = {**_details(found, precision), "float32_ms": found["float32_ms"]}
-    return Outcome(ours, other, limit, checks=_checks(found), details=details)
+    measured = answers_of_both(**settings)
+    precision = measured["fast"]["precision"]
+    ours, other = measured["single"]
+    limit = 1000 * measured["cost"] / machine.fastest_product(precision) / 1e9
+    details = {**_details(measured, precision), "float32_ms": measured["float32_ms"]}
+    return Outcome(ours, other, limit, checks=_checks(measured), details=details)
 
 
 def run_cold(*, repetitions: int) -> Outcome:

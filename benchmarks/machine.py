@@ -47,12 +47,12 @@ def _memory_gb() -> float | None:
 def _best_seconds(work, times: int = 9, least: float = 1.0) -> float:
     """The shortest of several runs, over so many seconds at least: a neighbour's work must not lower a ceiling."""
     work()
-    found: list[float] = []
-    while len(found) < times or sum(found) < least:
+    measured: list[float] = []
+    while len(measured) < times or sum(measured) < least:
         began = time.perf_counter()
         work()
-        found.append(time.perf_counter() - began)
-    return min(found)
+        measured.append(time.perf_counter() - began)
+    return min(measured)
 
 
 SIDES = (512, 1024, 2048)
@@ -77,8 +77,8 @@ def fastest_product(precision: str) -> float:
 
     In float32 NumPy's counts as well: the machine can do what either of them does.
     """
-    found = max(_product_openvino(precision, side) for side in SIDES)
-    return max(found, matrix_product()) if precision == "float32" else found
+    measured = max(_product_openvino(precision, side) for side in SIDES)
+    return max(measured, matrix_product()) if precision == "float32" else measured
 
 
 def _product_openvino(precision: str, side: int) -> float:

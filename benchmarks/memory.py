@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import data, theirs
-from benchmarks.running import Comparison, Outcome, alternate, apart
+from benchmarks.running import Comparison, Outcome, alternate, in_own_process
 from fracturelab.system.quiet import load_tensorflow
 
 SIZE, BATCH = 64, 32
@@ -42,10 +42,10 @@ class Watch:
             total = 0
             for process in [own, *own.children(recursive=True)]:
                 try:
-                    found = process.memory_info()
+                    measured = process.memory_info()
                 except psutil.Error:
                     continue
-                total += found.rss - getattr(found, "shared", 0)
+                total += measured.rss - getattr(measured, "shared", 0)
             self.peak_mb = max(self.peak_mb, total / 1e6)
             self._end.wait(self._every)
 
@@ -203,7 +203,7 @@ def bare(folder: Path, steps: int) -> dict[str, Any]:
 
 def one_side(side: str, folder: Path, steps: int) -> dict[str, Any]:
     """A side in a process of its own."""
-    return apart("benchmarks.memory", side, folder, steps)
+    return in_own_process("benchmarks.memory", side, folder, steps)
 
 
 def run(*, images: int, few: int, steps: int, repetitions: int, rendered: bool) -> Outcome:
@@ -215,7 +215,7 @@ def run(*, images: int, few: int, steps: int, repetitions: int, rendered: bool) 
     )
     mine_small, other_small = one_side("ours", small, steps), one_side("usual", small, steps)
     least = one_side("bare", small, steps)["peak_mb"]
-    growth = float(np.median([one["peak_mb"] for one in mine])) / mine_small["peak_mb"]
+    growth = float(np.median([each["peak_mb"] for each in mine])) / mine_small["peak_mb"]
     stages = {}
     for stage, (first, second) in mine[-1]["seconds_a_step"].items():
         stages[stage] = {
@@ -224,8 +224,8 @@ def run(*, images: int, few: int, steps: int, repetitions: int, rendered: bool) 
             f"with {few:,} images": 1000 * mine_small["seconds_a_step"][stage][1],
         }
     return Outcome(
-        [one["peak_mb"] for one in mine],
-        [one["peak_mb"] for one in other],
+        [each["peak_mb"] for each in mine],
+        [each["peak_mb"] for each in other],
         least,
         checks={"memory as over a small table, within 15%": growth <= 1.15},
         details={

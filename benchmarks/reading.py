@@ -48,8 +48,8 @@ def later_pass(*, paths: list[str], cache: str) -> dict[str, Any]:
 
 def their_pass(*, folder: str) -> float:
     """Their side, of any epoch: images a second."""
-    found = theirs.one_pass(folder=folder, size=SIZE)
-    return found["images"] / found["seconds"]
+    measured = theirs.one_pass(folder=folder, size=SIZE)
+    return measured["images"] / measured["seconds"]
 
 
 def likeness(*, paths: list[str]) -> float:
@@ -93,19 +93,19 @@ def run_first(*, images: int, repetitions: int) -> Outcome:
         other(their_pass, folder=str(folder))  # both have TensorFlow loaded and the files in the system's cache
         ours(first_pass, paths=paths[:4])
         alike = ours(likeness, paths=paths)
-        found, rates = alternate(
+        measured, rates = alternate(
             lambda: ours(first_pass, paths=paths),
             lambda: other(their_pass, folder=str(folder)),
             repetitions=repetitions,
         )
-    cost = max(one["bytes_an_image"] for one in found)
+    cost = max(each["bytes_an_image"] for each in measured)
     return Outcome(
-        [one["rate"] for one in found],
+        [each["rate"] for each in measured],
         rates,
         decoding_rate(paths),
         checks={
             "the same pictures (correlation above 0.99)": alike > 0.99,
-            "all images on both sides": all(one["images"] == len(paths) for one in found),
+            "all images on both sides": all(each["images"] == len(paths) for each in measured),
             "the cache costs at most 60 KB an image": cost <= 60_000,
         },
         details={
@@ -125,17 +125,17 @@ def run_later(*, images: int, repetitions: int) -> Outcome:
     with two_sides() as (ours, other), tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as cache:
         other(their_pass, folder=str(folder))
         ours(later_pass, paths=paths, cache=cache)
-        found, rates = alternate(
+        measured, rates = alternate(
             lambda: ours(later_pass, paths=paths, cache=cache),
             lambda: other(their_pass, folder=str(folder)),
             repetitions=repetitions,
         )
     touched = SIZE * SIZE * (1 + 4)  # bytes: a grey level read, a float32 written
     return Outcome(
-        [one["rate"] for one in found],
+        [each["rate"] for each in measured],
         rates,
         copy_speed() * 1e9 / touched,
-        checks={"all images on both sides": all(one["images"] % len(paths) == 0 for one in found)},
+        checks={"all images on both sides": all(each["images"] % len(paths) == 0 for each in measured)},
         details={"jpegs": len(paths), "pixels": "2304 x 2880", "size": SIZE},
     )
 

@@ -84,15 +84,15 @@ def merge_benchmarks(new: Mapping[str, Mapping[str, Any]], path: str | Path | No
         FracturelabError: What is there cannot be read or was edited, or the file cannot be written.
     """
     path = benchmarks_file() if path is None else Path(path)
-    found = read_benchmarks(path)
+    measured = read_benchmarks(path)
     for name, result in new.items():
         if name not in NAMES:
             raise ValueError(f"expected a name out of {', '.join(NAMES)}. Received: {name!r}")
         entry = plain(result)
         entry["checksum"] = checksum_of(entry)
-        found[name] = entry
-        found[MACHINE] = entry["machine"]
-    results = {name: found[name] for name in (*NAMES, MACHINE) if name in found}
+        measured[name] = entry
+        measured[MACHINE] = entry["machine"]
+    results = {name: measured[name] for name in (*NAMES, MACHINE) if name in measured}
     write_text(path, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_text(path.with_suffix(".md"), benchmarks_text(results))
     return results
@@ -112,19 +112,19 @@ def benchmarks_table(results: Mapping[str, Any], *, names: str = "*") -> str:
     head = ["comparison", "size", "unit", "fracturelab", "the usual recipe", "times better", "limit", "of the limit"]
     rows = []
     for name in chosen:
-        one = results[name]
-        share = "" if one.get("limit_share") is None else f"{100 * one['limit_share']:.0f}%"
-        failed = [check for check, passed in (one.get("checks") or {}).items() if not passed]
-        better = f"{one['ratio']:.3g}" + (f" ({', '.join(failed)}: no)" if failed else "")
+        each = results[name]
+        share = "" if each.get("limit_share") is None else f"{100 * each['limit_share']:.0f}%"
+        failed = [check for check, passed in (each.get("checks") or {}).items() if not passed]
+        better = f"{each['ratio']:.3g}" + (f" ({', '.join(failed)}: no)" if failed else "")
         rows.append(
             [
                 name,
-                one.get("size") or "",
-                one["unit"],
-                _number(one["ours"]),
-                _number(one["theirs"]),
+                each.get("size") or "",
+                each["unit"],
+                _number(each["ours"]),
+                _number(each["theirs"]),
                 better,
-                _number(one["limit"]),
+                _number(each["limit"]),
                 share,
             ]
         )
@@ -135,26 +135,26 @@ def benchmarks_text(results: Mapping[str, Any]) -> str:
     """All results as a Markdown page: the table, what each line compares, and the machine."""
     machine = results.get(MACHINE) or {}
     words = "; ".join(f"{name.replace('_', ' ')} {_word(value)}" for name, value in machine.items())
-    how = "Written by `make bench`; every comparison alternates both sides in one run, and takes medians."
-    lines = ["# Side by side", "", how, "", benchmarks_table(results), *_about(results), f"Machine: {words}.", ""]
+    intro = "Written by `make bench`; every comparison alternates both sides in one run, and takes medians."
+    lines = ["# Side by side", "", intro, "", benchmarks_table(results), *_about(results), f"Machine: {words}.", ""]
     return "\n".join(lines)
 
 
 def _about(results: Mapping[str, Any]) -> Iterable[str]:
     for name in NAMES:
-        one = results.get(name)
-        if one:
-            yield f"- **{name}**: {one.get('about', '')} Limit: {one.get('limit_is', '')}"
-            details = "; ".join(f"{key.replace('_', ' ')} {_word(value)}" for key, value in one["details"].items())
+        each = results.get(name)
+        if each:
+            yield f"- **{name}**: {each.get('about', '')} Limit: {each.get('limit_is', '')}"
+            details = "; ".join(f"{key.replace('_', ' ')} {_word(value)}" for key, value in each["details"].items())
             yield f"  {details}." if details else ""
     yield ""
 
 
 def _word(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "(" + ", ".join(f"{key}: {_word(one)}" for key, one in value.items()) + ")"
+        return "(" + ", ".join(f"{key}: {_word(each)}" for key, each in value.items()) + ")"
     if isinstance(value, list):
-        return "[" + ", ".join(_word(one) for one in value) + "]"
+        return "[" + ", ".join(_word(each) for each in value) + "]"
     return _number(value) if isinstance(value, float) else str(value)
 
 

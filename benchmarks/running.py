@@ -25,7 +25,7 @@ Call = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def apart(module: str, side: str, folder: Path, count: int) -> dict[str, Any]:
+def in_own_process(module: str, side: str, folder: Path, count: int) -> dict[str, Any]:
     """Run one side of a comparison in a process of its own: a module that prints what it found as its last line."""
     command = [sys.executable, "-m", module, side, str(folder), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
@@ -109,11 +109,11 @@ def _end_workers() -> None:
 
 def alternate(ours: Callable[[], Any], theirs: Callable[[], Any], *, repetitions: int) -> tuple[list[Any], list[Any]]:
     """One repetition of each side after the other."""
-    found: tuple[list[Any], list[Any]] = ([], [])
+    measured: tuple[list[Any], list[Any]] = ([], [])
     for _ in range(repetitions):
-        found[0].append(ours())
-        found[1].append(theirs())
-    return found
+        measured[0].append(ours())
+        measured[1].append(theirs())
+    return measured
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -80,10 +80,10 @@ def train_head(*, folder: str, size: int, epochs: int, seed: int, **network: Any
     keras.utils.set_random_seed(seed)
     model, base = build(size, **network)
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=["accuracy"])
-    found = _fit(model, folder, size, epochs)
-    seconds = found["epoch_seconds"]
+    measured = _fit(model, folder, size, epochs)
+    seconds = measured["epoch_seconds"]
     _kept["head"] = model, base, model.get_weights()
-    return {**found, "seconds": time.perf_counter() - began, "setup": time.perf_counter() - began - sum(seconds)}
+    return {**measured, "seconds": time.perf_counter() - began, "setup": time.perf_counter() - began - sum(seconds)}
 
 
 def fine_tune(*, folder: str, size: int, epochs: int, line: str) -> dict[str, Any]:
@@ -98,8 +98,8 @@ def fine_tune(*, folder: str, size: int, epochs: int, line: str) -> dict[str, An
     for layer in base.layers[: names.index(line) + 1]:
         layer.trainable = False
     model.compile(keras.optimizers.Adam(1e-5), "binary_crossentropy", metrics=["accuracy"])
-    found = _fit(model, folder, size, epochs)
-    return {**found, "seconds": time.perf_counter() - began}
+    measured = _fit(model, folder, size, epochs)
+    return {**measured, "seconds": time.perf_counter() - began}
 
 
 def one_pass(*, folder: str, size: int) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def train(
         return {
             "seconds": time.perf_counter() - began,
             "reading_seconds": ready - began,
-            "auc": {name: found["val_auc"] for name, found in fit.candidates.items()},
+            "auc": {name: measured["val_auc"] for name, measured in fit.candidates.items()},
             "chosen": fit.chosen,
             "parts": [len(prepared.rows("train")), len(prepared.rows("val"))],
             "epochs": len(fit.history) - 1,
@@ -88,7 +88,7 @@ def both_stages(
     options = {} if alpha is None else {"alpha": alpha}
     folder = str(data.training_set(images))
     shared = {"folder": folder, "size": size}
-    found: dict[str, list[Any]] = {"head": [], "whole": [], "their_head": [], "their_further": []}
+    measured: dict[str, list[Any]] = {"head": [], "whole": [], "their_head": [], "their_further": []}
     with two_sides() as (ours, other):
         weights = ours(data.starting_weights, backbone=backbone, options=options) if pretrained else None
         scaling = ours(scaling_of, backbone=backbone, options=options, weights=weights)
@@ -96,32 +96,32 @@ def both_stages(
         cost = ours(costs, size=size, backbone=backbone, options=options)
         for seed in range(repetitions):
             head = ours(train, **shared, **network, views=views, epochs=0, seed=seed)
-            found["head"].append(head)
-            found["their_head"].append(
+            measured["head"].append(head)
+            measured["their_head"].append(
                 other(theirs.train_head, **shared, **network, scaling=scaling, epochs=head_epochs, seed=seed)
             )
-            found["whole"].append(ours(train, **shared, **network, views=views, epochs=epochs, seed=seed))
-            found["their_further"].append(other(theirs.fine_tune, **shared, epochs=epochs, line=head["freeze_line"]))
+            measured["whole"].append(ours(train, **shared, **network, views=views, epochs=epochs, seed=seed))
+            measured["their_further"].append(other(theirs.fine_tune, **shared, epochs=epochs, line=head["freeze_line"]))
         short = other(theirs.train_head, **shared, **network, scaling=scaling, epochs=max(1, head_epochs // 4), seed=0)
-    return {**found, "cost": cost, "short": short, "parts": found["head"][0]["parts"]}
+    return {**measured, "cost": cost, "short": short, "parts": measured["head"][0]["parts"]}
 
 
 def run_head(**settings: Any) -> Outcome:
     """The head alone."""
-    found = both_stages(**settings)
-    epochs, views, cost = settings["head_epochs"], settings["views"], found["cost"]
-    train_images, val_images = found["parts"]
-    ours = [one["seconds"] for one in found["head"]]
-    other = [one["seconds"] for one in found["their_head"]]
-    setup = statistics.median(one["setup"] + one["epoch_seconds"][0] for one in found["their_head"])
-    epoch = statistics.median(second for one in found["their_head"] for second in one["epoch_seconds"][1:])
+    measured = both_stages(**settings)
+    epochs, views, cost = settings["head_epochs"], settings["views"], measured["cost"]
+    train_images, val_images = measured["parts"]
+    ours = [each["seconds"] for each in measured["head"]]
+    other = [each["seconds"] for each in measured["their_head"]]
+    setup = statistics.median(each["setup"] + each["epoch_seconds"][0] for each in measured["their_head"])
+    epoch = statistics.median(second for each in measured["their_head"] for second in each["epoch_seconds"][1:])
 
     def modelled(number: int) -> float:
         return (setup + (number - 1) * epoch) / statistics.median(ours)
 
-    auc = _mean(one["auc"]["probe"] for one in found["head"])
-    their_auc = _mean(one["val_auc"] for one in found["their_head"])
-    short = len(found["short"]["epoch_seconds"])
+    auc = _mean(each["auc"]["probe"] for each in measured["head"])
+    their_auc = _mean(each["val_auc"] for each in measured["their_head"])
+    short = len(measured["short"]["epoch_seconds"])
     work = (views * train_images + val_images) * cost["whole"]
     return Outcome(
         ours,
@@ -131,7 +131,7 @@ def run_head(**settings: Any) -> Outcome:
         details={
             "backbone": settings["backbone"],
             "input_size": settings["size"],
-            "images": found["parts"],
+            "images": measured["parts"],
             "views_kept": views,
             "epochs": epochs,
             "validation_auc": {"ours": auc, "theirs": their_auc},
@@ -144,7 +144,7 @@ def run_head(**settings: Any) -> Outcome:
             "checked": {
                 "epochs": short,
                 "modelled": modelled(short),
-                "measured": found["short"]["seconds"] / statistics.median(ours),
+                "measured": measured["short"]["seconds"] / statistics.median(ours),
             },
         },
     )
@@ -152,30 +152,30 @@ def run_head(**settings: Any) -> Outcome:
 
 def run_further(**settings: Any) -> Outcome:
     """What fine-tuning costs on top of the head."""
-    found = both_stages(**settings)
-    cost, epochs = found["cost"], settings["epochs"]
-    train_images, val_images = found["parts"]
-    ours = [whole["seconds"] - head["seconds"] for whole, head in zip(found["whole"], found["head"], strict=True)]
-    other = [one["seconds"] for one in found["their_further"]]
-    auc = _mean(one["auc"][one["chosen"]] for one in found["whole"])
-    their_auc = _mean(one["val_auc"] for one in found["their_further"])
+    measured = both_stages(**settings)
+    cost, epochs = measured["cost"], settings["epochs"]
+    train_images, val_images = measured["parts"]
+    ours = [whole["seconds"] - head["seconds"] for whole, head in zip(measured["whole"], measured["head"], strict=True)]
+    other = [each["seconds"] for each in measured["their_further"]]
+    auc = _mean(each["auc"][each["chosen"]] for each in measured["whole"])
+    their_auc = _mean(each["val_auc"] for each in measured["their_further"])
     work = epochs * (3 * train_images + val_images) * cost["top"]
     stored = cost["stored_bytes"] * (settings["views"] * train_images + val_images)
-    whole = _mean(one["seconds"] for one in found["whole"])
-    their_whole = _mean(one["seconds"] for one in found["their_head"]) + _mean(other)
+    whole = _mean(each["seconds"] for each in measured["whole"])
+    their_whole = _mean(each["seconds"] for each in measured["their_head"]) + _mean(other)
     return Outcome(
         ours,
         other,
         limit=work / machine.fastest_product("float32") / 1e9,
         checks={
             "validation AUC at most 0.01 below theirs": auc >= their_auc - AUC_MARGIN,
-            "as many epochs as asked for": all(one["epochs"] == epochs for one in found["whole"]),
+            "as many epochs as asked for": all(each["epochs"] == epochs for each in measured["whole"]),
         },
         details={
             "backbone": settings["backbone"],
             "input_size": settings["size"],
-            "images": found["parts"],
-            "freeze_line": found["head"][0]["freeze_line"],
+            "images": measured["parts"],
+            "freeze_line": measured["head"][0]["freeze_line"],
             "epochs": epochs,
             "validation_auc": {"ours": auc, "theirs": their_auc},
             "store_megabytes": stored / 1e6,

@@ -83,10 +83,10 @@ def test_few_images_show_a_calibration_error_by_chance():
     found = calibration_curve(np.repeat([0, 1], 10), p, n_bins=1)
     # The mean distance of a share of 20 tosses from one half.
     exact = sum(binom.pmf(k, 20, 0.5) * abs(k / 20 - 0.5) for k in range(21))
-    assert found.ece == 0 and found.chance == pytest.approx(exact, rel=0.15)
+    assert found.ece == 0 and found.ece_calibrated == pytest.approx(exact, rel=0.15)
     many = np.random.default_rng(0).uniform(size=20_000)
-    assert calibration_curve(many > 0.5, many).chance < 0.02
-    assert calibration_curve([1, 1], [1.0, 1.0]).chance == 0
+    assert calibration_curve(many > 0.5, many).ece_calibrated < 0.02
+    assert calibration_curve([1, 1], [1.0, 1.0]).ece_calibrated == 0
 
 
 def test_calibration_of_equal_probabilities_and_a_wrong_strategy():

@@ -17,12 +17,12 @@ def binary_labels(labels: ArrayLike) -> NDArray[np.int64]:
     Raises:
         FracturelabError: There are no labels, or some are missing or neither 0 nor 1.
     """
-    found = pd.Series(np.asarray(labels).ravel()) if not isinstance(labels, pd.Series) else labels
-    if len(found) == 0:
+    series = pd.Series(np.asarray(labels).ravel()) if not isinstance(labels, pd.Series) else labels
+    if len(series) == 0:
         raise FracturelabError("expected at least one labelled image. Received: none")
-    if found.isna().any():
-        raise FracturelabError(f"expected a label for every image. Received: {int(found.isna().sum())} without one")
-    values = found.to_numpy()
+    if series.isna().any():
+        raise FracturelabError(f"expected a label for every image. Received: {int(series.isna().sum())} without one")
+    values = series.to_numpy()
     others = sorted({str(v) for v in values if v not in (0, 1)})
     if others:
         raise FracturelabError(f"expected labels 0 (normal) and 1 (fractured). Received: {', '.join(others[:5])}")
@@ -60,11 +60,11 @@ def group_codes(groups: ArrayLike | None, *, n: int) -> NDArray[np.intp]:
     """
     if groups is None:
         return np.arange(n, dtype=np.intp)
-    found = groups if isinstance(groups, pd.Series) else pd.Series(np.asarray(groups).ravel())
-    if len(found) != n:
-        raise FracturelabError(f"expected one group for each of {n} labels. Received: {len(found)}")
-    named = found.to_numpy(dtype=object, copy=True)
-    for i in np.flatnonzero(found.isna()):
+    series = groups if isinstance(groups, pd.Series) else pd.Series(np.asarray(groups).ravel())
+    if len(series) != n:
+        raise FracturelabError(f"expected one group for each of {n} labels. Received: {len(series)}")
+    named = series.to_numpy(dtype=object, copy=True)
+    for i in np.flatnonzero(series.isna()):
         named[i] = ("alone", i)
     return np.asarray(pd.factorize(named)[0], dtype=np.intp)
 
@@ -96,12 +96,12 @@ def check_predictions(probabilities: ArrayLike, *, threshold: float = 0.5) -> li
     finite = np.isfinite(values)
     if not finite.all():
         return [f"{int((~finite).sum())} of {values.size} predictions are not numbers: the model diverged."]
-    found = []
+    faults = []
     if values.min() < 0 or values.max() > 1:
-        found.append(f"Predictions lie between {values.min():.3g} and {values.max():.3g}: these are no probabilities.")
+        faults.append(f"Predictions lie between {values.min():.3g} and {values.max():.3g}: these are no probabilities.")
     if values.size > 1 and np.ptp(values) < 1e-6:
-        found.append(f"All {values.size} predictions are {values[0]:.3f}: the model does not look at the image.")
+        faults.append(f"All {values.size} predictions are {values[0]:.3f}: the model does not look at the image.")
     elif values.size > 1 and len(np.unique(values >= threshold)) == 1:
         name = "fractured" if values[0] >= threshold else "normal"
-        found.append(f"All {values.size} predictions are {name} at the threshold {threshold:.3f}.")
-    return found
+        faults.append(f"All {values.size} predictions are {name} at the threshold {threshold:.3f}.")
+    return faults

@@ -59,7 +59,7 @@ class Calibration:
         high: (bins,) its upper limit.
         counts: (bins,) images in each bin.
         ece: Expected calibration error: mean gap between the two, weighted by images (Naeini et al. 2015).
-        chance: Mean error of calibrated answers with the same probabilities, on as many images.
+        ece_calibrated: Mean error of calibrated answers with the same probabilities, on as many images.
     """
 
     predicted: Array
@@ -68,7 +68,7 @@ class Calibration:
     high: Array
     counts: NDArray[np.int64]
     ece: float
-    chance: float
+    ece_calibrated: float
 
 
 def roc_curve(labels: ArrayLike, probabilities: ArrayLike, *, groups: ArrayLike | None = None) -> Curve:
@@ -183,5 +183,5 @@ def calibration_curve(
     # What the same answers would show if each were exactly right about its image's odds.
     member = (bins[:, None] == np.flatnonzero(used)).astype(np.float32)
     lots = (np.random.default_rng(0).random((_LOTS, len(scores))) < scores).astype(np.float32)
-    chance = float(np.mean(np.abs(lots @ member / counts[used] - predicted) @ shares))
-    return Calibration(predicted, observed, low, high, counts[used].astype(np.int64), ece, chance)
+    ece_calibrated = float(np.mean(np.abs(lots @ member / counts[used] - predicted) @ shares))
+    return Calibration(predicted, observed, low, high, counts[used].astype(np.int64), ece, ece_calibrated)

@@ -115,11 +115,11 @@ def auc_score_interval(auc: float, n_positive: float, n_negative: float) -> Inte
     def limit(end: float) -> float:
         if auc == end:
             return end
-        outside, inside = end, auc
+        excluded, included = end, auc
         for _ in range(60):
-            middle = (outside + inside) / 2
-            outside, inside = (middle, inside) if beyond(middle) else (outside, middle)
-        return inside
+            middle = (excluded + included) / 2
+            excluded, included = (middle, included) if beyond(middle) else (excluded, middle)
+        return included
 
     return Interval(auc, limit(0.0), limit(1.0))
 
@@ -137,8 +137,8 @@ def mover_difference(a: Interval, b: Interval, *, correlation: float = 0.0) -> I
     """
     (value_a, low_a, high_a), (value_b, low_b, high_b) = np.array([a, b], float).tolist()
 
-    def half(one: float, other: float) -> float:
-        return math.sqrt(max(one * one + other * other - 2 * correlation * one * other, 0.0))
+    def half(first: float, second: float) -> float:
+        return math.sqrt(max(first * first + second * second - 2 * correlation * first * second, 0.0))
 
     difference = value_b - value_a
     low = difference - half(value_b - low_b, high_a - value_a)
@@ -158,8 +158,9 @@ def effective_size(influence: NDArray[np.float64], members: NDArray[np.bool_], c
     Images of one group (a patient, near copies) carry less information than independent images. The design effect is
     the variance of the score over whole groups, divided by its variance if all images were independent (Kish 1965; for
     the AUC Obuchowski 1997). Both follow from the influence of each image on the score. With fewer than 30 groups it
-    cannot be estimated, and each group counts once; so it does for a perfect score, which no image influences. Franco et al. (2019), "Comparative study
-    of confidence intervals for proportions in complex sample surveys", recommend Wilson's interval at this size.
+    cannot be estimated, and each group counts once; so it does for a perfect score, which no image influences. Franco
+    et al. (2019), "Comparative study of confidence intervals for proportions in complex sample surveys", recommend
+    Wilson's interval at this size.
 
     Args:
         influence: (images,) the influence of each image; over the members they sum to about 0.

@@ -136,9 +136,9 @@ def _closed_forms(
     if np.isfinite(values["pr_auc"]):
         size = effective_size(auc_influence(truth, scores), fractured, codes)
         forms["pr_auc"] = wilson(min(values["pr_auc"], 1.0) * size, size)
-    chance = np.mean(fractured) * np.mean(called) + np.mean(~fractured) * np.mean(~called)
-    if chance < 1:
-        forms["kappa"] = moved(accuracy, values["kappa"], stretch=1 / (1 - chance))
+    expected = np.mean(fractured) * np.mean(called) + np.mean(~fractured) * np.mean(~called)
+    if expected < 1:
+        forms["kappa"] = moved(accuracy, values["kappa"], stretch=1 / (1 - expected))
     return forms
 
 
@@ -233,9 +233,11 @@ def evaluate(
     ranked, tables = RankedScores(truth, scores), confusion_tables(truth, called, 2)
 
     def score(counts: Array) -> Array:
-        found = confusion_scores(tables(counts))
-        of_class = [found["precision"][:, 1], found["recall"][:, 1], found["recall"][:, 0], found["f1"][:, 1]]
-        return np.column_stack([ranked(counts), found["accuracy"], *of_class, found["weighted_f1"], found["kappa"]])
+        by_name = confusion_scores(tables(counts))
+        of_class = [by_name["precision"][:, 1], by_name["recall"][:, 1], by_name["recall"][:, 0], by_name["f1"][:, 1]]
+        return np.column_stack(
+            [ranked(counts), by_name["accuracy"], *of_class, by_name["weighted_f1"], by_name["kappa"]]
+        )
 
     every = np.ones((1, len(truth)))
     values = dict(zip(_NAMES, score(every)[0].tolist(), strict=True))

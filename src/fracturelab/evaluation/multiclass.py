@@ -86,8 +86,8 @@ def multiclass_metrics(
     right, tables = truth == called, confusion_tables(truth, called, k)
 
     def score(counts: Array) -> Array:
-        found = confusion_scores(tables(counts))
-        return np.column_stack([found["macro_f1"], found["kappa"]])
+        of_tables = confusion_scores(tables(counts))
+        return np.column_stack([of_tables["macro_f1"], of_tables["kappa"]])
 
     every = np.ones((1, len(truth)))
     accuracy = proportion(right, every[0] == 1, codes)

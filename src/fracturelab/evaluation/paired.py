@@ -238,22 +238,22 @@ def _mean_differences(
     resampled = means(bootstrap(areas, codes, n_resamples=_RESAMPLES, seed=seed))
     limits = means(np.array([auc_interval(truth, scores, codes)[1:] for scores in fits], float).T)
     both = value_a, value_b = means(values).tolist()
-    closed = [Interval(*found) for found in zip(both, *limits.tolist(), strict=True)]
+    closed = [Interval(*limits_of_fit) for limits_of_fit in zip(both, *limits.tolist(), strict=True)]
     parts = zip(both, closed, resampled.T, strict=True)
     full_a, full_b = (widest(value, own, percentile_interval(value, drawn)) for value, own, drawn in parts)
     difference = value_b - value_a
     if all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
         return values.reshape(2, -1), full_a, full_b, Interval(0.0, 0.0, 0.0)
     of_groups = [np.bincount(codes, weights=auc_influence(truth, scores)) for scores in fits]
-    one, two = means(np.stack(of_groups, axis=-1)).T
-    n_groups = len(one)
-    half = Z * float(np.sqrt(np.sum((two - one) ** 2) * n_groups / max(n_groups - 1, 1)))
+    influence_a, influence_b = means(np.stack(of_groups, axis=-1)).T
+    n_groups = len(influence_a)
+    half = Z * float(np.sqrt(np.sum((influence_b - influence_a) ** 2) * n_groups / max(n_groups - 1, 1)))
     linear = Interval(difference, difference - half, difference + half)
     held = [percentile_interval(difference, resampled[:, 1] - resampled[:, 0]), linear]
     smaller = min(len(np.unique(codes[truth == label])) for label in (0, 1))
     if smaller < FEW_GROUPS or max(value_a, value_b) == 1:
-        scale = float(np.sqrt(np.sum(one**2) * np.sum(two**2)))
-        correlation = float(np.sum(one * two)) / scale if scale > 0 else 0.0
+        scale = float(np.sqrt(np.sum(influence_a**2) * np.sum(influence_b**2)))
+        correlation = float(np.sum(influence_a * influence_b)) / scale if scale > 0 else 0.0
         held.append(mover_difference(*closed, correlation=min(correlation, 0.5)))
     low, high = np.clip(np.array(widest(difference, *held)[1:], float), -1, 1).tolist()
     return values.reshape(2, -1), full_a, full_b, Interval(difference, low, high)

@@ -37,17 +37,17 @@ def evaluation_warnings(
     Returns:
         Sentences; empty if there is nothing to warn of.
     """
-    found = check_predictions(probabilities, threshold=threshold)
+    faults = check_predictions(probabilities, threshold=threshold)
     if labels.min() == labels.max():
         name = "fractured" if labels[0] else "normal"
-        found.append(f"All {count(len(labels), 'image')} are {name}: AUC is undefined with one class.")
+        faults.append(f"All {count(len(labels), 'image')} are {name}: AUC is undefined with one class.")
     auc = metrics["roc_auc"]
     if auc.low is not None and auc.high is not None and auc.width > TOO_WIDE:
-        found.append(
+        faults.append(
             f"The 95% interval of the AUC, {auc.low:.2f} to {auc.high:.2f}, is too wide to conclude much: "
             f"{count(int(labels.sum()), 'fractured image')} and {count(int((labels == 0).sum()), 'normal image')}."
         )
-    return found
+    return faults
 
 
 def verdict(evaluation: Evaluation) -> str:
@@ -89,10 +89,10 @@ def conclusion(comparison: Comparison, *, names: tuple[str, str] = ("the first m
         return f"{_capital(a)} and {b} give the same probability for each of {images}: there is nothing to compare."
     difference = comparison.difference
     if difference.value is None or difference.low is None or difference.high is None:
-        found = "no difference is shown" if test.p >= 0.05 else f"{b if test.only_b > test.only_a else a} is better"
+        better = "no difference is shown" if test.p >= 0.05 else f"{b if test.only_b > test.only_a else a} is better"
         return (
             f"{_capital(images)} of one class: AUC is undefined; by right answers, {test.only_a} to {test.only_b}, "
-            f"{found} (McNemar {p_value(test.p)})."
+            f"{better} (McNemar {p_value(test.p)})."
         )
     span = f"AUC difference {difference.value:+.2f}, 95% interval {difference.low:+.2f} to {difference.high:+.2f}"
     span += f", {images}, McNemar {p_value(test.p)}"

@@ -11,10 +11,10 @@ from fracturelab.phantoms.photograph import draw_photograph
 F = np.float32
 
 
-def pick(chance: float, weights) -> int:
+def pick(drawn: float, weights) -> int:
     """Index drawn with the given weights by one number in 0 to 1."""
     total = np.cumsum(weights)
-    return min(int(np.searchsorted(total, chance * total[-1], side="right")), len(total) - 1)
+    return min(int(np.searchsorted(total, drawn * total[-1], side="right")), len(total) - 1)
 
 
 def stand(z: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
@@ -31,7 +31,7 @@ def finisher(order: Order, side: str, boxes):
     """Returns the function from developed grey to the finished uint8 plate, and the warp for maps (None without)."""
     (h, w), s, flags = order.shape, order.source, order.flags
     r = order.rng("finish")
-    outside = (0.0, 0.03, 0.95)[pick(r.random(), (0.5, 0.35, 0.15))]
+    surround = (0.0, 0.03, 0.95)[pick(r.random(), (0.5, 0.35, 0.15))]
     line = (0.0, 0.03, 0.93)[pick(r.random(), (0.4, 0.25, 0.35))]
     style = s.marker_styles[int(r.integers(len(s.marker_styles)))]
     letter = {"L": "R", "R": "L"}[side] if r.random() < 0.05 else side
@@ -44,7 +44,7 @@ def finisher(order: Order, side: str, boxes):
         if len(boxes) == 2:
             z[:, boxes[0][2] : boxes[1][0]] = line
         if field is not None:
-            z = z * field + F(outside) * (1 - field)
+            z = z * field + F(surround) * (1 - field)
         for share, grey in strips:
             z += share * (F(grey) - z)
         if flags["marker"]:

@@ -101,20 +101,20 @@ def draw_nuisances(
         _choice(name, NUISANCES, "the name of a nuisance")
     out = {}
     chances = stream(seed, s.name, "nuisances").random(len(NUISANCES))  # new names go to the end of NUISANCES
-    for name, chance in zip(NUISANCES, chances, strict=True):
+    for name, drawn in zip(NUISANCES, chances, strict=True):
         rate = s.rates[name]
         if name in correlate:
             c = float(correlate[name])
             if not 0 <= c <= 1:
                 raise FracturelabError(f"expected correlate[{name!r}] between 0 and 1. Received: {c}")
             rate = c if label else 1 - c
-        out[name] = bool(nuisances.get(name, chance < rate))
+        out[name] = bool(nuisances.get(name, drawn < rate))
     return out
 
 
-def _plate_shape(chance: float, vary: float, s: Source, size: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+def _plate_shape(drawn: float, vary: float, s: Source, size: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     """Shape of the plate in pixels and of the canvas it stands on."""
-    aspect = s.aspects[pick(chance, [a[1] for a in s.aspects])][0] * (0.99 + 0.02 * vary)
+    aspect = s.aspects[pick(drawn, [a[1] for a in s.aspects])][0] * (0.99 + 0.02 * vary)
     if isinstance(size, tuple | list):
         h, w = (int(v) for v in size)
         shape = canvas = (h, w)

@@ -23,7 +23,7 @@ def fracture_boxes(paths: Sequence[str | Path], *, size: int) -> list[Box | None
     Returns:
         For each file (x0, y0, x1, y1) in pixels of the square, or None where it has no fracture or no known box.
     """
-    found: list[Box | None] = []
+    boxes: list[Box | None] = []
     for path in map(Path, paths):
         root = next((folder for folder in path.parents if (folder / "labels.csv").is_file()), None)
         box = _boxes(root).get(path.relative_to(root).as_posix()) if root is not None else None
@@ -34,8 +34,8 @@ def fracture_boxes(paths: Sequence[str | Path], *, size: int) -> list[Box | None
             scale = size / max(height, width)
             left, top = columns.start, rows.start
             box = (box[0] * scale + left, box[1] * scale + top, box[2] * scale + left, box[3] * scale + top)
-        found.append(box)
-    return found
+        boxes.append(box)
+    return boxes
 
 
 @lru_cache(maxsize=16)

@@ -53,12 +53,12 @@ def score_forest(
     ax = own_axes(ax, height=forest_height(scores))
     row, middles = 0.0, []
     of_models = any(name in MODEL_COLOURS for name in scores)
-    for name, found in scores.items():
-        known = [part for part in parts if part in found]
+    for name, of_parts in scores.items():
+        known = [part for part in parts if part in of_parts]
         for number, part in enumerate(known):
             mark, y = nth(parts.index(part), part), row + number * _STEP
             mark["color"] = MODEL_COLOURS.get(name, mark["color"])
-            value, low, high = found[part]
+            value, low, high = of_parts[part]
             if defined := value is not None and low is not None and high is not None:
                 look = {**mark, "linestyle": "none", "markersize": 5.5, "linewidth": 1.6}
                 ax.errorbar(value, y, xerr=whiskers(value, low, high), capsize=2.5, **look)
@@ -74,7 +74,7 @@ def score_forest(
     ax.set(ylim=(row - 1.3 * _STEP, -1.3 * _STEP), xlabel=xlabel)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
-    shown = [part for part in parts if any(part in found for found in scores.values())]
+    shown = [part for part in parts if any(part in of_parts for of_parts in scores.values())]
     if len(parts) > 1:
         marks = [nth(parts.index(part), part) | ({"color": GREY} if of_models else {}) for part in shown]
         ax.legend([plt.Line2D([], [], linestyle="none", markersize=5.5, **mark) for mark in marks], shown, **ABOVE)
@@ -107,7 +107,7 @@ def intervals(
 
 def forest_height(scores: Mapping[str, Mapping[str, Sequence[float | None]]]) -> float:
     """Inches that `score_forest` needs for these scores."""
-    return 1.1 + sum(_LINE * (1 + 0.45 * max(len(found) - 1, 0)) for found in scores.values())
+    return 1.1 + sum(_LINE * (1 + 0.45 * max(len(of_parts) - 1, 0)) for of_parts in scores.values())
 
 
 def score_forests(

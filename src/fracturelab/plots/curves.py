@@ -80,7 +80,7 @@ def calibration(curves: Mapping[str, Calibration], *, ax: Axes | None = None) ->
     for i, (name, curve) in enumerate(curves.items()):
         x, y, colour = curve.predicted, curve.observed, colour_of(i, name)
         look: dict[str, Any] = {"color": colour, "linestyle": DASHES[i % 4], "capsize": 2, "linewidth": 1.2}
-        label = f"{name}: calibration error {curve.ece:.2f}\n(if calibrated: {curve.chance:.2f})"
+        label = f"{name}: calibration error {curve.ece:.2f}\n(if calibrated: {curve.ece_calibrated:.2f})"
         ax.errorbar(x, y, yerr=whiskers(y, curve.low, curve.high), label=label, **look)
         ax.scatter(x, y, s=15 + 100 * curve.counts / most, **nth(i, name), alpha=0.75, linewidths=0, zorder=3)
     return _square(ax, xlabel="P(fractured)", ylabel="share of fractured images")

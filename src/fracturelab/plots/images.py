@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from fracturelab.plots.style import GREY, RIGHT, WIDTH, WRONG, own_axes, panels, shortened, styled, titled
 
 T = TypeVar("T")
+Images = Sequence[ArrayLike]
+Titles = Sequence[str] | None
 Boxes = Sequence[Sequence[float] | None] | None
 
 
@@ -41,7 +43,7 @@ def _show(ax: Axes, image: ArrayLike, title: str = "") -> None:
         ax.set_title(shortened(title), fontsize=8.5, loc="center", pad=4)
 
 
-def _height(images: Sequence[ArrayLike], width: float, *, text: float) -> float:
+def _height(images: Images, width: float, *, text: float) -> float:
     """Height of a panel that fits the images' median aspect ratio, within reason."""
     aspects = [height / width for height, width in (_flat(image).shape for image in images)]
     return width * float(np.clip(np.median(aspects), 0.5, 1.7)) + text
@@ -56,9 +58,7 @@ def _checked(images: Sequence[Any], titles: Sequence[T] | None, *, what: str, no
     return [none] * len(images) if titles is None else titles
 
 
-def _page(
-    images: Sequence[ArrayLike], *, columns: int, text: float, title: str, least: int = 3
-) -> tuple[Figure, list[Axes]]:
+def _page(images: Images, *, columns: int, text: float, title: str, least: int = 3) -> tuple[Figure, list[Axes]]:
     """A titled figure with a panel for each image; `text` is the height of the words above one, in inches."""
     if columns < 1:
         raise ValueError(f"expected at least one column. Received: {columns}")
@@ -72,14 +72,7 @@ def _page(
 
 
 @styled
-def montage(
-    images: Sequence[ArrayLike],
-    titles: Sequence[str] | None = None,
-    *,
-    boxes: Boxes = None,
-    columns: int = 6,
-    title: str = "",
-) -> Figure:
+def montage(images: Images, titles: Titles = None, *, boxes: Boxes = None, columns: int = 6, title: str = "") -> Figure:
     """A page of images with a short title each.
 
     Args:
@@ -133,7 +126,7 @@ def duplicate_pairs(pairs: Sequence[tuple[ArrayLike, ArrayLike]], titles: Sequen
 
 @styled
 def prediction_montage(
-    images: Sequence[ArrayLike],
+    images: Images,
     probabilities: Sequence[float],
     *,
     threshold: float,
@@ -228,11 +221,7 @@ def heat_overlay(
 
 @styled
 def heat_page(
-    images: Sequence[ArrayLike],
-    heats: dict[str, Sequence[ArrayLike]],
-    *,
-    titles: Sequence[str] | None = None,
-    boxes: Boxes = None,
+    images: Images, heats: dict[str, Sequence[ArrayLike]], *, titles: Titles = None, boxes: Boxes = None
 ) -> Figure:
     """A row for each image: the image itself, then one column for each kind of heat map.
 
@@ -259,13 +248,7 @@ def heat_page(
 
 @styled
 def overlay_page(
-    images: Sequence[ArrayLike],
-    heats: Sequence[ArrayLike],
-    *,
-    titles: Sequence[str] | None = None,
-    boxes: Boxes = None,
-    columns: int = 3,
-    title: str = "",
+    images: Images, heats: Images, *, titles: Titles = None, boxes: Boxes = None, columns: int = 3, title: str = ""
 ) -> Figure:
     """A page of radiographs with heat over them, several in a row.
 

@@ -118,7 +118,7 @@ def nth(i: int, name: str = "") -> dict[str, Any]:
 
 def whiskers(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> NDArray[np.float64]:
     """Lengths of error bars, (2, n) and never negative, from values and their limits."""
-    middle, below, above = (np.atleast_1d(np.asarray(one, float)) for one in (value, low, high))
+    middle, below, above = (np.atleast_1d(np.asarray(each, float)) for each in (value, low, high))
     return np.maximum([middle - below, above - middle], 0)
 
 

@@ -37,29 +37,29 @@ def tuning_history(
     Returns:
         The Axes; trials that have no value stand at the lower edge.
     """
-    found = np.asarray(values, float)
-    if len(found) != len(states):
-        raise ValueError(f"expected a state for each of {len(found)} trials. Received: {len(states)}")
+    losses = np.asarray(values, float)
+    if len(losses) != len(states):
+        raise ValueError(f"expected a state for each of {len(losses)} trials. Received: {len(states)}")
     ax = own_axes(ax, width=7.5, height=3.4)
-    numbers = np.arange(len(found))
+    numbers = np.arange(len(losses))
     kinds = np.asarray(states, str)
     for state, (marker, colour) in _STATES.items():
-        of, known = kinds == state, np.isfinite(found)
+        of, known = kinds == state, np.isfinite(losses)
         if (of & known).any():
-            ax.plot(numbers[of & known], found[of & known], marker, color=colour, markersize=6, label=state)
+            ax.plot(numbers[of & known], losses[of & known], marker, color=colour, markersize=6, label=state)
         if (of & ~known).any():
             edge, label = ax.get_xaxis_transform(), f"{state}, without a value"
             x, y = numbers[of & ~known], np.zeros((of & ~known).sum())
             ax.plot(x, y, marker, color=colour, markersize=6, clip_on=False, transform=edge, label=label)
-    done = np.flatnonzero((kinds == "complete") & np.isfinite(found))
+    done = np.flatnonzero((kinds == "complete") & np.isfinite(losses))
     if len(done):
-        best = np.minimum.accumulate(found[done])
-        ends = np.append(done, max(len(found) - 1, done[-1]))
+        best = np.minimum.accumulate(losses[done])
+        ends = np.append(done, max(len(losses) - 1, done[-1]))
         ax.step(ends, np.append(best, best[-1]), where="post", color="black", linewidth=1.2, label="best so far")
     line_at(ax, reference, across=True)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="trial", ylabel=ylabel)
-    if len(found):
+    if len(losses):
         ax.legend(**BESIDE)
     return ax
 
@@ -84,18 +84,18 @@ def tuning_slices(
     Returns:
         The figure.
     """
-    found = np.asarray(values, float)
-    if not tried or any(len(used) != len(found) for used in tried.values()):
-        raise ValueError(f"expected hyperparameters of {len(found)} trials. Received: {list(tried)}")
+    losses = np.asarray(values, float)
+    if not tried or any(len(used) != len(losses) for used in tried.values()):
+        raise ValueError(f"expected hyperparameters of {len(losses)} trials. Received: {list(tried)}")
     with style():
         across = max(1, min(columns, len(tried)))
         figure, axes = panels(len(tried), columns=columns, panel=(WIDTH / across, 2.4))
-        colours = [to_rgba(NORMAL, alpha) for alpha in np.linspace(0.3, 1.0, len(found))]
+        colours = [to_rgba(NORMAL, alpha) for alpha in np.linspace(0.3, 1.0, len(losses))]
         for i, (ax, (name, used)) in enumerate(zip(axes, tried.items(), strict=True)):
-            ax.scatter(np.asarray(used, float), found, s=30, color=colours)
+            ax.scatter(np.asarray(used, float), losses, s=30, color=colours)
             if name in logarithmic:
                 ax.set_xscale("log")
-                decades = np.log10(max(used) / min(used)) if len(found) else 0.0
+                decades = np.log10(max(used) / min(used)) if len(losses) else 0.0
                 subs = (1.0,) if decades > 2 else (1.0, 3.0) if decades > 1 else (1.0, 2.0, 5.0)
                 ax.xaxis.set_major_locator(LogLocator(subs=subs))
                 ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

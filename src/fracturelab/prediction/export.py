@@ -235,9 +235,9 @@ def _fastest(
             "times_float32": exact_seconds / seconds,
         }
         tried.append(network)
-    near = [one for one in tried if one["max_difference"] <= CLOSE_PROBABILITY]
+    near = [each for each in tried if each["max_difference"] <= CLOSE_PROBABILITY]
     best = min(
-        (one for one in near if abs(one["auc_difference"]) <= CLOSE_AUC), key=lambda one: one["seconds_an_image"]
+        (each for each in near if abs(each["auc_difference"]) <= CLOSE_AUC), key=lambda each: each["seconds_an_image"]
     )
     for network in tried[1:]:
         if network["file"] not in (best["file"], base.name):
