@@ -37,7 +37,7 @@ def audit_ours(paths: list[str]) -> dict[str, Any]:
     report.find_copies = clocked("search", groups.find_copies)
     table = datasets.read_dataset(Path(paths[0]).parents[1])
     began = time.perf_counter()
-    measured = audit.audit(table)
+    measured = audit.audit_dataset(table)
     seconds["all"] = time.perf_counter() - began
     names = {name: row for row, name in enumerate(paths)}
     pairs = np.array([[names[path] for path in measured.pairs[column]] for column in ("path_a", "path_b")])

@@ -38,7 +38,7 @@ def test_importing_it_loads_nothing_heavy():
 def test_modules_of_the_same_words_stay_modules():
     from fracturelab import audit, evaluation, plots
 
-    assert fl.audit_dataset is audit.audit and fl.evaluate is evaluation.evaluate and fl.plots is plots
+    assert fl.audit_dataset is audit.audit_dataset and fl.evaluate is evaluation.evaluate and fl.plots is plots
 
 
 def test_a_map_of_one_radiograph_has_its_size(tmp_path):

@@ -87,12 +87,10 @@ def prepare_real(
 
 def training_rows(folder: str | Path):
     """Readable, labelled rows of a data set, without FracAtlas' fixed test and validation parts and their groups."""
-    from fracturelab.audit import find_unreadable, with_groups_and_parts
+    from fracturelab.audit import usable_rows
     from fracturelab.datasets import read_dataset
 
-    table = read_dataset(folder)
-    table = table[~table["path"].isin(find_unreadable(table)["path"]) & table["label"].notna()]
-    table = with_groups_and_parts(table.reset_index(drop=True))
+    table, _ = usable_rows(read_dataset(folder))
     apart = table["split"].isin(["val", "test"])
     return table[~apart & ~table["group"].isin(table.loc[apart, "group"])].reset_index(drop=True)
 

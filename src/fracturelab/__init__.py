@@ -29,7 +29,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 __version__ = "0.2.0"
 
 _FRONT_DOOR = {
-    "audit_dataset": "audit:audit",
+    "audit_dataset": "audit:audit_dataset",
     "build_cnn": "models.cnn:build_cnn",
     "build_transfer_model": "models.transfer:build_transfer_model",
     "evaluate": "evaluation:evaluate",

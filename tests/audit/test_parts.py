@@ -7,8 +7,9 @@ import pytest
 
 from fracturelab.audit import with_groups_and_parts
 from fracturelab.audit.hashing import frequencies, hashes
-from fracturelab.datasets import find_fracatlas, read_dataset
+from fracturelab.datasets import read_dataset
 from fracturelab.splits import fracatlas_parts, with_fracatlas_parts
+from tests import find_fracatlas
 
 
 def test_the_stored_hashes_are_those_of_todays_hash():

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fracturelab.audit import audit, find_unreadable, near_duplicate_groups, with_groups
+from fracturelab.audit import audit_dataset, near_duplicate_groups, usable_rows, with_groups
 from fracturelab.audit.leakage import groups_across_splits, shared_between_splits
 from fracturelab.audit.names import pairs_by_name
 from fracturelab.audit.reading import read_files
@@ -98,7 +98,7 @@ def planted(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def report(planted):
-    return audit(planted[1], workers=1)
+    return audit_dataset(planted[1], workers=1)
 
 
 def test_the_counts_are_those_planted(report):
@@ -124,7 +124,7 @@ def test_unreadable_files_come_with_reasons_and_count_nowhere_else(report, plant
     assert set(listed) == {"train/cut.jpg", "test/cut.jpg", "train/text.png"}
     assert "truncated" in listed["train/cut.jpg"]
     assert "not an image" in listed["train/text.png"]
-    assert find_unreadable(planted[1]).to_dict("records") == report.to_dict()["unreadable"]
+    assert usable_rows(planted[1])[1].to_dict("records") == report.to_dict()["unreadable"]
 
 
 def test_pairs_show_what_was_done_and_come_worst_first(report):
@@ -159,7 +159,7 @@ def test_verdict_and_findings_name_the_leak_first(report):
 def test_audit_only_reads_and_repeats_itself(planted, report):
     before = contents_of(planted[0])
     table = planted[1].copy(deep=True)
-    again = audit(planted[1], workers=1)
+    again = audit_dataset(planted[1], workers=1)
     assert again.to_dict() == report.to_dict()
     assert contents_of(planted[0]) == before
     pd.testing.assert_frame_equal(planted[1], table)
@@ -238,7 +238,7 @@ def test_patients_on_two_sides_are_named(tmp_path):
         [(path, number % 2, side) for number, (path, side) in enumerate(zip(paths, sides, strict=True))],
         {f"{number}.png": f"patient {number % 5}" for number in range(8)},
     )
-    report = audit(table, workers=1)
+    report = audit_dataset(table, workers=1)
     assert "3 patients have images on more than one side" in report.verdict
     assert "cannot be believed" in report.verdict
     finding = report.findings.set_index("finding").loc["groups across splits"]
@@ -248,7 +248,7 @@ def test_patients_on_two_sides_are_named(tmp_path):
 
 def test_files_that_are_no_images_are_listed(tmp_path):
     paths = [write(tmp_path / f"{number}.png", picture(number)) for number in range(4)]
-    report = audit(
+    report = audit_dataset(
         table_of([(path, number % 2, None) for number, path in enumerate(paths)]), others=["notes.txt"], workers=1
     )
     assert report.to_dict()["unreadable"] == []
@@ -262,18 +262,20 @@ def test_files_that_are_no_images_are_listed(tmp_path):
 )
 def test_what_is_undefined_is_none_and_the_verdict_says_so(tmp_path, labels, match):
     paths = [write(tmp_path / f"{number}.png", picture(number)) for number in range(4)]
-    report = audit(table_of(list(zip(paths, labels, ["train", "train", "test", "test"], strict=True))), workers=1)
+    report = audit_dataset(
+        table_of(list(zip(paths, labels, ["train", "train", "test", "test"], strict=True))), workers=1
+    )
     assert match in report.verdict
     assert {entry["auc"] for entry in report.to_dict()["shortcuts"]} == {None}
 
 
 def test_nothing_readable_and_nothing_at_all(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
-    report = audit(table_of([(tmp_path / "a.png", 0, "train")]), workers=1)
+    report = audit_dataset(table_of([(tmp_path / "a.png", 0, "train")]), workers=1)
     assert report.verdict == "No score can be computed: none of the 1 files can be read as an image."
     assert report.to_dict()["cross_split"] == {}
     with pytest.raises(FracturelabError, match="at least one image"):
-        audit(table_of([]), workers=1)
+        audit_dataset(table_of([]), workers=1)
 
 
 def test_a_shortcut_through_the_picture_size_is_seen(tmp_path):
@@ -282,12 +284,15 @@ def test_a_shortcut_through_the_picture_size_is_seen(tmp_path):
         label = number % 2
         image = Image.fromarray(picture(number)).resize((128, 150) if label else (120, 150))
         rows.append((write(tmp_path / f"{number:02d}.png", np.asarray(image)), label, None))
-    scores = {entry["name"]: entry["auc"] for entry in audit(table_of(rows), workers=1).to_dict()["shortcuts"]}
+    scores = {entry["name"]: entry["auc"] for entry in audit_dataset(table_of(rows), workers=1).to_dict()["shortcuts"]}
     assert list(scores) == ["file_size", "image_size", "aspect", "mean_brightness", "border", "corners"]
     assert scores["image_size"] == 1.0
     assert scores["aspect"] == 1.0
     assert scores["mean_brightness"] < 0.75
-    assert "image size alone predicts the label with an AUC of 1.00 (and " in audit(table_of(rows), workers=1).verdict
+    assert (
+        "image size alone predicts the label with an AUC of 1.00 (and "
+        in audit_dataset(table_of(rows), workers=1).verdict
+    )
 
 
 def test_shortcut_scores_are_near_a_half_where_there_is_nothing_and_keep_groups_whole():
@@ -426,7 +431,7 @@ def test_versions_by_name_are_one_group_and_cross_the_split(tmp_path):
     names += ["train/c (1).png", "train/c (2).png", "test/d (1).png", "train/d.png"]
     files = [write(tmp_path / name, picture(number)) for number, name in enumerate(names)]
     table = table_of([(path, 0, path.parent.name) for path in files])
-    report = audit(table, workers=1)
+    report = audit_dataset(table, workers=1)
     assert report.facts.cross_split["test->train"] == {"of": 3, "identical": 0, "near": 3}
     assert report.facts.near_groups == 3
     assert set(report.pairs["orientation"]) == {"by file name"}

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fracturelab.datasets import extract_archive
-from fracturelab.datasets.fetching import archives
+from fracturelab.datasets import archives, extract_archive
 from fracturelab.errors import FracturelabError
 
 FILES = {"set/fractured/a.png": b"a" * 1000, "set/normal/b c.png": b"b", "top.txt": b""}

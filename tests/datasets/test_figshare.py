@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fracturelab.datasets import fetch
-from fracturelab.datasets.fetching.figshare import FRACATLAS, Archive, fetch_fracatlas
+from fracturelab.datasets.published import FRACATLAS, Archive, fetch_fracatlas
 from fracturelab.errors import FracturelabError
 
 
@@ -133,9 +133,7 @@ def test_progress_is_shown(server, tmp_path, capsys):
 
 def test_the_command_fetches_the_pinned_release(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "fracturelab.datasets.fetching.kaggle.fetch_fracatlas", lambda **how: seen.append(how) or Path("/x")
-    )
+    monkeypatch.setattr("fracturelab.datasets.published.fetch_fracatlas", lambda **how: seen.append(how) or Path("/x"))
     assert fetch("fracatlas", progress=False) == Path("/x")
     assert seen == [{"progress": False}]
     assert ".v7/" in FRACATLAS.url

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fracturelab.datasets import COLUMNS, find_fracatlas, is_image_name, list_other_files, read_dataset
+from fracturelab.datasets import COLUMNS, is_image_name, list_other_files, read_dataset
 from fracturelab.errors import FracturelabError
+from tests import find_fracatlas
 from tests.images import check_image
 
 
@@ -441,14 +442,6 @@ def test_ten_thousand_names_in_one_folder(tmp_path: Path) -> None:
         os.close(os.open(tmp_path / "fractured" / f"{index}.png", os.O_CREAT))
     table = read_dataset(tmp_path)
     assert list(table["label"].value_counts()) == [10_000, 1]
-
-
-def test_fracatlas_is_found_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRACTURELAB_FRACATLAS", str(tmp_path))
-    assert find_fracatlas() == tmp_path
-    monkeypatch.setenv("FRACTURELAB_FRACATLAS", str(tmp_path / "gone"))
-    with pytest.raises(FracturelabError, match="FRACTURELAB_FRACATLAS"):
-        find_fracatlas()
 
 
 @pytest.mark.slow

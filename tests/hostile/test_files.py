@@ -281,9 +281,9 @@ def test_a_file_that_vanishes_after_it_was_listed(places, model, tmp_path, happe
     table = read_dataset(places)
     gone = places / "normal" / "1.png"
     gone.unlink()
-    from fracturelab.audit import find_unreadable
+    from fracturelab.audit import usable_rows
 
-    reasons = outcomes(gone, model) | set(find_unreadable(table)["reason"])
+    reasons = outcomes(gone, model) | set(usable_rows(table)[1]["reason"])
     assert reasons == {"there is no such file (moved, deleted, or a broken link)"}
     happened("vanished", f"left out: {reasons.pop()}")
 
@@ -418,7 +418,7 @@ def test_mutated_files_are_read_or_refused(happened):
 
 @pytest.mark.long
 def test_twenty_thousand_mutated_files(happened):
-    from fracturelab.datasets import find_fracatlas
+    from tests import find_fracatlas
 
     files = [make() for make in KINDS]
     real = find_fracatlas()

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from fracturelab import splits
-from fracturelab.audit.parts import picture_hashes
+from fracturelab.audit.groups import picture_hashes
 from fracturelab.audit.reading import read_files
 from fracturelab.datasets import file_hashes, read_dataset
 from fracturelab.datasets.table import COLUMNS

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from fracturelab.audit.duplicates import join_pairs, near_duplicate_pairs
+from fracturelab.audit.hashing import ORIENTATIONS, frequencies, hashes, oriented
 from fracturelab.audit.names import pairs_by_name
 from fracturelab.audit.reading import Readings, read_files, thumbnail
+from fracturelab.splits import with_fracatlas_parts
 
 MADE_UP = "image-"
 """Names of groups that no one published begin like this."""
@@ -89,10 +91,10 @@ def near_duplicate_groups(images: np.ndarray | Sequence[str | Path]) -> np.ndarr
 def with_groups(table: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame:
     """Fill a table's `group`: near-duplicates share one.
 
-    Published groups stay, with one exception: where a near-duplicate ties two of them together (one picture filed under
-    two patients), both take the name that sorts first, because a split must not tear the copies apart. The studies of
-    a patient whose name goes that way keep it: "study1" becomes "patient7/study1", a study apart from the other's. A
-    filled name follows from the bytes of the group's files, so it is the same in any folder and any order.
+    Published groups stay, with one exception. Where a near-duplicate ties two of them together (one picture filed under
+    two patients), both take the name that sorts first, because a split must not separate the copies. The studies of a
+    patient whose name goes that way keep it: "study1" becomes "patient7/study1", a study other than the second
+    patient's. A filled name follows from the bytes of the group's files, so it is the same in any folder and any order.
 
     Args:
         table: The data set's table.
@@ -103,6 +105,47 @@ def with_groups(table: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame:
     """
     readings = read_files(list(table["path"]), progress=progress)
     return fill_groups(table, readings, find_copies(readings, table["label"]))
+
+
+def with_groups_and_parts(table: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame:
+    """Fill a table's `group` as `with_groups` does, and mark FracAtlas' fixed parts as `with_fracatlas_parts` does.
+
+    Args:
+        table: The data set's table.
+        progress: Show a progress bar.
+
+    Returns:
+        A copy of the table with `group`, `split` and `fixed` filled.
+    """
+    readings = read_files(list(table["path"]), progress=progress)
+    grouped = fill_groups(table, readings, find_copies(readings, table["label"]))
+    return with_fracatlas_parts(grouped, hashes=picture_hashes(readings))
+
+
+def usable_rows(table: pd.DataFrame, *, progress: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of a table that have a label and can be read, with groups and FracAtlas' fixed parts.
+
+    Args:
+        table: The data set's table.
+        progress: Show a progress bar.
+
+    Returns:
+        The rows, with `group`, `split` and `fixed` filled and the files' `sha256` added. And the labelled files that
+        cannot be read, as `path` and `reason`.
+    """
+    table = table[table["label"].notna()].reset_index(drop=True)
+    readings = read_files(list(table["path"]), progress=progress)
+    kept = readings.readable
+    grouped = fill_groups(table, readings, find_copies(readings, table["label"]))
+    grouped = grouped.assign(sha256=readings.files["sha256"])[kept].reset_index(drop=True)
+    return with_fracatlas_parts(grouped, hashes=picture_hashes(readings)[kept]), readings.unreadable
+
+
+def picture_hashes(readings: Readings) -> np.ndarray:
+    """The perceptual hash of each picture in all eight orientations: uint64 (n, 8), 0 where unreadable."""
+    coefficients = frequencies(readings.thumbnails)
+    turned = [hashes(oriented(coefficients, orientation)) for orientation in range(len(ORIENTATIONS))]
+    return np.where(readings.readable[:, None], np.stack(turned, axis=1), np.uint64(0))
 
 
 def fill_groups(table: pd.DataFrame, readings: Readings, copies: Copies) -> pd.DataFrame:

@@ -64,7 +64,7 @@ class AuditReport:
         }
 
 
-def audit(
+def audit_dataset(
     table: pd.DataFrame,
     *,
     others: Sequence[str] = (),
@@ -113,18 +113,6 @@ def audit(
         groups=_groups(table, copies),
         table=fill_groups(table, readings, copies),
     )
-
-
-def find_unreadable(table: pd.DataFrame) -> pd.DataFrame:
-    """List the files of a table that cannot be decoded whole.
-
-    Args:
-        table: The data set's table.
-
-    Returns:
-        Columns `path` and `reason`, in the order of the table.
-    """
-    return read_files(list(table["path"])).unreadable
 
 
 def _facts(

@@ -116,7 +116,7 @@ def read_folder(arguments: argparse.Namespace, *, allow_unlabelled: bool = False
 
 def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Audit a data set."""
-    from fracturelab.audit import audit
+    from fracturelab.audit import audit_dataset
     from fracturelab.datasets import list_other_files
     from fracturelab.datasets.fracatlas import is_part_of_fracatlas
     from fracturelab.system.workers import on_cluster
@@ -129,7 +129,7 @@ def run_audit(arguments: argparse.Namespace) -> tuple[object, str, int]:
     others = [name for name in others if not is_part_of_fracatlas(name) and os.path.splitext(name)[1] not in read]
     others = [os.path.join(os.path.abspath(arguments.folder), name) for name in others]
     with on_cluster(arguments.dask):
-        report = audit(
+        report = audit_dataset(
             table, others=others, progress=not arguments.json, seed=arguments.seed, workers=arguments.workers
         )
     document = report.to_dict()

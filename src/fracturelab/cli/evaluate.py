@@ -74,7 +74,8 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     threshold = predictor.threshold if arguments.threshold is None else arguments.threshold
     if threshold is None:
         raise FracturelabError("expected a model whose card has a threshold. Received: none; give --threshold")
-    table, hashes, reasons, part = choose_rows(table, arguments.split, predictor.card)
+    table, unreadable, part = choose_rows(table, arguments.split, predictor.card)
+    hashes = table["sha256"].tolist()
     warnings = seen_warnings(seen_files(predictor.card, hashes, table["path"].tolist()))
     pixels, bad = load_readable_images(table["path"].tolist(), predictor.input_size, progress=not arguments.json)
     if bad:  # what is unreadable was left out already: these vanished meanwhile
@@ -86,7 +87,6 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     sizes = fracture_sizes(table)
     groups = subgroup_scores(table, probabilities, threshold=threshold, fracture_sizes=sizes, seed=arguments.seed)
     warnings += [*found.warnings, *predictor.cautions(pixels)]
-    unreadable = [{"path": path, "reason": reason} for path, reason in reasons.items()]
     document = {
         "model": str(arguments.model),
         "data": str(arguments.folder),
@@ -95,7 +95,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
         "groups": found.n_groups,
         "weighted_f1": found.metrics["weighted_f1"].to_dict(),
         "subgroups": groups,
-        "unreadable": unreadable,
+        "unreadable": unreadable.to_dict("records"),
         "warnings": warnings,
     }
     name = plain_name(f"evaluation-{arguments.model.stem}-{Path(os.path.abspath(arguments.folder)).name}-{part}")
@@ -131,7 +131,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
         "",
         *([subgroup_table(groups), ""] if groups else []),
         verdict(found),
-        *([f"{count(len(unreadable), 'unreadable file')} left out; --json lists them."] if unreadable else []),
+        *([f"{count(len(unreadable), 'unreadable file')} left out; --json lists them."] if len(unreadable) else []),
         f"Record: {record}. {NOT_CLINICAL}",
     ]
     return document, "\n".join(lines), 0
@@ -145,41 +145,33 @@ def check_threshold(threshold: float | None) -> None:
 
 def choose_rows(
     table: pd.DataFrame, split: str | None, card: Mapping[str, Any]
-) -> tuple[pd.DataFrame, list[str], dict[str, str], str]:
-    """Choose the labelled, readable rows of the part to score, with groups.
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Choose the labelled, readable rows of the part to score.
 
     Returns:
-        The rows, the sha256 of each file, reasons of unreadable files by path, and the part's name.
+        The rows with groups and sha256, the unreadable files as `path` and `reason`, and the part's name.
     """
-    from fracturelab.audit import find_unreadable, with_groups_and_parts
-    from fracturelab.datasets import file_hashes
+    from fracturelab.audit import usable_rows
     from fracturelab.models.seen import seen_files
     from fracturelab.splits import fracatlas_sentence
 
-    table = table[table["label"].notna()].reset_index(drop=True)
-    if table.empty:
+    if table["label"].isna().all():
         raise FracturelabError("expected labelled X-rays to score a model on. Received: none with a label")
-    unreadable = find_unreadable(table)
-    reasons = dict(zip(unreadable["path"], unreadable["reason"], strict=True))
-    table = table[~table["path"].isin(set(reasons))].reset_index(drop=True)
+    table, unreadable = usable_rows(table)
     if table.empty:
-        path, reason = next(iter(reasons.items()))
-        raise FracturelabError(f"none of the {len(reasons)} images can be read; the first: {path}: {reason}")
-    hashes = file_hashes(table["path"].tolist())
-    table = with_groups_and_parts(table).assign(sha256=hashes)
+        path, reason = unreadable.iloc[0]
+        raise FracturelabError(f"none of the {len(unreadable)} images can be read; the first: {path}: {reason}")
     if sentence := fracatlas_sentence(table):
         say(f"note: {sentence}")
     part = split or ("test" if (table["split"] == "test").any() else "all")
     if part == "unseen":
-        uses = seen_files(card, hashes, table["path"].tolist())
-        used = {group for group, use in zip(table["group"], uses, strict=True) if use}
-        table = table[~table["group"].isin(used)]
+        used = [bool(uses) for uses in seen_files(card, table["sha256"].tolist(), table["path"].tolist())]
+        table = table[~table["group"].isin(table.loc[used, "group"])]
     elif part != "all":
-        table = table[(table["split"] == part).fillna(False).astype(bool)]
+        table = table[(table["split"] == part).fillna(False)]
     if table.empty:
         raise FracturelabError(f"expected images in the part {part!r} of this folder. Received: none; see --split")
-    hashes = table["sha256"].tolist()
-    return table.drop(columns="sha256").reset_index(drop=True), hashes, reasons, part
+    return table.reset_index(drop=True), unreadable, part
 
 
 def document_metrics(found: Any) -> dict[str, Any]:

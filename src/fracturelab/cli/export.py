@@ -45,12 +45,14 @@ def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
     load_tensorflow()
     measured: dict[str, Any] = {}
     if arguments.folder is not None:
-        rows, hashes, _, _ = choose_rows(read_folder(arguments), "all", card)
+        rows, *_ = choose_rows(read_folder(arguments), "all", card)
         pixels = load_images(rows["path"].tolist(), card["input_size"], progress=not arguments.json)
         # The fixed test part stays out of every choice.
         fixed = (rows["fixed"].notna() & (rows["split"] == "test")).to_numpy(bool)
-        never = np.asarray(hashes)[fixed]
-        measure, validation, own = images_to_measure(hashes, card, never=never, seed=arguments.seed)
+        hashes = rows["sha256"]
+        measure, validation, own = images_to_measure(
+            hashes.tolist(), card, never=hashes[fixed].to_numpy(str), seed=arguments.seed
+        )
         measured = {
             "images": np.asarray(pixels[measure]),
             "labels": rows["label"].to_numpy(int)[measure],

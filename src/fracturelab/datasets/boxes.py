@@ -11,9 +11,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from fracturelab.datasets.choices import IGNORE, SKIP, Choices, ask_labels, some, word_for
-from fracturelab.datasets.matching import ImageIndex
 from fracturelab.datasets.names import FRACTURED, NORMAL, Meaning, is_finding, meaning_of
-from fracturelab.datasets.walking import Files
+from fracturelab.datasets.walking import Files, ImageIndex
 from fracturelab.errors import FracturelabError
 
 _MAX_BYTES = {"yolo": 1_000_000, "voc": 1_000_000, "coco": 500_000_000}

@@ -12,10 +12,9 @@ from fracturelab.datasets.choices import Choices, ask, ask_labels, some, word_fo
 from fracturelab.datasets.csv_tables import find_tables, table_rows
 from fracturelab.datasets.folder_names import Folder, ask_classes, ask_parts, read_folders
 from fracturelab.datasets.fracatlas import add_facts, fracatlas_csv, fracatlas_rows, is_part_of_fracatlas
-from fracturelab.datasets.matching import ImageIndex
 from fracturelab.datasets.names import FRACTURED, NORMAL, UNSURE, Meaning
 from fracturelab.datasets.table import make_table
-from fracturelab.datasets.walking import Files, Parts, check_folder, count_others, walk
+from fracturelab.datasets.walking import Files, ImageIndex, Parts, check_folder, count_others, walk
 from fracturelab.errors import FracturelabError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fracturelab.datasets import PUBLISHED, file_hashes, list_other_files, read_dataset
+from fracturelab.datasets import PUBLISHED, list_other_files, read_dataset
 from fracturelab.datasets.walking import check_folder, walk
 from fracturelab.errors import FracturelabError
 from fracturelab.system.files import whole_file, whole_folder
@@ -127,17 +127,11 @@ def unused_images(table: pd.DataFrame, *, used: frozenset[str] | None = None) ->
     Returns:
         Rows that may be taken, with `group` filled and `sha256` added, and why others were left out.
     """
-    from fracturelab.audit import find_unreadable, with_groups_and_parts
+    from fracturelab.audit import usable_rows
 
     left_out = {"no label": int(table["label"].isna().sum())}
-    table = table[table["label"].notna()].reset_index(drop=True)
-    unreadable = set(find_unreadable(table)["path"])
+    table, unreadable = usable_rows(table)
     left_out["unreadable"] = len(unreadable)
-    table = table[~table["path"].isin(unreadable)].reset_index(drop=True)
-    if not len(table):
-        return table.assign(sha256=[]), left_out
-    hashes = file_hashes(list(table["path"]))
-    table = with_groups_and_parts(table).assign(sha256=hashes)
     seen = table["sha256"].isin(training_hashes() if used is None else used)
     groups = set(table.loc[seen, "group"].dropna())
     near = table["group"].isin(groups) & ~seen
