@@ -218,7 +218,7 @@ def _moved(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _copy(original: np.ndarray, number: int) -> tuple[str, Image.Image]:
     """A planted copy: turned or mirrored in one of eight ways, and changed in one of three."""
-    from fracturelab.audit import orient
+    from fracturelab.audit.hashing import orient
 
     image = Image.fromarray(np.ascontiguousarray(orient(original, number // 50 % 8)))
     change = number // 50 % 3

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fracturelab.errors import FracturelabError
+from fracturelab.records import markdown_table
 from fracturelab.records.files import EditedRecordError, checksum_of, plain, write_text
-from fracturelab.records.tables import markdown_table
 from fracturelab.system.folders import reports_folder
 
 NAMES = (

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import benchmarks_file, benchmarks_table, read_benchmarks
-from fracturelab.cli.output import NOT_CLINICAL, common, count
+from fracturelab.cli import options
+from fracturelab.cli.output import NOT_CLINICAL, count
 from fracturelab.errors import FracturelabError
 from scripts.evidence import evidence_table
 from scripts.front_page import headline_table, seeds_table, traps_table
+from scripts.tables import fill_markdown, results_table
 
 FRONT = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "front.png"
 _PLACE = re.compile(r"<!-- begin: ((results|compare|evidence|benchmarks|headline|traps|seeds) (\S+)) -->")
@@ -21,29 +23,20 @@ _PLACE = re.compile(r"<!-- begin: ((results|compare|evidence|benchmarks|headline
 
 def add_commands(commands: Any) -> None:
     """Add the commands to the parser."""
-    fill = commands.add_parser(
-        "fill",
-        parents=[common(seed=False)],
-        help="fill the tables of Markdown files from the run records",
-        description="Write the tables of run records between the markers of Markdown files.",
-    )
+    fill = options.add_command(commands, "fill", run_fill)
     fill.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Markdown files with markers")
     fill.add_argument("--folder", type=Path, metavar="DIR", help="where the records lie (default reports/results)")
-    fill.set_defaults(command=run_fill)
 
-    presentation = commands.add_parser(
-        "presentation",
-        parents=[common(seed=False)],
-        help="write slides about what runs have found, as a PowerPoint file",
-        description="Slides for people who were not there. Every number comes from a run record.",
-    )
+    presentation = options.add_command(commands, "presentation", run_presentation)
     presentation.add_argument("--reports", type=Path, metavar="DIR", help="reports folder to read (default reports)")
     presentation.add_argument("--out", type=Path, metavar="FILE", help="default fracturelab.pptx in that folder")
-    presentation.set_defaults(command=run_presentation)
 
 
 def run_fill(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Fill Markdown files from the records."""
+    """Fill the tables of Markdown files from the run records.
+
+    Write the tables of run records between the markers of Markdown files.
+    """
     from fracturelab.records import default_folder, read_records
 
     folder = arguments.folder or default_folder()
@@ -79,7 +72,7 @@ def fill_tables(
     Raises:
         FracturelabError: The file cannot be read or written.
     """
-    from fracturelab.records import compare_records, comparison_table, fill_markdown, results_table
+    from fracturelab.records import compare_records, comparison_table
 
     tables = {
         "results": results_table,
@@ -103,7 +96,10 @@ def fill_tables(
 
 
 def run_presentation(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Write the slides."""
+    """Write slides about what runs have found, as a PowerPoint file.
+
+    Slides for people who were not there. Every number comes from a run record.
+    """
     from fracturelab.records import read_records
     from fracturelab.system.folders import reports_folder
     from scripts.presentation import slides_of, write_deck

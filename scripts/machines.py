@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fracturelab.cli.output import common, say
+from fracturelab.cli import options
+from fracturelab.cli.output import say
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPUTES = (
@@ -58,19 +59,16 @@ SETTINGS = (
 
 def add_commands(commands: Any) -> None:
     """Add the command to the parser."""
-    machines = commands.add_parser(
-        "machines",
-        parents=[common(seed=False)],
-        help="run the tests that compute as if on other machines, and write reports/robustness.md",
-        description=__doc__,
-    )
+    machines = options.add_command(commands, "machines", run_machines)
     machines.add_argument("--only", choices=[setting.key for setting in SETTINGS], help="one setting (default all)")
     machines.add_argument("tests", nargs="*", metavar="TESTS", help="what pytest runs instead of each setting's tests")
-    machines.set_defaults(command=run_machines)
 
 
 def run_machines(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Run the tests under every setting, and add what happened to the report where the usual tests ran."""
+    """Run the tests that compute as if on other machines, and write reports/robustness.md.
+
+    Every setting is run, and what happened is added to the report where the usual tests ran.
+    """
     from tests.hostile import robustness
 
     outcomes = {}

@@ -7,20 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fracturelab.cli.output import NOT_CLINICAL, common, say
+from fracturelab.cli import options
+from fracturelab.cli.output import NOT_CLINICAL, say
 from fracturelab.errors import FracturelabError
 
 
 def add_commands(commands: Any) -> None:
     """Add the commands to the parser."""
-    from fracturelab.cli.data import reading_options
-
-    pretrain = commands.add_parser(
-        "pretrain",
-        parents=[common()],
-        help="pretrain a backbone on phantoms, and on a teacher's view of real X-rays",
-        description="Pretrain a backbone; stop it at any moment and start it again with the same arguments.",
-    )
+    pretrain = options.add_command(commands, "pretrain", run_pretrain, options.SEED)
     pretrain.add_argument("--backbone", default="ResNet50", help="a name of keras.applications (default ResNet50)")
     pretrain.add_argument("--work", type=Path, metavar="DIR", required=True, help="phantoms, checkpoints and log")
     pretrain.add_argument("--real", type=Path, metavar="DIR", help="labelled X-rays; their fixed test part is left out")
@@ -33,14 +27,8 @@ def add_commands(commands: Any) -> None:
     )
     pretrain.add_argument("--out", type=Path, metavar="DIR", help="write bundled weights there when done")
     pretrain.add_argument("--name", help="name of the weights (default the backbone's, in small letters)")
-    pretrain.set_defaults(command=run_pretrain)
 
-    evidence = commands.add_parser(
-        "evidence",
-        parents=[common(), reading_options()],
-        help="measure what weights are worth: the frozen probe with 50, 100, ... and all images",
-        description="Train heads on frozen features of more and more images; test on the test part. Writes a record.",
-    )
+    evidence = options.add_command(commands, "evidence", run_evidence, options.SEED, options.READING)
     evidence.add_argument("folder", metavar="DIR", help="a labelled data set with a test part, such as FracAtlas")
     evidence.add_argument("--backbone", default="ResNet50", help="a name of keras.applications (default ResNet50)")
     evidence.add_argument("--backbone-option", action="append", default=[], metavar="NAME=VALUE")
@@ -52,34 +40,16 @@ def add_commands(commands: Any) -> None:
     )
     evidence.add_argument("--fine-tune", action="store_true", help="also train and test v2 on all images")
     evidence.add_argument("--name", help="name of the weights in tables")
-    evidence.set_defaults(command=run_evidence)
 
-    small = commands.add_parser(
-        "small",
-        parents=[common()],
-        help="train the model that the repository ships",
-        description="Train, calibrate, save, export and record the shipped model on FracAtlas with its annotations.",
-    )
+    small = options.add_command(commands, "small", run_small, options.SEED)
     small.add_argument("folder", metavar="DIR", help="FracAtlas, its annotations inside or beside it")
     small.add_argument("--out", type=Path, metavar="FILE", default=Path("models/fracturelab-small.keras"))
-    small.set_defaults(command=run_small)
 
-    baselines = commands.add_parser(
-        "baselines",
-        parents=[common()],
-        help="repeat the experiments of notebooks 02 and 03 on the default sets over seeds",
-        description="Train v1, v1 with a leak, and v2 over seeds. Writes a record a part.",
-    )
+    baselines = options.add_command(commands, "baselines", run_baselines, options.SEED)
     baselines.add_argument("--seeds", type=int, default=3, help="how many, counted from --seed (default 3)")
     baselines.add_argument("--only", metavar="PART", help="one part alone: v1, leak or v2")
-    baselines.set_defaults(command=run_baselines)
 
-    localise = commands.add_parser(
-        "localise",
-        parents=[common(), reading_options()],
-        help="measure how well heat maps point at the fractures of FracAtlas' test part",
-        description="Score heat maps of a model against the outlines of fractures. Writes a record.",
-    )
+    localise = options.add_command(commands, "localise", run_localise, options.SEED, options.READING)
     localise.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
     localise.add_argument("folder", metavar="DIR", help="FracAtlas, with its annotations")
     localise.add_argument(
@@ -89,14 +59,8 @@ def add_commands(commands: Any) -> None:
         metavar="N",
         help="fractured, and as many normal, X-rays for occlusion, LIME and SHAP (default 40; 0 leaves them out)",
     )
-    localise.set_defaults(command=run_localise)
 
-    answers = commands.add_parser(
-        "answers",
-        parents=[common(), reading_options()],
-        help="store the answers of models on FracAtlas' test and validation parts, which notebook 04 reads",
-        description="Run models on FracAtlas' fixed parts. Writes a table of numbers and a record.",
-    )
+    answers = options.add_command(commands, "answers", run_answers, options.SEED, options.READING)
     answers.add_argument("folder", metavar="DIR", help="FracAtlas")
     answers.add_argument(
         "--model",
@@ -106,11 +70,13 @@ def add_commands(commands: Any) -> None:
         help="a .keras file and what the table calls it, such as v1=models/v1.keras; may be given again",
     )
     answers.add_argument("--out", type=Path, metavar="DIR", help="where both go (default the project's results)")
-    answers.set_defaults(command=run_answers)
 
 
 def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Pretrain a backbone and, when asked, write its bundled weights."""
+    """Pretrain a backbone on phantoms, and on a teacher's view of real X-rays.
+
+    Pretrain a backbone; stop it at any moment and start it again with the same arguments.
+    """
     from fracturelab.models.weights import resolve
     from scripts.pretraining import bundle, run
 
@@ -155,18 +121,20 @@ def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 
 def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Measure weights by the frozen probe and, when asked, by v2."""
-    from fracturelab.cli.data import read_folder
-    from fracturelab.cli.models import backbone_options
+    """Measure what weights are worth: the frozen probe with 50, 100, ... and all images.
+
+    Train heads on frozen features of more and more images; test on the test part. Writes a record.
+    """
     from fracturelab.models.transfer import default_input_size
     from fracturelab.models.weights import resolve
-    from fracturelab.records import check_name, read_records
+    from fracturelab.records import read_records
+    from fracturelab.records.files import check_name
     from fracturelab.training import prepare
     from scripts.evidence import evidence_table, learning_curve, write_evidence
 
     began = time.perf_counter()
-    table = read_folder(arguments)
-    weights = resolve(arguments.backbone, arguments.weights, backbone_options(arguments.backbone_option))
+    table = options.read_folder(arguments)
+    weights = resolve(arguments.backbone, arguments.weights, options.backbone_options(arguments.backbone_option))
     size = arguments.size or default_input_size(arguments.backbone, weights)
     if arguments.settle and weights.kind != "none":
         raise FracturelabError(
@@ -202,7 +170,10 @@ def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 
 def run_baselines(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Repeat the experiments on the default sets over seeds."""
+    """Repeat the experiments of notebooks 02 and 03 on the default sets over seeds.
+
+    Train v1, v1 with a leak, and v2 over seeds. Writes a record a part.
+    """
     from fracturelab.records import read_record
     from scripts.baselines import PARTS, Settings, summary, write_baselines
 
@@ -220,8 +191,10 @@ def run_baselines(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 
 def run_localise(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Score heat maps against outlines of fractures."""
-    from fracturelab.cli.data import read_folder
+    """Measure how well heat maps point at the fractures of FracAtlas' test part.
+
+    Score heat maps of a model against the outlines of fractures. Writes a record.
+    """
     from fracturelab.cli.evaluate import choose_rows
     from fracturelab.cli.output import columns
     from fracturelab.datasets import fingerprint
@@ -235,7 +208,7 @@ def run_localise(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
     began = time.perf_counter()
     predictor, model = load_predictor(arguments.model), load_model(arguments.model)
-    whole = read_folder(arguments)
+    whole = options.read_folder(arguments)
     table, *_ = choose_rows(whole, "test", predictor.card)
     size = predictor.input_size
     images = load_images(table["path"].tolist(), size, progress=not arguments.json)
@@ -269,8 +242,10 @@ def run_localise(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 
 def run_answers(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Store the answers of models on FracAtlas' fixed parts."""
-    from fracturelab.cli.data import read_folder
+    """Store the answers of models on FracAtlas' test and validation parts, which notebook 04 reads.
+
+    Run models on FracAtlas' fixed parts. Writes a table of numbers and a record.
+    """
     from fracturelab.prediction import load_predictor
     from fracturelab.records.files import default_folder
     from scripts.answers import KNOWN, collect, write_answers
@@ -281,7 +256,7 @@ def run_answers(arguments: argparse.Namespace) -> tuple[object, str, int]:
         if not name or not file or name in KNOWN:
             raise FracturelabError(f"expected --model NAME=FILE. Received: {name}={file}")
     models = {name: load_predictor(file, runtime="keras") for name, _, file in files}
-    answers = collect(read_folder(arguments), models, progress=not arguments.json)
+    answers = collect(options.read_folder(arguments), models, progress=not arguments.json)
     folder = arguments.out or default_folder()
     path = write_answers(answers, models, seconds=time.perf_counter() - began, folder=folder)
     text = f"{len(answers)} X-rays, answers of {', '.join(models)}: {path}. {NOT_CLINICAL}"
@@ -302,7 +277,10 @@ def _fine_tuned(prepared: Any, weights: Any, *, seed: int) -> dict[str, Any]:
 
 
 def run_small(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Train and write the shipped model."""
+    """Train the model that the repository ships.
+
+    Train, calibrate, save, export and record the shipped model on FracAtlas with its annotations.
+    """
     from scripts.small import train_small, write_small
 
     fit, heads = train_small(arguments.folder, progress=not arguments.json)

@@ -19,7 +19,7 @@ MODULES = (
     "models.cnn",
     "phantoms.render",
     "records.names",
-    "records.tables",
+    "records.comparison",
     "splits",
 )
 

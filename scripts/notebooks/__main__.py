@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 
 from joblib import cpu_count
 
+from fracturelab.cli.options import read_values
 from fracturelab.errors import FracturelabError
 from fracturelab.system.folders import MODELS, REPORTS, models_folder, project_folder, realimages_folder, reports_folder
 from scripts.notebooks.parallel import Task, run_together
@@ -103,15 +103,7 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, Any]:
         folder = Path(os.path.abspath(arguments.data.expanduser()))
         read_dataset(folder)  # what cannot be used is said now, in one line
         parameters["DATA"] = str(folder)
-    for given in arguments.set:
-        name, equals, value = given.partition("=")
-        if not equals or not name.isidentifier():
-            raise FracturelabError(f"expected --set NAME=VALUE. Received: {given!r}")
-        try:
-            parameters[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            parameters[name] = value
-    return parameters
+    return parameters | read_values("--set", arguments.set)
 
 
 def _run_folder(data: Path | None) -> Path:

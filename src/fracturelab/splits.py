@@ -206,7 +206,8 @@ def with_fracatlas_parts(table: pd.DataFrame, *, hashes: np.ndarray | None = Non
     ours = names.notna().to_numpy(bool)
     part = names.map(dict(zip(listed["image"], listed["part"], strict=True))).fillna("").to_numpy(object)
     by = np.where(part != "", "name", "").astype(object)
-    for row in np.flatnonzero(~ours) if hashes is not None else ():
+    for row in np.flatnonzero(~ours & (hashes is not None)):
+        assert hashes is not None
         distance = np.bitwise_count(hashes[row][:, None] ^ listed["hash"].to_numpy()).min(axis=0)
         if hashes[row].any() and distance.min() <= SAME_PICTURE:
             part[row], by[row] = listed["part"].iloc[distance.argmin()], "picture"

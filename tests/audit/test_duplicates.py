@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 from scipy.fft import dctn
 
-from fracturelab.audit import hashing, near_duplicate_groups, orient
+from fracturelab.audit import hashing
 from fracturelab.audit.duplicates import join_pairs, local_contrast, near_duplicate_pairs
-from fracturelab.audit.hashing import BITS, ORIENTATIONS, candidate_pairs, frequencies, hashes, oriented
+from fracturelab.audit.hashing import BITS, ORIENTATIONS, candidate_pairs, frequencies, hashes, orient, oriented
 from fracturelab.audit.reading import thumbnail
+from tests.audit import near_duplicate_groups
 
 
 @cache

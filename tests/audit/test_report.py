@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fracturelab.audit import audit_dataset, near_duplicate_groups, usable_rows, with_groups
+from fracturelab.audit import audit_dataset, usable_rows, with_groups
 from fracturelab.audit.leakage import groups_across_splits, shared_between_splits
 from fracturelab.audit.names import pairs_by_name
 from fracturelab.audit.reading import read_files
@@ -19,6 +19,7 @@ from fracturelab.audit.shortcuts import auc_margin, shortcut_scores
 from fracturelab.audit.verdict import Facts, give_verdict, list_findings
 from fracturelab.datasets import make_table
 from fracturelab.errors import FracturelabError
+from tests.audit import near_duplicate_groups
 
 KEYS = [
     "images",

@@ -15,7 +15,7 @@ from benchmarks import auditing, data, inference, memory, reading, running, thei
 from benchmarks import results as results_files
 from benchmarks.running import Outcome, entry
 from fracturelab.errors import FracturelabError
-from fracturelab.records import EditedRecordError
+from fracturelab.records.files import EditedRecordError
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPARISONS = [one for module in (training, reading, inference, auditing, memory) for one in module.COMPARISONS]
@@ -124,7 +124,7 @@ def test_a_documents_table_is_filled_from_results(tmp_path, capsys):
 
 
 def test_audited_pictures_are_different_and_planted_copies_are_copies(monkeypatch, tmp_path):
-    from fracturelab.audit import near_duplicate_groups
+    from tests.audit import near_duplicate_groups
 
     monkeypatch.setenv("FRACTURELAB_CACHE", str(tmp_path))
     place = data.audited_set(150)

@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fracturelab.datasets import COLUMNS, is_image_name, list_other_files, read_dataset
+from fracturelab.datasets import list_other_files, read_dataset
+from fracturelab.datasets.table import COLUMNS
+from fracturelab.datasets.walking import is_image_name
 from fracturelab.errors import FracturelabError
 from tests import find_fracatlas
 from tests.images import check_image

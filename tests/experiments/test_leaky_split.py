@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fracturelab.audit import near_duplicate_groups
 from fracturelab.datasets import read_dataset
 from fracturelab.experiments.leaky_split import (
     augment_then_split,
@@ -17,6 +16,7 @@ from fracturelab.experiments.leaky_split import (
 )
 from fracturelab.pipeline import Augmentation
 from fracturelab.training import Prepared, prepare_with_external
+from tests.audit import near_duplicate_groups
 
 FAR = Augmentation(rotation=40.0, shift=0.2, zoom=0.3)
 

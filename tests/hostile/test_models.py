@@ -27,7 +27,8 @@ from fracturelab.datasets import extract_archive
 from fracturelab.errors import FracturelabError
 from fracturelab.images import load_images
 from fracturelab.models.files import check_model_file, read_card
-from fracturelab.records import EditedRecordError, read_record, write_record
+from fracturelab.records import read_record, write_record
+from fracturelab.records.files import EditedRecordError
 from tests.datasets.test_archives import make_tar, make_zip
 from tests.hostile import cases as hostile
 

@@ -11,17 +11,10 @@ import pytest
 mpl.use("Agg")
 
 from fracturelab import cli, plots
-from fracturelab.records import (
-    compare_records,
-    comparison_table,
-    main_scores,
-    read_records,
-    results_table,
-    score_table,
-    write_record,
-)
+from fracturelab.records import compare_records, comparison_table, main_scores, read_records, score_table, write_record
 from fracturelab.records.comparison import CSV_COLUMNS, SHOWN
 from scripts.__main__ import main as scripts_main
+from scripts.tables import results_table
 
 NET = {"name": "net", "sha256": "aa"}
 

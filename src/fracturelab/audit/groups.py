@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +11,7 @@ import pandas as pd
 from fracturelab.audit.duplicates import join_pairs, near_duplicate_pairs
 from fracturelab.audit.hashing import ORIENTATIONS, frequencies, hashes, oriented
 from fracturelab.audit.names import pairs_by_name
-from fracturelab.audit.reading import Readings, read_files, thumbnail
+from fracturelab.audit.reading import Readings, read_files
 from fracturelab.splits import with_fracatlas_parts
 
 MADE_UP = "image-"
@@ -68,24 +66,6 @@ def find_copies(readings: Readings, labels: pd.Series | None = None) -> Copies:
     named = named[groups[named["first"]] != groups[named["second"]]]
     pairs = pd.concat([pairs, named.assign(orientation=-1, distance=-1, identical=False)], ignore_index=True)
     return Copies(join_pairs(count, pairs["first"], pairs["second"]), contents, pairs, blank)
-
-
-def near_duplicate_groups(images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
-    """Number the groups of images that are copies of one another, in any of the eight orientations.
-
-    Args:
-        images: uint8 pictures (n, height, width) or (n, height, width, 1), or a list of such of any sizes, or a list
-            of image files.
-
-    Returns:
-        int64 (n,): group numbers from 0, in order of first appearance. An image without copies, or an unreadable file,
-        is a group of its own.
-    """
-    if len(images) and isinstance(images[0], (str, Path)):
-        return find_copies(read_files(list(images))).groups
-    thumbnails = np.stack([thumbnail(np.asarray(image)) for image in images])
-    pairs, _ = near_duplicate_pairs(thumbnails)
-    return join_pairs(len(thumbnails), pairs["first"], pairs["second"])
 
 
 def with_groups(table: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame:

@@ -39,9 +39,8 @@ class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         if self._subparsers is None:
             return super().format_help()
-        helps = {
-            one.dest: one.help or "" for action in self._subparsers._group_actions for one in action._choices_actions
-        }
+        subparsers: Any = self._subparsers._group_actions[0]
+        helps = {command.dest: command.help for command in subparsers._choices_actions}
         known = {command for commands in PURPOSES.values() for command in commands}
         groups = {**PURPOSES, "commands": tuple(name for name in helps if name not in known)}
         lines = [DESCRIPTION, "", f"usage: {self.prog} COMMAND ..."]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fracturelab.cli.data import read_folder, reading_options
-from fracturelab.cli.models import check_writable, plain_name
+from fracturelab.cli import options
 from fracturelab.cli.output import (
     NOT_CLINICAL,
-    common,
     confusion_table,
     count,
     metrics_table,
@@ -34,13 +33,9 @@ SPLITS = ("train", "val", "test", "all", "unseen")
 
 def add_commands(commands: Any) -> None:
     """Add the command to the parser."""
-    evaluate = commands.add_parser(
-        "evaluate",
-        parents=[common(), reading_options()],
-        help="score a model on labelled X-rays, with 95%% intervals",
-        description="Score a model on labelled X-rays, with 95% intervals over patients or near-duplicate groups.",
+    evaluate = options.add_command(
+        commands, "evaluate", run_evaluate, options.SEED, options.READING, options.RESULTS, options.MODEL
     )
-    evaluate.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
     evaluate.add_argument("folder", metavar="DIR", help="folder of X-rays")
     evaluate.add_argument(
         "--split",
@@ -48,32 +43,28 @@ def add_commands(commands: Any) -> None:
         help="which part (default: test where the folder has one, else all); unseen: not used in training",
     )
     evaluate.add_argument("--threshold", type=float, help="at or above it: fractured (default: the model's own)")
-    evaluate.add_argument(
-        "--results", type=Path, metavar="DIR", help="where the record goes (default reports/runs/results)"
-    )
-    evaluate.set_defaults(command=run_evaluate)
 
 
 def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Score a model on labelled X-rays."""
+    """Score a model on labelled X-rays, with 95% intervals.
+
+    Score a model on labelled X-rays, with 95% intervals over patients or near-duplicate groups.
+    """
     from fracturelab.datasets.fractures import fracture_sizes
     from fracturelab.evaluation import evaluate, subgroup_scores, verdict
     from fracturelab.images import load_readable_images
     from fracturelab.models.files import check_model_file
     from fracturelab.models.seen import seen_files, seen_warnings
     from fracturelab.prediction import load_predictor
-    from fracturelab.records import own_folder, write_record
+    from fracturelab.records import write_record
 
     began = time.perf_counter()
-    check_threshold(arguments.threshold)
-    results = check_writable(arguments.results or own_folder())
+    results = options.results_folder(arguments)
     check_model_file(arguments.model)
-    table = read_folder(arguments)
+    table = options.read_folder(arguments)
     load_tensorflow()
-    predictor = load_predictor(arguments.model)
-    threshold = predictor.threshold if arguments.threshold is None else arguments.threshold
-    if threshold is None:
-        raise FracturelabError("expected a model whose card has a threshold. Received: none; give --threshold")
+    predictor = load_predictor(arguments.model, threshold=arguments.threshold)
+    threshold = predictor.threshold
     table, unreadable, part = choose_rows(table, arguments.split, predictor.card)
     hashes = table["sha256"].tolist()
     warnings = seen_warnings(seen_files(predictor.card, hashes, table["path"].tolist()))
@@ -98,8 +89,10 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
         "unreadable": unreadable.to_dict("records"),
         "warnings": warnings,
     }
-    name = plain_name(f"evaluation-{arguments.model.stem}-{Path(os.path.abspath(arguments.folder)).name}-{part}")
-    digest = _digest(hashes)
+    name = options.plain_name(
+        f"evaluation-{arguments.model.stem}-{Path(os.path.abspath(arguments.folder)).name}-{part}"
+    )
+    digest = hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
     sources = ", ".join(sorted(set(table["source"].dropna())))
     record = write_record(
         _name_of_images(name, digest, results),
@@ -111,7 +104,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
         results={
             **found.to_record(),
             "subgroups": groups,
-            "model": _model_name(arguments.model, predictor.card),
+            "model": str(predictor.card.get("name") or arguments.model.stem),
             "warnings": warnings,
         },
         folder=results,
@@ -125,7 +118,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
         f"{arguments.model} on {arguments.folder}, {_spoken(part)}: {count(found.n, 'image')}{among} "
         f"({fractured} fractured), threshold {number(threshold)}",
         "",
-        metrics_table(document_metrics(found)),
+        metrics_table({name: interval.to_dict() for name, interval in found.metrics.items()}),
         "",
         confusion_table(found.confusion_matrix),
         "",
@@ -135,12 +128,6 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
         f"Record: {record}. {NOT_CLINICAL}",
     ]
     return document, "\n".join(lines), 0
-
-
-def check_threshold(threshold: float | None) -> None:
-    """Refuse a threshold that is no probability."""
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise FracturelabError(f"expected a threshold from 0 to 1. Received: {threshold}")
 
 
 def choose_rows(
@@ -174,15 +161,6 @@ def choose_rows(
     return table.reset_index(drop=True), unreadable, part
 
 
-def document_metrics(found: Any) -> dict[str, Any]:
-    """Return all metrics of an evaluation as plain mappings."""
-    return {name: interval.to_dict() for name, interval in found.metrics.items()}
-
-
-def _model_name(path: Path, card: Mapping[str, Any]) -> str:
-    return str(card.get("name") or path.stem)
-
-
 def _name_of_images(name: str, digest: str, folder: Path) -> str:
     """The name of a record of these images: the same images again have the same name, others of that name another.
 
@@ -194,12 +172,6 @@ def _name_of_images(name: str, digest: str, folder: Path) -> str:
         if (read_record(folder / f"{name}.json").get("data") or {}).get("sha256") == digest:
             return name
     return f"{name}-{digest[:8]}"
-
-
-def _digest(hashes: Sequence[str]) -> str:
-    import hashlib
-
-    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
 
 
 def _spoken(part: str) -> str:

@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from fracturelab.cli.data import read_folder, reading_options
+from fracturelab.cli import options
 from fracturelab.cli.evaluate import choose_rows
-from fracturelab.cli.output import NOT_CLINICAL, columns, common, number, say
+from fracturelab.cli.output import NOT_CLINICAL, columns, number, say
 from fracturelab.system.quiet import load_tensorflow
 
 
 def add_commands(commands: Any) -> None:
     """Add the command to the parser."""
-    export = commands.add_parser(
-        "export",
-        parents=[common(), reading_options()],
-        help="export a model to OpenVINO, so that it answers sooner and without TensorFlow",
-        description="Write the export of a model beside it. With --data, faster networks are measured on labelled "
-        "X-rays and the fastest one whose answers stay close is kept as the runtime `fast`.",
-    )
-    export.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
+    export = options.add_command(commands, "export", run_export, options.SEED, options.READING, options.MODEL)
     export.add_argument(
         "--data",
         dest="folder",
         metavar="DIR",
-        help="labelled X-rays, at least 400: best the folder "
-        "it was trained on, whose validation images choose the threshold of `fast`",
+        help="labelled X-rays, at least 400: best the folder it was trained on, whose validation images choose the "
+        "threshold of `fast`",
     )
-    export.set_defaults(command=run_export)
 
 
 def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Export a model, and measure faster networks where there are X-rays to measure them on."""
+    """Export a model to OpenVINO, so that it answers sooner and without TensorFlow.
+
+    Write the export of a model beside it. With --data, faster networks are measured on labelled X-rays and the fastest
+    one whose answers stay close is kept as the runtime `fast`.
+    """
     import numpy as np
 
     from fracturelab.images import load_images
@@ -45,7 +40,7 @@ def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
     load_tensorflow()
     measured: dict[str, Any] = {}
     if arguments.folder is not None:
-        rows, *_ = choose_rows(read_folder(arguments), "all", card)
+        rows, *_ = choose_rows(options.read_folder(arguments), "all", card)
         pixels = load_images(rows["path"].tolist(), card["input_size"], progress=not arguments.json)
         # The fixed test part stays out of every choice.
         fixed = (rows["fixed"].notna() & (rows["split"] == "test")).to_numpy(bool)

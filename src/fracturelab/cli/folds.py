@@ -6,17 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fracturelab.cli.data import read_folder, reading_options
-from fracturelab.cli.models import (
-    backbone_arguments,
-    check_size,
-    check_writable,
-    chosen_weights,
-    plain_name,
-    schedule_option,
-)
-from fracturelab.cli.output import NOT_CLINICAL, columns, common, count, metrics_table, number, say, warn
-from fracturelab.errors import FracturelabError
+from fracturelab.cli import options
+from fracturelab.cli.output import NOT_CLINICAL, columns, count, metrics_table, number, say, warn
 
 if TYPE_CHECKING:
     from fracturelab.experiments.fold_scores import CrossValidation
@@ -24,13 +15,8 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "cross-validate",
-        parents=[common(), reading_options(), backbone_arguments()],
-        help="K folds by patient, then a holdout test; goes on where it was stopped",
-        description="Fit and score K folds, stratified and by patient or near-duplicate group; then fit on all of them "
-        "and test on the holdout. Stopped at any moment and started again, it goes on with the first fold missing.",
-    )
+    shared = (options.SEED, options.READING, options.BACKBONE, options.RESULTS)
+    parser = options.add_command(commands, "cross-validate", run_cross_validate, *shared)
     parser.add_argument("folder", metavar="DIR", help="folder of X-rays")
     parser.add_argument("--folds", type=int, default=5, help="how many (default 5)")
     parser.add_argument("--recipe", choices=("v1", "v2"), default="v2", help="as in train (default v2)")
@@ -50,29 +36,24 @@ def add_commands(commands: Any) -> None:
         "--threads", type=int, metavar="N", help="of each fit (default 2); the same number gives the same scores"
     )
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep finished folds there, for this run and later")
-    parser.add_argument(
-        "--results", type=Path, metavar="DIR", help="where the record goes (default reports/runs/results)"
-    )
-    parser.set_defaults(command=run_cross_validate)
 
 
 def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Cross-validate a recipe on a folder, and record it."""
-    for name in ("folds", "workers", "threads"):
-        least, given = 2 if name == "folds" else 1, getattr(arguments, name)
-        if given is not None and given < least:
-            raise FracturelabError(f"expected --{name} of at least {least}. Received: {given}")
-    check_size(arguments.size)
-    from fracturelab.records import own_folder
+    """K folds by patient, then a holdout test; goes on where it was stopped.
 
-    results = check_writable(arguments.results or own_folder())
+    Fit and score K folds, stratified and by patient or near-duplicate group; then fit on all of them and test on the
+    holdout. Stopped at any moment and started again, it goes on with the first fold missing.
+    """
+    options.check_least(arguments, folds=2, workers=1, threads=1)
+    options.check_size(arguments.size)
+    results = options.results_folder(arguments)
     from fracturelab.experiments.fold_scores import record_folds
     from fracturelab.experiments.folds import DEFAULTS, SIZE, Parallel, cross_validate, with_holdout
     from fracturelab.training import prepare
 
-    options = {"schedule": schedule_option(arguments, DEFAULTS[arguments.recipe]["schedule"])}
-    table = with_holdout(read_folder(arguments), arguments.holdout)
-    weights = chosen_weights(arguments)
+    schedule = options.schedule_option(arguments, DEFAULTS[arguments.recipe]["schedule"])
+    table = with_holdout(options.read_folder(arguments), arguments.holdout)
+    weights = options.chosen_weights(arguments)
     parallel = Parallel(arguments.threads or Parallel.threads, arguments.workers, arguments.dask)
 
     prepared = prepare(
@@ -89,7 +70,7 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
         prepared,
         folds=arguments.folds,
         recipe=arguments.recipe,
-        options=options,
+        options={"schedule": schedule},
         weights=weights,
         seed=arguments.seed,
         holdout=arguments.holdout != "none",
@@ -97,7 +78,7 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
         work_dir=arguments.work,
         report=say,
     )
-    name = plain_name(f"cross-validation-{arguments.recipe}-{Path(arguments.folder).absolute().name}")
+    name = options.plain_name(f"cross-validation-{arguments.recipe}-{Path(arguments.folder).absolute().name}")
     record = record_folds(name, found, folder=results)
     for warning in found.warnings:
         warn(warning)

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import ast
-import re
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fracturelab.cli.data import read_folder, reading_options
-from fracturelab.cli.output import NOT_CLINICAL, columns, common, count, metrics_table, number, say, warn
-from fracturelab.errors import FracturelabError
+from fracturelab.cli import options
+from fracturelab.cli.output import NOT_CLINICAL, columns, count, metrics_table, number, say, warn
 from fracturelab.system.quiet import load_tensorflow
-
-if TYPE_CHECKING:
-    from fracturelab.training import Schedule
 
 MANY = 10  # answers from which on it is said that all of them are the same
 
 
 def add_commands(commands: Any) -> None:
     """Add the commands to the parser."""
-    train = commands.add_parser(
-        "train",
-        parents=[common(), reading_options(), backbone_arguments()],
-        help="train v1 from scratch, or v2 from a pretrained backbone",
-        description="Train a model on a folder of X-rays, split by group, and save it with its card and record.",
+    train = options.add_command(
+        commands, "train", run_train, options.SEED, options.READING, options.BACKBONE, options.RESULTS
     )
     train.add_argument("recipe", choices=("v1", "v2"), help="v1: a CNN from scratch; v2: transfer learning")
     train.add_argument("--data", dest="folder", metavar="DIR", required=True, help="folder of X-rays")
@@ -42,18 +32,8 @@ def add_commands(commands: Any) -> None:
     train.add_argument(
         "--calibrate", action="store_true", help="calibrate probabilities on the validation images (50 of each class)"
     )
-    train.add_argument(
-        "--results", type=Path, metavar="DIR", help="where the record goes (default reports/runs/results)"
-    )
-    train.set_defaults(command=run_train)
 
-    predict = commands.add_parser(
-        "predict",
-        parents=[common()],
-        help="P(fractured) of X-ray files",
-        description="P(fractured) of each file. " + NOT_CLINICAL,
-    )
-    predict.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
+    predict = options.add_command(commands, "predict", run_predict, options.SEED, options.MODEL)
     predict.add_argument("files", nargs="+", metavar="FILES", help="X-rays; of a folder every image in it")
     predict.add_argument(
         "--runtime",
@@ -62,65 +42,27 @@ def add_commands(commands: Any) -> None:
         help="what runs it: auto (the model's export where there is one, else keras), float32, fast",
     )
     predict.add_argument("--threshold", type=float, help="at or above it: fractured (default: the model's own)")
-    predict.set_defaults(command=run_predict)
-
-
-def backbone_arguments() -> argparse.ArgumentParser:
-    """Return the options of v2 that say what it starts from, as a parent parser."""
-    parent = argparse.ArgumentParser(add_help=False)
-    parent.add_argument("--backbone", default="ResNet50", help="v2: a name of keras.applications (default ResNet50)")
-    parent.add_argument(
-        "--backbone-option", action="append", default=[], metavar="NAME=VALUE", help="v2: such as alpha=0.75"
-    )
-    parent.add_argument("--weights", default="auto", help="v2: auto (default), imagenet, bundled, none or a file")
-    return parent
-
-
-def chosen_weights(arguments: argparse.Namespace) -> Any:
-    """Resolve what v2 starts from and say it; None for v1, which refuses the options of v2."""
-    if arguments.recipe == "v1":
-        of_v2 = arguments.backbone_option or arguments.backbone != "ResNet50" or arguments.weights != "auto"
-        if of_v2 or getattr(arguments, "regions", False):
-            raise FracturelabError("expected --backbone, --weights and other options of v2 with v2 only. Received: v1")
-        return None
-    from fracturelab.models.backbones import find_builder
-    from fracturelab.models.weights import resolve
-
-    options = backbone_options(arguments.backbone_option)
-    load_tensorflow()
-    find_builder(arguments.backbone)
-    info = resolve(arguments.backbone, arguments.weights, options)
-    (warn if info.kind == "none" else say)(info.sentence)
-    return info
-
-
-def schedule_option(arguments: argparse.Namespace, schedule: Schedule) -> Schedule:
-    """The schedule of the recipe, with --epochs where it was given."""
-    if arguments.epochs is None:
-        return schedule
-    least = 0 if arguments.recipe == "v2" else 1
-    if arguments.epochs < least:
-        raise FracturelabError(f"expected --epochs of at least {least}. Received: {arguments.epochs}")
-    return replace(schedule, epochs=arguments.epochs)
 
 
 def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Train, save and record a model."""
+    """Train v1 from scratch, or v2 from a pretrained backbone.
+
+    Train a model on a folder of X-rays, split by group, and save it with its card and record.
+    """
     from fracturelab.models.files import check_destination
-    from fracturelab.records import own_folder
     from fracturelab.splits import fracatlas_sentence
     from fracturelab.system.folders import reports_folder
 
     check_destination(arguments.out, replace=arguments.force)
-    check_size(arguments.size)
-    results = check_writable(arguments.results or own_folder())
+    options.check_size(arguments.size)
+    results = options.results_folder(arguments)
     from fracturelab import training
     from fracturelab.datasets.fractures import fracture_masks
 
     v1 = arguments.recipe == "v1"
-    schedule = schedule_option(arguments, training.FROM_SCRATCH if v1 else training.FINE_TUNING)
-    table = read_folder(arguments)
-    info = chosen_weights(arguments)
+    schedule = options.schedule_option(arguments, training.FROM_SCRATCH if v1 else training.FINE_TUNING)
+    table = options.read_folder(arguments)
+    info = options.chosen_weights(arguments)
     load_tensorflow()
     from fracturelab.training import saving
     from fracturelab.training.calibration import calibrated, check_enough
@@ -150,7 +92,7 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
         evaluations = saving.evaluate_parts(fit)
         fit.save(arguments.out, evaluations=evaluations)
     data = saving.describe_data(prepared)
-    record = saving.record_fit(f"training-{plain_name(name)}", fit, evaluations=evaluations, folder=results)
+    record = saving.record_fit(f"training-{options.plain_name(name)}", fit, evaluations=evaluations, folder=results)
 
     document = {
         "model": str(arguments.out),
@@ -180,7 +122,10 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 
 def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Answer for each file."""
+    """P(fractured) of X-ray files.
+
+    P(fractured) of each file. Not for clinical use.
+    """
     from fracturelab.datasets.walking import count_others
     from fracturelab.models.files import check_model_file
     from fracturelab.prediction import load_predictor
@@ -218,46 +163,6 @@ def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
     text = f"{columns(rows, align='rll')}\nfractured from {number(predictor.threshold)} on. {NOT_CLINICAL}"
     answers += [{"path": path, "error": "left out, no image"} for path in left_out]
     return answers, text, 0 if answered else 2
-
-
-def backbone_options(given: Sequence[str]) -> dict[str, Any]:
-    """Read `alpha=0.75` and the like; values are Python's literals, else text."""
-    options: dict[str, Any] = {}
-    for item in given:
-        name, equals, value = item.partition("=")
-        if not equals or not name.isidentifier() or not value:
-            raise FracturelabError(f"expected --backbone-option NAME=VALUE, such as alpha=0.75. Received: {item!r}")
-        try:
-            options[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            options[name] = value
-    return options
-
-
-def check_size(size: int | None) -> None:
-    """Refuse a side that no network takes, before any image is read."""
-    if size is not None:
-        from fracturelab.models.backbones import check_input_size
-
-        check_input_size(size)
-
-
-def check_writable(folder: Path) -> Path:
-    """Refuse at once, before an hour of work, a folder that cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise FracturelabError(
-            f"the results folder {folder} cannot be written ({error.strerror or error}); name another with --results"
-        ) from error
-    return folder
-
-
-def plain_name(text: str) -> str:
-    """Make a record's name of any text."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "run"
 
 
 def _parts(parts: Mapping[str, Mapping[str, int]]) -> str:

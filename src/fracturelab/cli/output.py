@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,15 +10,6 @@ from typing import Any
 from fracturelab.system.plain import plain
 
 NOT_CLINICAL = "Not for clinical use."
-
-
-def common(*, seed: bool = True) -> argparse.ArgumentParser:
-    """Return the options that every command has, as a parent parser."""
-    parent = argparse.ArgumentParser(add_help=False)
-    parent.add_argument("--json", action="store_true", help="print one JSON document (docs/command-line.md)")
-    if seed:
-        parent.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
-    return parent
 
 
 def say(message: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fracturelab.cli.output import NOT_CLINICAL, columns, common, number
+from fracturelab.cli import options
+from fracturelab.cli.output import NOT_CLINICAL, columns, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,34 +18,20 @@ NO_RECORDS = "No run records in {} yet; make notebooks, fracturelab train and ev
 
 def add_commands(commands: Any) -> None:
     """Add the commands to the parser."""
-    results = commands.add_parser(
-        "results",
-        parents=[common(seed=False)],
-        help="show what runs have found",
-        description="Show the run records as a table.",
-    )
-    results.add_argument(
-        "--folder",
-        type=Path,
-        metavar="DIR",
-        help="where the records lie (default reports/results and reports/runs/results)",
-    )
-    results.set_defaults(command=run_results)
+    results = options.add_command(commands, "results", run_results)
+    lie = "where the records lie (default reports/results and reports/runs/results)"
+    results.add_argument("--folder", type=Path, metavar="DIR", help=lie)
 
-    compare = commands.add_parser(
-        "compare",
-        parents=[common(seed=False)],
-        help="put all that has been run into one table: Markdown, CSV and a figure",
-        description="One row a model: what it was trained on, its size and speed, and its scores where it was trained, "
-        "chosen, tested, and elsewhere. What no record says stays empty.",
-    )
+    compare = options.add_command(commands, "compare", run_compare)
     compare.add_argument("--reports", type=Path, metavar="DIR", help="reports folder to read (default reports)")
     compare.add_argument("--out", type=Path, metavar="DIR", help="where to write (default the reports folder)")
-    compare.set_defaults(command=run_compare)
 
 
 def run_results(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Show the records."""
+    """Show what runs have found.
+
+    Show the run records as a table.
+    """
     from fracturelab.records import default_folder, own_folder, read_records
 
     folders = [arguments.folder] if arguments.folder else dict.fromkeys((default_folder(), own_folder()))
@@ -76,7 +63,11 @@ def scores_text(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Write one table of everything, and show the main part of it."""
+    """Put all that has been run into one table: Markdown, CSV and a figure.
+
+    One row a model: what it was trained on, its size and speed, and its scores where it was trained, chosen, tested,
+    and elsewhere. What no record says stays empty.
+    """
     import matplotlib.pyplot as plt
 
     from fracturelab import plots, records

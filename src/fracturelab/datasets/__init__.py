@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from fracturelab.datasets.archives import extract_archive
 from fracturelab.datasets.choices import reading_lines
-from fracturelab.datasets.layouts import LAYOUTS, read_dataset
+from fracturelab.datasets.layouts import read_dataset
 from fracturelab.datasets.published import PUBLISHED, fetch
-from fracturelab.datasets.table import COLUMNS, combine, file_hashes, fingerprint, make_table
-from fracturelab.datasets.walking import is_image_name, list_other_files
+from fracturelab.datasets.table import file_hashes, fingerprint, make_table
+from fracturelab.datasets.walking import list_other_files
 
 __all__ = [
-    "COLUMNS",
-    "LAYOUTS",
     "PUBLISHED",
-    "combine",
     "extract_archive",
     "fetch",
     "file_hashes",
     "fingerprint",
-    "is_image_name",
     "list_other_files",
     "make_table",
     "read_dataset",

@@ -1,4 +1,4 @@
-"""Outlines of fractures in FracAtlas' annotations, and masks and boxes at the size of the images that a network gets."""
+"""Outlines of fractures in FracAtlas' annotations, drawn at the size of the images that a network gets."""
 
 from __future__ import annotations
 
@@ -135,8 +135,8 @@ def _drawn(outline: Outline, path: str, size: int) -> tuple[np.ndarray, np.ndarr
     scale = np.array([facts.width / outline.width, facts.height / outline.height])
     if abs(scale[0] / scale[1] - 1) > 0.02:
         raise FracturelabError(
-            f"{path}: expected a picture of the shape {outline.width} x {outline.height}, for which its outlines were drawn. "
-            f"Received: {facts.width} x {facts.height}"
+            f"{path}: expected a picture of the shape {outline.width} x {outline.height}, for which its outlines "
+            f"were drawn. Received: {facts.width} x {facts.height}"
         )
     canvas = Image.new("L", (facts.width, facts.height))
     draw = ImageDraw.Draw(canvas)

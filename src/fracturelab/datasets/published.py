@@ -140,7 +140,7 @@ def fetch_fracatlas(
     Raises:
         FracturelabError: No network, no space, or other bytes than published; the message has the steps by hand.
     """
-    import pooch
+    import pooch  # type: ignore[import-untyped]
 
     target = Path(folder) if folder is not None else project_folder() / "data" / "fracatlas"
     if target.is_dir() and any(target.iterdir()):

@@ -5,11 +5,10 @@ Every image comes out as uint8, (height, width, 1), bone bright, 0 for black and
 """
 
 from fracturelab.images.cache import default_cache_dir, load_images, load_readable_images
-from fracturelab.images.decode import ImageFacts, image_facts, read_image
+from fracturelab.images.decode import image_facts, read_image
 from fracturelab.images.letterbox import letterbox, load_image, picture_area
 
 __all__ = [
-    "ImageFacts",
     "default_cache_dir",
     "image_facts",
     "letterbox",

@@ -66,7 +66,7 @@ def _check_length(length: int, name: str) -> None:
 
 
 @contextmanager
-def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def open_regular(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
     """Open a regular file, or a link to one; a named pipe, a device or a folder is refused, not waited for.
 
     Args:

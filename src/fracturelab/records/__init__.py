@@ -4,11 +4,9 @@ Every number that a document shows comes from such a record. A record carries a 
 one edited by hand is noticed and refused. It names no person, no host and no place on a disk.
 """
 
-from fracturelab.records.comparison import compare_records, comparison_table, main_scores
+from fracturelab.records.comparison import compare_records, comparison_table, main_scores, markdown_table
 from fracturelab.records.context import code_version, machine, package_versions
 from fracturelab.records.files import (
-    EditedRecordError,
-    check_name,
     default_folder,
     own_folder,
     plain,
@@ -17,20 +15,15 @@ from fracturelab.records.files import (
     write_record,
     write_text,
 )
-from fracturelab.records.names import METRIC_NAMES, interval_text, metric_name
+from fracturelab.records.names import interval_text, metric_name
 from fracturelab.records.scores import PARTS, score_table
-from fracturelab.records.tables import fill_markdown, markdown_table, results_table
 
 __all__ = [
-    "METRIC_NAMES",
     "PARTS",
-    "EditedRecordError",
-    "check_name",
     "code_version",
     "compare_records",
     "comparison_table",
     "default_folder",
-    "fill_markdown",
     "interval_text",
     "machine",
     "main_scores",
@@ -41,7 +34,6 @@ __all__ = [
     "plain",
     "read_record",
     "read_records",
-    "results_table",
     "score_table",
     "write_record",
     "write_text",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from fracturelab.records.names import interval_text, metric_name
 from fracturelab.records.scores import PARTS, score_table
-from fracturelab.records.tables import markdown_table
 
 MAIN_SCORES = ("roc_auc", "accuracy")
 """The score that a table shows: the first of these that the model has. Models of many classes have no one ROC AUC."""
@@ -100,6 +99,29 @@ def comparison_table(table: pd.DataFrame) -> str:
     """
     head = ["model", "trained on", "weights", "score", "parameters", "ms an image", *PARTS]
     return markdown_table(head, comparison_rows(table), text_columns=4) if len(table) else ""
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int) -> str:
+    """A Markdown table.
+
+    Args:
+        head: Names of the columns.
+        rows: Cells as text.
+        text_columns: How many columns, from the left, are text; the others stand to the right, as numbers do.
+
+    Returns:
+        The table, ending in a newline.
+
+    Examples:
+        >>> print(markdown_table(["model", "AUC"], [["v1", "0.71"]], text_columns=1))
+        | model | AUC |
+        | --- | ---: |
+        | v1 | 0.71 |
+        <BLANKLINE>
+    """
+    rule = ["---"] * text_columns + ["---:"] * (len(head) - text_columns)
+    lines = [list(head), rule, *([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def main_scores(table: pd.DataFrame) -> dict[str, dict[str, dict[str, tuple[float, float, float]]]]:

@@ -82,7 +82,7 @@ def write_record(
     Args:
         name: Stable name of the run, the file's name: letters, digits, `.`, `_` and `-`.
         kind: What was done, such as "training" or "evaluation".
-        results: What came out. `results_table` shows `metrics` (as `Evaluation.to_record` gives them), or
+        results: What came out. `score_table` lists `metrics` (as `Evaluation.to_record` gives them), or
             `evaluations`: a mapping from what was tested on to such results.
         data: The data, such as `source`, `fingerprint`, `n`.
         weights: The weights the model began with, such as `name`, `origin`, `licence`, `sha256`.
@@ -185,7 +185,7 @@ def _is_untouched(record: Mapping[str, Any]) -> bool:
         return False
 
 
-def read_records(folder: str | Path | None = None, *, kind: str | None = None) -> list[dict[str, Any]]:
+def read_records(folder: str | Path | None = None) -> list[dict[str, Any]]:
     """Reads all records of a folder, by name.
 
     Files that are no whole record are left out with a warning. One that was edited by hand is an error: its numbers
@@ -193,7 +193,6 @@ def read_records(folder: str | Path | None = None, *, kind: str | None = None) -
 
     Args:
         folder: Where to look; `default_folder()` if None.
-        kind: Only records of this kind.
 
     Returns:
         The records, sorted by name; none if there is no such folder.
@@ -212,4 +211,4 @@ def read_records(folder: str | Path | None = None, *, kind: str | None = None) -
             raise
         except FracturelabError as error:
             warnings.warn(f"left out: {error}", stacklevel=2)
-    return sorted((r for r in records if kind is None or r["kind"] == kind), key=lambda r: r["name"])
+    return sorted(records, key=lambda record: record["name"])

@@ -1,7 +1,7 @@
-"""The one door to more processes and more machines: joblib, with workers here or on a Dask cluster.
+"""Independent jobs on several processes or machines: joblib on this machine, Dask on a cluster.
 
-What goes through it must be independent of everything else: folds, seeds, files to read. Results are the same whatever
-stands behind the door, because no job knows which worker it is on.
+Jobs must be independent of one another: folds, seeds, files to read. Results do not depend on the workers, because no
+job is given the worker that it runs on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def connected(address: str) -> Iterator[distributed.Client]:
         The client, with at least one worker behind it.
 
     Raises:
-        FracturelabError: Dask is not installed, nobody answers at the address, or the cluster has no worker.
+        FracturelabError: Dask is not installed, no scheduler answers, or the cluster has no worker.
     """
     try:
         import distributed
@@ -63,7 +63,7 @@ def connected(address: str) -> Iterator[distributed.Client]:
 
 @contextlib.contextmanager
 def on_cluster(address: str | None) -> Iterator[None]:
-    """Let all that goes through joblib in this block be done on a Dask cluster; here, where there is no address.
+    """Do what joblib is given in this block on a Dask cluster, or on this machine where there is no address.
 
     Args:
         address: Of the scheduler, or None.
@@ -76,7 +76,7 @@ def on_cluster(address: str | None) -> Iterator[None]:
     if address is None:
         yield
         return
-    with connected(address) as client, joblib.parallel_config(backend="dask", client=client), _in_words():
+    with connected(address) as client, joblib.parallel_config(backend="dask", client=client), _readable_errors():
         yield
 
 
@@ -106,42 +106,30 @@ def unordered(
         FracturelabError: Fewer than one worker, a cluster that cannot be used, or workers that died.
         Exception: Whatever a job raises.
     """
-    import joblib
-
     if workers < 1:
         raise FracturelabError(f"expected at least one worker. Received: {workers}")
-    numbered = [joblib.delayed(_numbered)(number, function, job) for number, job in enumerate(jobs)]
-    several: dict[str, Any] = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "all"}
-    with contextlib.ExitStack() as stack:
-        if dask is not None:
-            client = stack.enter_context(connected(dask))
-            if sum(client.ncores().values()) == 1:  # joblib would do everything here
-                with _in_words():
-                    yield from _one_by_one(client, numbered)
-                return
-            with joblib.parallel_config(backend="dask", client=client):
-                parallel = joblib.Parallel(n_jobs=-1, **several)
-        elif workers == 1:
-            yield from joblib.Parallel(n_jobs=1, backend="sequential", return_as="generator")(numbered)
-            return
-        else:
-            parallel = joblib.Parallel(n_jobs=workers, backend=local, **several)
-        with _in_words():
-            yield from parallel(numbered)
+    if dask is not None:
+        with connected(dask) as client, _readable_errors():
+            import distributed
 
+            futures = [client.submit(_numbered, number, function, job, pure=False) for number, job in enumerate(jobs)]
+            for future in distributed.as_completed(futures, loop=client.loop):
+                yield future.result()
+        return
+    import joblib
 
-def _one_by_one(client: distributed.Client, calls: list[tuple[Callable, tuple, dict]]) -> Iterator[Any]:
-    """What joblib's backend does, for a cluster of a single core."""
-    import distributed
-
-    futures = [client.submit(function, *args, pure=False, **named) for function, args, named in calls]
-    for future in distributed.as_completed(futures, loop=client.loop):
-        yield future.result()
+    calls = [joblib.delayed(_numbered)(number, function, job) for number, job in enumerate(jobs)]
+    if workers == 1:
+        yield from joblib.Parallel(1, "sequential", return_as="generator")(calls)
+        return
+    parallel = joblib.Parallel(workers, local, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    with _readable_errors():
+        yield from parallel(calls)
 
 
 @contextlib.contextmanager
-def _in_words() -> Iterator[None]:
-    """Say in words what a dead worker or a bare machine raises; anything else goes on as it is."""
+def _readable_errors() -> Iterator[None]:
+    """Turn what dead workers and missing packages raise into one line; any other error is raised as it is."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Tables of records, and the place in a Markdown file that they fill."""
+"""The table of results in Markdown files, and the places in such files that tables fill."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fracturelab.errors import FracturelabError
-from fracturelab.records.files import write_text
-from fracturelab.records.names import interval_text, metric_name
-from fracturelab.records.scores import score_table
+from fracturelab.records import interval_text, markdown_table, metric_name, score_table, write_text
 
 _SEED = re.compile(r"[- ]seed ?\d+$")
 _SHOWN = ("roc_auc", "accuracy", "recall", "specificity", "f1", "macro_f1")
@@ -60,29 +58,6 @@ def results_table(records: Iterable[Mapping[str, Any]], *, metrics: Sequence[str
             rows.append([f"**{family[number]}, {len(members)} seeds**", *about, *cells])
     head = ["model", "weights", "tested on", "images", *map(metric_name, chosen)]
     return markdown_table(head, rows, text_columns=3) if rows else ""
-
-
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int) -> str:
-    """A Markdown table.
-
-    Args:
-        head: Names of the columns.
-        rows: Cells as text.
-        text_columns: How many columns, from the left, are text; the others stand to the right, as numbers do.
-
-    Returns:
-        The table, ending in a newline.
-
-    Examples:
-        >>> print(markdown_table(["model", "AUC"], [["v1", "0.71"]], text_columns=1))
-        | model | AUC |
-        | --- | ---: |
-        | v1 | 0.71 |
-        <BLANKLINE>
-    """
-    rule = ["---"] * text_columns + ["---:"] * (len(head) - text_columns)
-    lines = [list(head), rule, *([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def fill_markdown(path: str | Path, marker: str, text: str) -> bool:
