@@ -14,7 +14,8 @@ from typing import Any
 
 from fracturelab.errors import FracturelabError
 from fracturelab.records import markdown_table
-from fracturelab.records.files import EditedRecordError, checksum_of, plain, write_text
+from fracturelab.records.files import EditedRecordError, checksum_of, plain
+from fracturelab.system.files import write_text
 from fracturelab.system.folders import reports_folder
 
 NAMES = (

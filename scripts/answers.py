@@ -74,8 +74,8 @@ def write_answers(answers: pd.DataFrame, models: Mapping[str, Predictor], *, sec
     Returns:
         The table's file; the record lies beside it.
     """
-    from fracturelab.records import write_record, write_text
-    from fracturelab.system.files import sha256_of
+    from fracturelab.records import write_record
+    from fracturelab.system.files import sha256_of, write_text
 
     path = folder / f"{NAME}.csv"
     write_text(path, answers.to_csv(index=False, lineterminator="\n"))

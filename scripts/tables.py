@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fracturelab.errors import FracturelabError
-from fracturelab.records import interval_text, markdown_table, metric_name, score_table, write_text
+from fracturelab.records import interval_text, markdown_table, metric_name, score_table
+from fracturelab.system.files import write_text
 
 _SEED = re.compile(r"[- ]seed ?\d+$")
 _SHOWN = ("roc_auc", "accuracy", "recall", "specificity", "f1", "macro_f1")

@@ -94,7 +94,7 @@ def run_notebook(
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    from fracturelab.records import write_text
+    from fracturelab.system.files import write_text
     from scripts.notebooks.cells import save_pictures, tidy, with_parameters
 
     path, out = Path(path), Path(out)

@@ -12,8 +12,9 @@ import pytest
 from fracturelab import records
 from fracturelab.errors import FracturelabError
 from fracturelab.evaluation import evaluate
-from fracturelab.records import code_version, default_folder, plain, read_record, read_records, write_record, write_text
+from fracturelab.records import code_version, default_folder, plain, read_record, read_records, write_record
 from fracturelab.records.files import EditedRecordError
+from fracturelab.system.files import write_text
 
 
 def _write(folder, name="v1-seed0", **changes):
@@ -184,7 +185,7 @@ def test_a_folder_without_write_permission():
 
 
 def test_outside_a_checkout_the_package_version_stands_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("fracturelab.records.context.__file__", str(tmp_path / "a" / "b" / "c" / "context.py"))
+    monkeypatch.setattr("fracturelab.records.files.__file__", str(tmp_path / "a" / "b" / "c" / "files.py"))
     assert code_version() == {"version": records.code_version()["version"], "commit": None, "dirty": None}
 
 

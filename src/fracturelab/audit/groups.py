@@ -159,16 +159,12 @@ def joined_groups(published: np.ndarray, copies: np.ndarray) -> np.ndarray:
     Returns:
         int64 (n,): group numbers from 0, in order of first appearance.
     """
-    count = len(published)
-    rows = np.flatnonzero(published != "")
-    _, inverse = np.unique(published[rows].astype(str), return_inverse=True)
-    nodes = int(copies.max(initial=-1)) + 1 + int(inverse.max(initial=-1)) + 1
-    first, second = copies[rows], inverse + int(copies.max(initial=-1)) + 1
-    joined = join_pairs(nodes, first, second)[copies] if count else np.zeros(0, np.int64)
-    return join_pairs(count, np.arange(count), _first_of(joined))
+    rows = np.arange(len(published))
+    by_name = np.where(published != "", _first_of(published.astype(str)), rows)
+    return join_pairs(len(rows), np.tile(rows, 2), np.concatenate([_first_of(copies), by_name]))
 
 
-def _first_of(numbers: np.ndarray) -> np.ndarray:
-    """For each row the first row with the same number."""
-    _, where, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+def _first_of(values: np.ndarray) -> np.ndarray:
+    """For each row the first row with the same value."""
+    _, where, inverse = np.unique(values, return_index=True, return_inverse=True)
     return where[inverse]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from fracturelab import __version__
-from fracturelab.cli import data, evaluate, export, folds, models, results
+from fracturelab.cli import data, evaluate, folds, models, results
 from fracturelab.cli.output import print_json, say, show_warning
 from fracturelab.errors import FracturelabError
 
@@ -57,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(
-    groups: Sequence[Any] = (data, models, evaluate, export, folds, results), prog: str = "fracturelab"
+    groups: Sequence[Any] = (data, models, evaluate, folds, results), prog: str = "fracturelab"
 ) -> argparse.ArgumentParser:
     """Return the parser with the commands of every group: a module with `add_commands`."""
     parser = _Parser(prog=prog, description=DESCRIPTION)

@@ -1,4 +1,4 @@
-"""The command evaluate: a model's scores on labelled X-rays."""
+"""Commands that measure a model on labelled X-rays: evaluate, export."""
 
 from __future__ import annotations
 
@@ -11,17 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fracturelab.cli import options
-from fracturelab.cli.output import (
-    NOT_CLINICAL,
-    confusion_table,
-    count,
-    metrics_table,
-    number,
-    say,
-    subgroup_table,
-    warn,
-)
+from fracturelab.cli import options, output
 from fracturelab.errors import FracturelabError
 from fracturelab.system.quiet import load_tensorflow
 
@@ -32,7 +22,7 @@ SPLITS = ("train", "val", "test", "all", "unseen")
 
 
 def add_commands(commands: Any) -> None:
-    """Add the command to the parser."""
+    """Add the commands to the parser."""
     evaluate = options.add_command(
         commands, "evaluate", run_evaluate, options.SEED, options.READING, options.RESULTS, options.MODEL
     )
@@ -44,6 +34,15 @@ def add_commands(commands: Any) -> None:
     )
     evaluate.add_argument("--threshold", type=float, help="at or above it: fractured (default: the model's own)")
 
+    export = options.add_command(commands, "export", run_export, options.SEED, options.READING, options.MODEL)
+    export.add_argument(
+        "--data",
+        dest="folder",
+        metavar="DIR",
+        help="labelled X-rays, at least 400: best the folder it was trained on, whose validation images choose the "
+        "threshold of `fast`",
+    )
+
 
 def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Score a model on labelled X-rays, with 95% intervals.
@@ -52,7 +51,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """
     from fracturelab.datasets.fractures import fracture_sizes
     from fracturelab.evaluation import evaluate, subgroup_scores, verdict
-    from fracturelab.images import load_readable_images
+    from fracturelab.images import load_images
     from fracturelab.models.files import check_model_file
     from fracturelab.models.seen import seen_files, seen_warnings
     from fracturelab.prediction import load_predictor
@@ -68,9 +67,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     table, unreadable, part = choose_rows(table, arguments.split, predictor.card)
     hashes = table["sha256"].tolist()
     warnings = seen_warnings(seen_files(predictor.card, hashes, table["path"].tolist()))
-    pixels, bad = load_readable_images(table["path"].tolist(), predictor.input_size, progress=not arguments.json)
-    if bad:  # what is unreadable was left out already: these vanished meanwhile
-        raise FracturelabError(f"{table['path'].iloc[min(bad)]}: {bad[min(bad)]}; the file changed while it was read")
+    pixels = load_images(table["path"].tolist(), predictor.input_size, progress=not arguments.json)
     probabilities = predictor.predict(pixels)
     found = evaluate(
         table["label"].to_numpy(int), probabilities, threshold=threshold, groups=table["group"], seed=arguments.seed
@@ -86,7 +83,7 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
         "groups": found.n_groups,
         "weighted_f1": found.metrics["weighted_f1"].to_dict(),
         "subgroups": groups,
-        "unreadable": unreadable.to_dict("records"),
+        "unreadable": unreadable,
         "warnings": warnings,
     }
     name = options.plain_name(
@@ -111,28 +108,28 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     )
     document["record"] = str(record)
     for warning in warnings:
-        warn(warning)
+        output.warn(warning)
     fractured = int((table["label"] == 1).sum())
-    among = f" in {count(found.n_groups, 'group')}" if found.n_groups < found.n else ""
+    among = f" in {output.count(found.n_groups, 'group')}" if found.n_groups < found.n else ""
     lines = [
-        f"{arguments.model} on {arguments.folder}, {_spoken(part)}: {count(found.n, 'image')}{among} "
-        f"({fractured} fractured), threshold {number(threshold)}",
+        f"{arguments.model} on {arguments.folder}, {_spoken(part)}: {output.count(found.n, 'image')}{among} "
+        f"({fractured} fractured), threshold {output.number(threshold)}",
         "",
-        metrics_table({name: interval.to_dict() for name, interval in found.metrics.items()}),
+        output.metrics_table({name: interval.to_dict() for name, interval in found.metrics.items()}),
         "",
-        confusion_table(found.confusion_matrix),
+        output.confusion_table(found.confusion_matrix),
         "",
-        *([subgroup_table(groups), ""] if groups else []),
+        *([output.subgroup_table(groups), ""] if groups else []),
         verdict(found),
-        *([f"{count(len(unreadable), 'unreadable file')} left out; --json lists them."] if len(unreadable) else []),
-        f"Record: {record}. {NOT_CLINICAL}",
+        *([f"{output.count(len(unreadable), 'unreadable file')} left out; --json lists them."] if unreadable else []),
+        f"Record: {record}. {output.NOT_CLINICAL}",
     ]
     return document, "\n".join(lines), 0
 
 
 def choose_rows(
     table: pd.DataFrame, split: str | None, card: Mapping[str, Any]
-) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+) -> tuple[pd.DataFrame, list[dict[str, str]], str]:
     """Choose the labelled, readable rows of the part to score.
 
     Returns:
@@ -149,7 +146,7 @@ def choose_rows(
         path, reason = unreadable.iloc[0]
         raise FracturelabError(f"none of the {len(unreadable)} images can be read; the first: {path}: {reason}")
     if sentence := fracatlas_sentence(table):
-        say(f"note: {sentence}")
+        output.say(f"note: {sentence}")
     part = split or ("test" if (table["split"] == "test").any() else "all")
     if part == "unseen":
         used = [bool(uses) for uses in seen_files(card, table["sha256"].tolist(), table["path"].tolist())]
@@ -158,7 +155,7 @@ def choose_rows(
         table = table[(table["split"] == part).fillna(False)]
     if table.empty:
         raise FracturelabError(f"expected images in the part {part!r} of this folder. Received: none; see --split")
-    return table.reset_index(drop=True), unreadable, part
+    return table.reset_index(drop=True), unreadable.to_dict("records"), part
 
 
 def _name_of_images(name: str, digest: str, folder: Path) -> str:
@@ -176,3 +173,55 @@ def _name_of_images(name: str, digest: str, folder: Path) -> str:
 
 def _spoken(part: str) -> str:
     return {"all": "all images", "unseen": "images it has not seen"}.get(part, f"{part} part")
+
+
+def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Export a model to OpenVINO, so that it answers sooner and without TensorFlow.
+
+    Write the export of a model beside it. With --data, faster networks are measured on labelled X-rays and the fastest
+    one whose answers stay close is kept as the runtime `fast`.
+    """
+    import numpy as np
+
+    from fracturelab.images import load_images
+    from fracturelab.models.files import check_model_file, read_card
+    from fracturelab.prediction.export import export_model, images_to_measure
+
+    check_model_file(arguments.model)
+    card = read_card(arguments.model)
+    load_tensorflow()
+    measured: dict[str, Any] = {}
+    if arguments.folder is not None:
+        rows, *_ = choose_rows(options.read_folder(arguments), "all", card)
+        pixels = load_images(rows["path"].tolist(), card["input_size"], progress=not arguments.json)
+        # The fixed test part stays out of every choice.
+        fixed = (rows["fixed"].notna() & (rows["split"] == "test")).to_numpy(bool)
+        hashes = rows["sha256"]
+        measure, validation, own = images_to_measure(
+            hashes.tolist(), card, never=hashes[fixed].to_numpy(str), seed=arguments.seed
+        )
+        measured = {
+            "images": np.asarray(pixels[measure]),
+            "labels": rows["label"].to_numpy(int)[measure],
+            "validation": validation,
+            "calibration": np.asarray(pixels[own]) if len(own) else None,
+        }
+        if not validation.any():
+            output.say(
+                "note: the model's validation images are not all in this folder; the runtime fast keeps its threshold"
+            )
+    export = export_model(arguments.model, **measured)
+    table = [["runtime", "precision", "threshold", "furthest from float32", "speed, float32 = 1"]]
+    for name, network in export.networks.items():
+        furthest = network["max_difference"] if name != "float32" else 0.0
+        table.append(
+            [
+                name,
+                network["precision"],
+                output.number(network["threshold"]),
+                f"{furthest:.4f}",
+                f"{network.get('times_float32', 1.0):.1f}",
+            ]
+        )
+    document = {"folder": str(export.folder), "networks": export.networks}
+    return document, f"{output.columns(table, align='llrrr')}\nExport: {export.folder}.\n{output.NOT_CLINICAL}", 0

@@ -72,6 +72,7 @@ def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
     from fracturelab import plots, records
     from fracturelab.records.comparison import CSV_COLUMNS, GUESSING, SHOWN, comparison_rows
+    from fracturelab.system.files import write_text
     from fracturelab.system.folders import reports_folder
 
     reports = arguments.reports or reports_folder()
@@ -82,8 +83,8 @@ def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
     if table.empty:
         return document, NO_RECORDS.format(reports / "results"), 0
     files = [out / f"comparison.{suffix}" for suffix in ("md", "csv", "png")]
-    records.write_text(files[0], records.comparison_table(table))
-    records.write_text(files[1], table[list(CSV_COLUMNS)].to_csv(index=False, lineterminator="\n"))
+    write_text(files[0], records.comparison_table(table))
+    write_text(files[1], table[list(CSV_COLUMNS)].to_csv(index=False, lineterminator="\n"))
     plt.switch_backend("Agg")
     figure = plots.score_forests(records.main_scores(table), parts=SHOWN, references=GUESSING)
     plots.save_figure(figure, files[2])

@@ -34,20 +34,17 @@ class _Member(NamedTuple):
         return PurePosixPath(self.name.replace("\\", "/"))
 
 
-def extract_archive(
-    archive: str | os.PathLike[str], folder: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES
-) -> Path:
+def extract_archive(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
     """Unpack a zip or tar archive into a new folder.
 
     Every member is looked at before anything is written. A path that is absolute or climbs out, a link, a device, a
-    name that occurs twice, more than `max_bytes` or a hundred times the archive's own length: the whole archive is
+    name that occurs twice, more than 50 GB or a hundred times the archive's own length: the whole archive is
     refused. Files are written beside the target and put in place with one rename, so a folder is there whole or not
     at all.
 
     Args:
         archive: A .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz file; told by content.
         folder: The folder to make. It must not exist yet, or be empty.
-        max_bytes: The most that may be unpacked.
 
     Returns:
         The folder.
@@ -64,7 +61,7 @@ def extract_archive(
         if not zipfile.is_zipfile(source) and not tarfile.is_tarfile(source):
             raise FracturelabError(f"expected a zip or tar archive. Received: {source}; download it again?")
         with zipfile.ZipFile(source) if zipfile.is_zipfile(source) else tarfile.open(source) as opened:
-            _unpack(list(_checked(opened, source, max_bytes)), target)
+            _unpack(list(_checked(opened, source)), target)
     except FracturelabError:
         raise
     except Exception as error:  # zlib.error and lzma.LZMAError have no common parent
@@ -73,9 +70,9 @@ def extract_archive(
     return target
 
 
-def _checked(opened: zipfile.ZipFile | tarfile.TarFile, source: Path, max_bytes: int) -> Iterator[_Member]:
+def _checked(opened: zipfile.ZipFile | tarfile.TarFile, source: Path) -> Iterator[_Member]:
     """Every member, or an error at the first that may not be unpacked."""
-    most = min(max_bytes, max(_SMALL, MAX_RATIO * source.stat().st_size))
+    most = min(MAX_BYTES, max(_SMALL, MAX_RATIO * source.stat().st_size))
     total, count, kinds = 0, 0, dict[str, bool]()
     for member in _members(opened):
         total, count = total + member.size, count + 1

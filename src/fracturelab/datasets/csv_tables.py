@@ -77,7 +77,7 @@ def open_table(files: Files, name: str, index: ImageIndex) -> Table:
     header = any(column_of(text, "path") is not None for text in first) or not any(
         is_image_name(text) or index.find(text, below) for text in first
     )
-    cells = with_header(cells) if header else without_header(cells)
+    cells = with_header(cells, header)
     known = _places(cells, "path")
     hits = {text: sum(bool(index.find(cell, below)) for cell in cells[text][:_FIRST_LINES]) for text in cells}
     likely = [text for text in known if hits[text]] or [text for text in hits if hits[text]] or list(known)
@@ -231,16 +231,13 @@ def read_cells(path: Path) -> pd.DataFrame:
     return cells
 
 
-def with_header(cells: pd.DataFrame) -> pd.DataFrame:
-    """The cells below the first line, which names the columns; of columns of one name the first."""
-    names = [text or f"column {place + 1}" for place, text in enumerate(cells.iloc[0])]
-    cells = cells.iloc[1:].set_axis(names, axis="columns")
+def with_header(cells: pd.DataFrame, header: bool = True) -> pd.DataFrame:
+    """The cells under the names in the first line, or under "column 1" and so on; of columns of one name the first."""
+    names = [
+        text or f"column {place + 1}" for place, text in enumerate(cells.iloc[0] if header else [""] * cells.shape[1])
+    ]
+    cells = cells.iloc[int(header) :].set_axis(names, axis="columns")
     return cells.loc[:, ~cells.columns.duplicated()]
-
-
-def without_header(cells: pd.DataFrame) -> pd.DataFrame:
-    """The cells with numbered columns: "column 1" and so on."""
-    return cells.set_axis([f"column {place + 1}" for place in range(len(cells.columns))], axis="columns")
 
 
 def _decoded(data: bytes) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import stat
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -102,70 +101,42 @@ def walk(root: Path) -> Files:
     """
     images: dict[Parts, list[str]] = {}
     others: list[str] = []
-    seen = {_identity(os.stat(root))}
-    folders: list[Parts] = [()]
-    links: list[Parts] = []
-    while folders or links:
-        if not folders:
-            links.sort(key=lambda parts: (len(parts), parts))
-            link = links.pop(0)
-            identity = _identity(os.stat(root.joinpath(*link)))
-            if identity not in seen:
-                seen.add(identity)
-                folders.append(link)
-            continue
-        parts = folders.pop()
-        for entry in _entries(root.joinpath(*parts)):
-            if is_junk(entry.name):
+    visited: set[tuple[int, int]] = set()
+    links: list[Parts] = [()]
+    while links:
+        links.sort(key=lambda parts: (len(parts), parts))
+        for folder, folders, files in os.walk(root.joinpath(*links.pop(0)), onerror=_refuse):
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in visited:
+                folders.clear()
                 continue
-            below = (*parts, entry.name)
-            status = _status(entry)
-            if status is not None and stat.S_ISDIR(status.st_mode):
-                if entry.is_symlink():
-                    links.append(below)
-                elif _identity(status) not in seen:
-                    seen.add(_identity(status))
-                    folders.append(below)
-            elif is_image_name(entry.name) or _is_image_without_suffix(entry):
-                images.setdefault(parts, []).append(entry.name)
-            else:
-                others.append(os.path.join(*below))
+            visited.add((status.st_dev, status.st_ino))
+            parts = Path(folder).relative_to(root).parts
+            folders[:] = [name for name in folders if not is_junk(name)]
+            links += [(*parts, name) for name in folders if os.path.islink(os.path.join(folder, name))]
+            for name in files:
+                if is_image_name(name) or (not is_junk(name) and _is_image_without_suffix(os.path.join(folder, name))):
+                    images.setdefault(parts, []).append(name)
+                elif not is_junk(name):
+                    others.append(os.path.join(*parts, name))
     return Files(root, {parts: sorted(images[parts]) for parts in sorted(images)}, sorted(others))
 
 
-def _is_image_without_suffix(entry: os.DirEntry[str]) -> bool:
-    suffix = os.path.splitext(entry.name)[1][1:]
+def _is_image_without_suffix(path: str) -> bool:
+    suffix = os.path.splitext(path)[1][1:]
     if suffix and not suffix.isdigit():
         return False
     try:
-        with open_regular(entry.path) as file:
+        with open_regular(path) as file:
             return recognise(file.read(HEAD_BYTES)) in IMAGE_FORMATS
     except (UnreadableImageError, OSError):
         return False
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise FracturelabError(
-            f"the folder {folder} cannot be read ({error.strerror}); give yourself permission or leave it out"
-        ) from error
-
-
-def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Only folders need a status; of plain files and broken links none is asked for."""
-    try:
-        if entry.is_file(follow_symlinks=False) or not entry.is_dir():
-            return None
-        return os.stat(entry.path)
-    except OSError:
-        return None
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
+def _refuse(error: OSError) -> None:
+    raise FracturelabError(
+        f"the folder {error.filename} cannot be read ({error.strerror}); give yourself permission or leave it out"
+    ) from error
 
 
 class ImageIndex:

@@ -5,16 +5,7 @@ one edited by hand is noticed and refused. It names no person, no host and no pl
 """
 
 from fracturelab.records.comparison import compare_records, comparison_table, main_scores, markdown_table
-from fracturelab.records.context import code_version, machine, package_versions
-from fracturelab.records.files import (
-    default_folder,
-    own_folder,
-    plain,
-    read_record,
-    read_records,
-    write_record,
-    write_text,
-)
+from fracturelab.records.files import default_folder, own_folder, plain, read_record, read_records, write_record
 from fracturelab.records.names import interval_text, metric_name
 from fracturelab.records.scores import PARTS, score_table
 
@@ -36,5 +27,4 @@ __all__ = [
     "read_records",
     "score_table",
     "write_record",
-    "write_text",
 ]

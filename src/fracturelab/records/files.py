@@ -1,26 +1,33 @@
-"""Records on disk: written whole or not at all, and read only if they are as they were written."""
+"""Records on disk: written whole or not at all, read only as they were written, with what the run ran on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import platform
 import re
+import subprocess
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fracturelab import __version__
 from fracturelab.errors import FracturelabError
-from fracturelab.records.context import code_version, machine, package_versions
-from fracturelab.system.files import whole_file
+from fracturelab.system.files import write_json
 from fracturelab.system.folders import REPORTS, reports_folder
 from fracturelab.system.plain import plain as system_plain
 
 _FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PATH = re.compile(r"(?<![\w.:/~])(?:/|[A-Za-z]:\\)(?:[^\s'\",;/\\]+[/\\])+([^\s'\",;/\\]*)")
+
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy", "pandas", "scikit-learn", "Pillow")
+"""Packages whose versions can change a result."""
 
 
 def default_folder() -> Path:
@@ -116,26 +123,8 @@ def write_record(
         }
     )
     record["checksum"] = checksum_of(record)
-    path = Path(folder) if folder is not None else default_folder()
-    path /= f"{name}.json"
-    write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    return path
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Writes a text file whole or not at all, through a temporary file in the same folder.
-
-    Args:
-        path: The file; its folders are made.
-        text: What to write, line ends as they are.
-
-    Raises:
-        FracturelabError: It cannot be written; what was there before stays.
-    """
-    with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    place = Path(folder) if folder is not None else default_folder()
+    return write_json(place / f"{name}.json", record)
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
@@ -161,9 +150,10 @@ def read_record(path: str | Path) -> dict[str, Any]:
         raise FracturelabError(f"{path} is not a record of a run: expected the keys {', '.join(sorted(expected))}")
     if not isinstance(record["format"], int) or record["format"] > _FORMAT:
         raise FracturelabError(f"{path} has record format {record['format']}; this version reads up to {_FORMAT}")
-    if not _is_untouched(record):
-        raise EditedRecordError(path)
-    return record
+    with suppress(ValueError):  # NaN or Infinity, which are never written
+        if checksum_of(record) == record["checksum"]:
+            return record
+    raise EditedRecordError(path)
 
 
 class EditedRecordError(FracturelabError):
@@ -176,13 +166,6 @@ class EditedRecordError(FracturelabError):
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         super().__init__(f"{path} was changed after the run that wrote it: remove it, or run again what wrote it")
-
-
-def _is_untouched(record: Mapping[str, Any]) -> bool:
-    try:
-        return checksum_of(record) == record["checksum"]
-    except ValueError:  # NaN or Infinity, which are never written
-        return False
 
 
 def read_records(folder: str | Path | None = None) -> list[dict[str, Any]]:
@@ -212,3 +195,46 @@ def read_records(folder: str | Path | None = None) -> list[dict[str, Any]]:
         except FracturelabError as error:
             warnings.warn(f"left out: {error}", stacklevel=2)
     return sorted(records, key=lambda record: record["name"])
+
+
+def code_version() -> dict[str, Any]:
+    """The package version and, in a git checkout, the commit and whether tracked code has changed since.
+
+    Returns:
+        `version`, `commit` and `dirty`; the last two are None outside a checkout or without git.
+    """
+    found: dict[str, Any] = {"version": __version__, "commit": None, "dirty": None}
+    root = Path(__file__).resolve().parents[3]
+    if not (root / "pyproject.toml").is_file() or not (root / ".git").exists():
+        return found
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "src", "pyproject.toml")
+    if commit and changes is not None:
+        found.update(commit=commit, dirty=bool(changes))
+    return found
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(root), "--no-optional-locks", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages of `PACKAGES`."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def machine() -> dict[str, Any]:
+    """The machine in general words: system, processor family and number of usable cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"system": platform.system(), "processor": platform.machine(), "cores": cores}

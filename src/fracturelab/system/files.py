@@ -22,17 +22,26 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a text file whole or not at all, with line ends as they are.
+
+    Raises:
+        FracturelabError: It cannot be written; what was there before stays.
+    """
+    with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(path)
+
+
 def write_json(path: str | Path, values: Mapping[str, Any]) -> Path:
     """Write a JSON file whole or not at all; arrays, sets and paths are written as lists and text.
 
     Raises:
-        FracturelabError: The folder cannot be written.
+        FracturelabError: It cannot be written; what was there before stays.
     """
-    path = Path(path)
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=plain) + "\n"
-    with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
-    return path
+    return write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=plain) + "\n")
 
 
 @contextmanager
@@ -50,20 +59,14 @@ def whole_file(path: str | Path, *, suffix: str = ".tmp") -> Iterator[Path]:
         FracturelabError: It cannot be written.
     """
     path = Path(path)
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
-        os.close(handle)
-        yield Path(temporary)
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise FracturelabError(
-            f"cannot write {path}: {error.strerror or error}. Choose a folder that can be written, or free some space"
-        ) from error
-    finally:
-        if temporary is not None:
+        try:
+            os.close(handle)
+            yield Path(temporary)
+            os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+            os.replace(temporary, path)
+        finally:
             Path(temporary).unlink(missing_ok=True)
 
 
@@ -82,21 +85,27 @@ def whole_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
         FracturelabError: It cannot be written, or another folder with files stands at `path`.
     """
     path = Path(os.path.abspath(path))
-    temporary: str | None = None
+    with _writing(path):
+        temporary = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            yield Path(temporary)
+            os.chmod(temporary, 0o755)
+            if replace:
+                shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                path.rmdir()  # an empty folder
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make the folder that holds `path`; turn what fails in the block into one line."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")
-        yield Path(temporary)
-        os.chmod(temporary, 0o755)
-        if replace:
-            shutil.rmtree(path, ignore_errors=True)
-        with suppress(OSError):
-            path.rmdir()  # an empty folder
-        os.replace(temporary, path)
+        yield
     except OSError as error:
         raise FracturelabError(
             f"cannot write {path}: {error.strerror or error}. Choose a folder that can be written, or free some space"
         ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
