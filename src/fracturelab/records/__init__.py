@@ -5,7 +5,17 @@ one edited by hand is noticed and refused. It names no person, no host and no pl
 """
 
 from fracturelab.records.comparison import compare_records, comparison_table, main_scores, markdown_table
-from fracturelab.records.files import default_folder, own_folder, plain, read_record, read_records, write_record
+from fracturelab.records.files import (
+    code_version,
+    default_folder,
+    machine,
+    own_folder,
+    package_versions,
+    plain,
+    read_record,
+    read_records,
+    write_record,
+)
 from fracturelab.records.names import interval_text, metric_name
 from fracturelab.records.scores import PARTS, score_table
 

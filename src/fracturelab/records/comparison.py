@@ -55,25 +55,17 @@ def comparison_rows(table: pd.DataFrame, between: str | None = "<br>") -> list[l
     Returns:
         Model, data, weights, name of the main score, parameters, milliseconds an image, and a cell for each of `PARTS`.
     """
-    rows = []
+    rows: list[list[str]] = []
     for _, run in table.groupby("run"):
-        model, data, weights, parameters, speed = (None if pd.isna(v) else v for v in run[_MODEL].iloc[0])
+        model, data, weights, parameters, speed = ("" if pd.isna(value) else value for value in run[_MODEL].iloc[0])
         main = run[run["main"]]
         shown: dict[str, list[str]] = {}
         for row in main.itertuples():
             cell = interval_text(row._asdict()) if between is None else _cell(row)
             shown.setdefault(row.part, []).append(cell)
-        rows.append(
-            [
-                model,
-                data or "",
-                weights or "",
-                metric_name(main["metric"].iloc[0]) if len(main) else "",
-                "" if parameters is None else f"{parameters:,}",
-                "" if speed is None else f"{speed:.3g}",
-                *(_joined(shown.get(part, []), between) for part in PARTS),
-            ]
-        )
+        about = [model, data, weights, metric_name(main["metric"].iloc[0]) if len(main) else ""]
+        about += [f"{parameters:,}" if parameters else "", f"{speed:.3g}" if speed else ""]
+        rows.append([*about, *(_joined(shown.get(part, []), between) for part in PARTS)])
     return rows
 
 
