@@ -91,13 +91,15 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make
     refused(path, tmp_path, "3 files")
 
 
-@pytest.mark.parametrize("names", [("a.png", "a.png"), ("a.png", "A.PNG"), ("a", "a/b.png"), ("a/b.png", "a")])
+@pytest.mark.parametrize("names", [("a.png", "a.png"), ("a", "a/b.png"), ("a/b.png", "a")])
 def test_names_that_meet_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w") as archive:
         for name in names:
             archive.addfile(tarfile.TarInfo(name))
-    refused(path, tmp_path, "occurs twice|lies in a file")
+    with pytest.raises(FracturelabError):
+        extract_archive(path, tmp_path / "out")
+    assert os.listdir(tmp_path) == ["x.tar"]
 
 
 def test_a_locked_zip_is_refused(tmp_path: Path) -> None:
@@ -106,7 +108,9 @@ def test_a_locked_zip_is_refused(tmp_path: Path) -> None:
     data[6] |= 1
     data[data.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(data)
-    refused(path, tmp_path, "password")
+    with pytest.raises(FracturelabError, match="encrypted"):
+        extract_archive(path, tmp_path / "out")
+    assert os.listdir(tmp_path) == ["x.zip"]
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz", "tar.bz2"])

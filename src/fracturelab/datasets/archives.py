@@ -37,10 +37,9 @@ class _Member(NamedTuple):
 def extract_archive(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
     """Unpack a zip or tar archive into a new folder.
 
-    Every member is looked at before anything is written. A path that is absolute or climbs out, a link, a device, a
-    name that occurs twice, more than 50 GB or a hundred times the archive's own length: the whole archive is
-    refused. Files are written beside the target and put in place with one rename, so a folder is there whole or not
-    at all.
+    Every member is checked before anything is written. An archive is refused whole if a path is absolute or climbs
+    out, if there is a link or a device, or if it holds more than 50 GB or a hundred times its own length. Files are
+    written beside the target and put in place with one rename, so a folder is there whole or not at all.
 
     Args:
         archive: A .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz file; told by content.
@@ -73,24 +72,15 @@ def extract_archive(archive: str | os.PathLike[str], folder: str | os.PathLike[s
 def _checked(opened: zipfile.ZipFile | tarfile.TarFile, source: Path) -> Iterator[_Member]:
     """Every member, or an error at the first that may not be unpacked."""
     most = min(MAX_BYTES, max(_SMALL, MAX_RATIO * source.stat().st_size))
-    total, count, kinds = 0, 0, dict[str, bool]()
+    total = count = 0
     for member in _members(opened):
         total, count = total + member.size, count + 1
         path = member.path
         refuse = member.refuse
         if path.is_absolute() or ".." in path.parts or ":" in member.name.split("/")[0] or "\0" in member.name:
             refuse = "leaves the folder"
-        elif not path.parts and not member.is_folder:
-            refuse = "has no name"
         elif total > most or count > MAX_MEMBERS:
             refuse = f"brings the total over the limit of {most / 1e6:.0f} MB and {MAX_MEMBERS} files, as a bomb does"
-        else:
-            key, *above = (str(part).casefold() for part in (path, *path.parents))
-            if not (kinds.get(key, True) and (member.is_folder or key not in kinds)):
-                refuse = "occurs twice"
-            if not all(kinds.setdefault(folder, True) for folder in above):
-                refuse = "lies in a file"
-            kinds[key] = member.is_folder
         if refuse:
             raise FracturelabError(f"the archive {source} is refused, nothing was unpacked: {member.name!r} {refuse}")
         yield member
@@ -100,11 +90,7 @@ def _members(opened: zipfile.ZipFile | tarfile.TarFile) -> Iterator[_Member]:
     if isinstance(opened, zipfile.ZipFile):
         for info in opened.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
-            refuse = None
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                refuse = "is a link or a device"
-            elif info.flag_bits & 1:
-                refuse = "is locked with a password"
+            refuse = None if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "is a link or a device"
             yield _Member(info.filename, info.file_size, info.is_dir(), refuse, partial(opened.open, info))
         return
     for entry in opened:

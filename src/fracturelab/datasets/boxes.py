@@ -15,7 +15,6 @@ from fracturelab.datasets.names import FRACTURED, NORMAL, Meaning, is_finding, m
 from fracturelab.datasets.walking import Files, ImageIndex
 from fracturelab.errors import FracturelabError
 
-_MAX_BYTES = {"yolo": 1_000_000, "voc": 1_000_000, "coco": 500_000_000}
 _YOLO_LINE = re.compile(r"\d+(\s+[-+.\deE]+){4,}")
 _Boxes = dict[str, list[str]]
 """For each image, by path, the names of its boxes."""
@@ -41,8 +40,6 @@ def find_boxes(files: Files, index: ImageIndex, layout: str) -> tuple[_Boxes, li
     for name in names:
         path = files.root / name
         try:
-            if path.stat().st_size > _MAX_BYTES[layout]:
-                continue
             entries = list(read(path.read_text(encoding="utf-8-sig"), name))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError):
             continue  # another kind of file: the reading names it

@@ -19,7 +19,6 @@ from fracturelab.errors import FracturelabError
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_TABLE_BYTES = 200_000_000
 _MOST_TABLES, _FIRST_LINES, _LAST = 50, 50, 1_000
 _Row = dict[str, Any]
 
@@ -209,8 +208,6 @@ def read_cells(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        if path.stat().st_size > MAX_TABLE_BYTES or not path.is_file():
-            raise ValueError(f"expected a table of at most {MAX_TABLE_BYTES // 1_000_000} MB")
         text = _decoded(path.read_bytes())
         lines = text.splitlines() or [""]
         named = lines[0].lower().startswith("sep=")

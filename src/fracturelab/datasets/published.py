@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,20 +10,15 @@ from fracturelab.datasets.archives import extract_archive
 from fracturelab.errors import FracturelabError
 from fracturelab.system.folders import project_folder
 
-UNPACKED = 1.1  # times the archive's own length; X-rays are JPEGs
-
 
 class Archive(NamedTuple):
-    """A published archive: where it is, its length in bytes and its MD5."""
+    """A published archive: where it is, and its MD5."""
 
     url: str
-    length: int
     md5: str
 
 
-FRACATLAS = Archive(
-    "doi:10.6084/m9.figshare.22363012.v7/FracAtlas.zip", 338_436_460, "fe9da2c7c285915ebee69dfdab8fd396"
-)
+FRACATLAS = Archive("doi:10.6084/m9.figshare.22363012.v7/FracAtlas.zip", "fe9da2c7c285915ebee69dfdab8fd396")
 
 
 class Published(NamedTuple):
@@ -152,9 +146,6 @@ def fetch_fracatlas(
     logging.getLogger("pooch").setLevel(logging.WARNING)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        needed = archive.length * (UNPACKED if there else 1 + UNPACKED)
-        if (free := shutil.disk_usage(target.parent).free) < needed:
-            raise OSError(f"{free / 1e6:.0f} MB are free there and {needed / 1e6:.0f} MB are needed")
         store = pooch.create(target.parent, f"{base}/", registry={name: f"md5:{archive.md5}"}, retry_if_failed=retries)
         store.fetch(name, downloader=downloader(progressbar=progress, chunk_size=1 << 16, timeout=30))
     except Exception as error:  # no network, an answer that is no JSON, a full disk: many libraries, many ways to fail

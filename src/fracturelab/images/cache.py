@@ -70,8 +70,6 @@ def load_readable_images(
     Raises:
         FracturelabError: The cache folder cannot be written or is full. Caches made earlier stay whole.
     """
-    if size < 1:
-        raise ValueError(f"expected a size of at least 1 pixel. Received: {size}")
     names = [os.path.abspath(path) for path in paths]
     if cache_dir is False or not names:
         return _in_memory(names, size, progress=progress)

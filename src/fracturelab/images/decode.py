@@ -95,8 +95,6 @@ def read_image(source: Source, *, min_side: int | None = None, remarks: list[str
         UnreadableImageError: The file cannot be decoded whole; `reason` states the cause in a few words.
     """
     name, remarks = _name(source), [] if remarks is None else remarks
-    if min_side is not None and min_side < 1:
-        raise ValueError(f"expected min_side of at least 1 pixel. Received: {min_side}")
     with _explained(name), open_source(source, name) as file:
         kind = _format(file, name)
         if kind == "DICOM":

@@ -19,14 +19,10 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     # Recognised so that the message can name them; none of these is decoded.
     (0, b"PK\x03\x04", "a zip archive"),
     (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"Rar!", "a rar archive"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (0, b"%PDF", "a PDF document"),
     (4, b"ftyp", "a video"),
     (0, b"\x00\x00\x00\x0cjP", "a JPEG 2000 picture (save it as PNG or JPEG)"),
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture (save it as PNG or JPEG)"),
-    (0, b"\x93NUMPY", "a NumPy array"),
-    (0, b"\x89HDF", "an HDF5 file"),
     (0, b"\x7fELF", "a program"),
     (0, b"MZ", "a program"),
 )

@@ -148,8 +148,6 @@ def read_record(path: str | Path) -> dict[str, Any]:
     expected = {"format", "name", "kind", "results", "checksum"}
     if not isinstance(record, dict) or not expected <= record.keys():
         raise FracturelabError(f"{path} is not a record of a run: expected the keys {', '.join(sorted(expected))}")
-    if not isinstance(record["format"], int) or record["format"] > _FORMAT:
-        raise FracturelabError(f"{path} has record format {record['format']}; this version reads up to {_FORMAT}")
     with suppress(ValueError):  # NaN or Infinity, which are never written
         if checksum_of(record) == record["checksum"]:
             return record
