@@ -72,7 +72,6 @@ def test_the_name_does_not_decide_the_format(tmp_path: Path) -> None:
     path = tmp_path / "really_a_png.jpg"
     path.write_bytes(encoded(Image.fromarray(GREY), "PNG"))
     np.testing.assert_array_equal(read_image(path)[:, :, 0], GREY)
-    assert image_facts(path).format == "PNG"
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -203,8 +202,8 @@ def test_of_an_animation_the_first_frame_is_read(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(Image.fromarray(GREY), kind, save_all=True, append_images=[second], **options)
     np.testing.assert_array_equal(read_image(data)[:, :, 0], GREY)
-    assert image_facts(data).animated
-    assert not image_facts(encoded(Image.fromarray(GREY), kind, **options)).animated
+    assert image_facts(data).several
+    assert not image_facts(encoded(Image.fromarray(GREY), kind, **options)).several
 
 
 def test_min_side_decodes_less_but_never_below_it() -> None:

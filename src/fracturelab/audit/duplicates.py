@@ -96,10 +96,10 @@ def near_duplicate_pairs(thumbnails: np.ndarray) -> tuple[pd.DataFrame, np.ndarr
             pairs = dict(zip(_PAIR, (*ends, orientation, distance[part], correlation), strict=True))
             parts.append(pd.DataFrame(pairs)[correlation >= CORRELATION])
     # A symmetric picture can match in several orientations: the best one stays.
-    found = pd.concat(parts).sort_values(
+    pairs = pd.concat(parts).sort_values(
         ["first", "second", "correlation"], ascending=[True, True, False], kind="stable"
     )
-    return found.drop_duplicates(["first", "second"], ignore_index=True), blank
+    return pairs.drop_duplicates(["first", "second"], ignore_index=True), blank
 
 
 def join_pairs(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -108,7 +108,7 @@ def _read_chunk(paths: list[str]) -> tuple[list[tuple[Any, ...]], np.ndarray]:
             checksum = hashlib.sha256(data).hexdigest() if len(data) <= MAX_FILE_BYTES else None
             header = image_facts(data)
             thumbnails[number] = thumbnail(read_image(data, min_side=2 * SIDE))
-            facts.append((None, checksum, len(data), header.width, header.height, header.animated))
+            facts.append((None, checksum, len(data), header.width, header.height, header.several))
         except UnreadableImageError as error:
             facts.append((error.reason, checksum, len(data), 0, 0, False))
     return facts, thumbnails

@@ -107,10 +107,10 @@ def list_findings(facts: Facts) -> list[tuple[str, str, int, int, str]]:
     """The findings as (severity, finding, count, of, detail), worst first, without those that count nothing."""
     rows = []
     for pair, counts in facts.cross_split.items():
-        one, other = pair.split("->")
-        detail = f"{counts['near']} of {counts['of']} images of {one} have a copy in {other}"
+        side, other = pair.split("->")
+        detail = f"{counts['near']} of {counts['of']} images of {side} have a copy in {other}"
         detail += f" ({counts['identical']} of them byte-identical)"
-        severity = "high" if one == facts.judged or (one, other) == ("val", "train") else "medium"
+        severity = "high" if side == facts.judged or (side, other) == ("val", "train") else "medium"
         rows.append((severity, f"copies {pair}", counts["near"], counts["of"], detail))
     torn = ", ".join(facts.torn_groups[:3]) + (" ..." if len(facts.torn_groups) > 3 else "")
     rows.append(

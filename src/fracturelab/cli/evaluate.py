@@ -69,19 +69,19 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     warnings = seen_warnings(seen_files(predictor.card, hashes, table["path"].tolist()))
     pixels = load_images(table["path"].tolist(), predictor.input_size, progress=not arguments.json)
     probabilities = predictor.predict(pixels)
-    found = evaluate(
+    scores = evaluate(
         table["label"].to_numpy(int), probabilities, threshold=threshold, groups=table["group"], seed=arguments.seed
     )
     sizes = fracture_sizes(table)
     groups = subgroup_scores(table, probabilities, threshold=threshold, fracture_sizes=sizes, seed=arguments.seed)
-    warnings += [*found.warnings, *predictor.cautions(pixels)]
+    warnings += [*scores.warnings, *predictor.cautions(pixels)]
     document = {
         "model": str(arguments.model),
         "data": str(arguments.folder),
         "split": part,
-        **found.to_dict(),
-        "groups": found.n_groups,
-        "weighted_f1": found.metrics["weighted_f1"].to_dict(),
+        **scores.to_dict(),
+        "groups": scores.n_groups,
+        "weighted_f1": scores.metrics["weighted_f1"].to_dict(),
         "subgroups": groups,
         "unreadable": unreadable,
         "warnings": warnings,
@@ -94,12 +94,12 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     record = write_record(
         _name_of_images(name, digest, results),
         kind="evaluation",
-        data={"source": sources, "split": part, "n": found.n, "sha256": digest},
+        data={"source": sources, "split": part, "n": scores.n, "sha256": digest},
         weights=predictor.card.get("weights"),
         seed=arguments.seed,
         seconds=time.perf_counter() - began,
         results={
-            **found.to_record(),
+            **scores.to_record(),
             "subgroups": groups,
             "model": str(predictor.card.get("name") or arguments.model.stem),
             "warnings": warnings,
@@ -110,17 +110,17 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     for warning in warnings:
         output.warn(warning)
     fractured = int((table["label"] == 1).sum())
-    among = f" in {output.count(found.n_groups, 'group')}" if found.n_groups < found.n else ""
+    among = f" in {output.count(scores.n_groups, 'group')}" if scores.n_groups < scores.n else ""
     lines = [
-        f"{arguments.model} on {arguments.folder}, {_spoken(part)}: {output.count(found.n, 'image')}{among} "
+        f"{arguments.model} on {arguments.folder}, {_spoken(part)}: {output.count(scores.n, 'image')}{among} "
         f"({fractured} fractured), threshold {output.number(threshold)}",
         "",
-        output.metrics_table({name: interval.to_dict() for name, interval in found.metrics.items()}),
+        output.metrics_table({name: interval.to_dict() for name, interval in scores.metrics.items()}),
         "",
-        output.confusion_table(found.confusion_matrix),
+        output.confusion_table(scores.confusion_matrix),
         "",
         *([output.subgroup_table(groups), ""] if groups else []),
-        verdict(found),
+        verdict(scores),
         *([f"{output.count(len(unreadable), 'unreadable file')} left out; --json lists them."] if unreadable else []),
         f"Record: {record}. {output.NOT_CLINICAL}",
     ]

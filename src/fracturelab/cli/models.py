@@ -112,11 +112,11 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     }
     lines = [f"{arguments.recipe} trained in {fit.seconds:.0f} s on {_parts(data['parts'])}."]
     if len(fit.candidates) > 1:
-        scores = ", ".join(f"{key} AUC {number(found['val_auc'])}" for key, found in fit.candidates.items())
+        scores = ", ".join(f"{key} AUC {number(candidate['val_auc'])}" for key, candidate in fit.candidates.items())
         lines.append(f"On validation: {scores}; kept: {fit.chosen}.")
-    for part, found in evaluations.items():
-        lines += ["", f"{part} ({count(found['n'], 'image')})", metrics_table(found["metrics"])]
-        lines += found["warnings"]
+    for part, scores in evaluations.items():
+        lines += ["", f"{part} ({count(scores['n'], 'image')})", metrics_table(scores["metrics"])]
+        lines += scores["warnings"]
     lines += ["", f"Model: {arguments.out}, card beside it. Record: {record}.", NOT_CLINICAL]
     return document, "\n".join(lines), 0
 
@@ -166,4 +166,4 @@ def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 
 def _parts(parts: Mapping[str, Mapping[str, int]]) -> str:
-    return ", ".join(f"{found['n']} {name} images ({found['fractured']} fractured)" for name, found in parts.items())
+    return ", ".join(f"{counts['n']} {name} images ({counts['fractured']} fractured)" for name, counts in parts.items())

@@ -77,8 +77,8 @@ def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
     reports = arguments.reports or reports_folder()
     out = arguments.out or reports
-    found = [one for place in ("results", "runs/results") for one in records.read_records(reports / place)]
-    table = records.compare_records(found)
+    every = [record for place in ("results", "runs/results") for record in records.read_records(reports / place)]
+    table = records.compare_records(every)
     document: dict[str, Any] = {"reports": str(reports), "models": _models(table), "files": []}
     if table.empty:
         return document, NO_RECORDS.format(reports / "results"), 0

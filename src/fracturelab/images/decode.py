@@ -16,9 +16,8 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ImageOps
@@ -56,23 +55,18 @@ _PHOTOMETRIC = 262
 _END = b"\xff\xd9"
 
 
-@dataclass(frozen=True)
-class ImageFacts:
-    """The header of an image file, read before any pixel is decoded.
+class ImageFacts(NamedTuple):
+    """What the header of an image file holds, read before any pixel is decoded.
 
     Attributes:
-        format: "PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "AVIF", "HEIC" or "DICOM".
         width: Pixels across, the right way up.
         height: Pixels down, the right way up.
-        mode: Pillow's name for the pixel type, such as "L", "RGB" or "I;16".
-        animated: There is more than one frame or page; only the first is ever read.
+        several: There is more than one frame or page; only the first is ever read.
     """
 
-    format: str
     width: int
     height: int
-    mode: str
-    animated: bool
+    several: bool
 
 
 def read_image(source: Source, *, min_side: int | None = None, remarks: list[str] | None = None) -> np.ndarray:
@@ -105,7 +99,7 @@ def read_image(source: Source, *, min_side: int | None = None, remarks: list[str
 
 
 def image_facts(source: Source) -> ImageFacts:
-    """Read the header of an image: format, size, pixel type, and whether it has more frames than the first.
+    """Read the header of an image: its size, and whether it has more frames than the first.
 
     Args:
         source: A path, the bytes of the file, or an open binary file.
@@ -121,14 +115,14 @@ def image_facts(source: Source) -> ImageFacts:
             from fracturelab.images.dicom import open_dicom
 
             header = open_dicom(file, name=name, remarks=[])
-            return ImageFacts(kind, int(header.Columns), int(header.Rows), "DICOM", False)
+            return ImageFacts(int(header.Columns), int(header.Rows), several=False)
         with decoder(file) as image:
             check_size(image.width, image.height, name)
             width, height = image.size
             with suppress(Exception):
                 if kind != "TIFF" and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):  # Pillow itself turns TIFF
                     width, height = height, width
-            return ImageFacts(kind, width, height, image.mode, bool(getattr(image, "is_animated", False)))
+            return ImageFacts(width, height, bool(getattr(image, "is_animated", False)))
 
 
 def _decode(file: BinaryIO, kind: str, name: str, min_side: int | None, remarks: list[str]) -> np.ndarray:

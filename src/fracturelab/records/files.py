@@ -201,15 +201,15 @@ def code_version() -> dict[str, Any]:
     Returns:
         `version`, `commit` and `dirty`; the last two are None outside a checkout or without git.
     """
-    found: dict[str, Any] = {"version": __version__, "commit": None, "dirty": None}
+    about: dict[str, Any] = {"version": __version__, "commit": None, "dirty": None}
     root = Path(__file__).resolve().parents[3]
     if not (root / "pyproject.toml").is_file() or not (root / ".git").exists():
-        return found
+        return about
     commit = _git(root, "rev-parse", "HEAD")
     changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "src", "pyproject.toml")
     if commit and changes is not None:
-        found.update(commit=commit, dirty=bool(changes))
-    return found
+        about.update(commit=commit, dirty=bool(changes))
+    return about
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -65,10 +65,10 @@ def _results_of(record: Record) -> list[tuple[str, Record]]:
     """The sets of images that a record has scores of: their name, and their results."""
     several = record["results"].get("evaluations")
     if isinstance(several, Mapping):
-        found = list(several.items())
+        sets = list(several.items())
     else:
-        found = [((record.get("data") or {}).get("source") or "", record["results"])]
-    return [(name, one) for name, one in found if isinstance(one, Mapping) and isinstance(one.get("metrics"), Mapping)]
+        sets = [((record.get("data") or {}).get("source") or "", record["results"])]
+    return [(n, r) for n, r in sets if isinstance(r, Mapping) and isinstance(r.get("metrics"), Mapping)]
 
 
 def score_table(records: Iterable[Record]) -> pd.DataFrame:
@@ -126,21 +126,21 @@ def _rows_of(run: int, group: list[Record]) -> list[dict[str, Any]]:
                 "content": str(data.get("sha256") or data.get("fingerprint") or "") if alone else "",
                 "split": split,
             }
-            rows += [{**images, "metric": name, **one} for name, one in _intervals(results["metrics"])]
+            rows += [{**images, "metric": name, **interval} for name, interval in _intervals(results["metrics"])]
     if not any(row["part"] == "validation" for row in rows):
         for record in newest:  # a test of a saved model may hold the validation AUC of the model's card
-            for _, one in _intervals({"": record["results"].get("validation_roc_auc")}):
-                if one["value"] is not None:
+            for _, interval in _intervals({"": record["results"].get("validation_roc_auc")}):
+                if interval["value"] is not None:
                     images = dict.fromkeys(("part", "tested_on"), "validation") | {"content": "card", "split": ""}
                     images |= {"record": record["name"], "created": str(record.get("created") or "")}
-                    return [*rows, {**about, **images, "metric": "roc_auc", **one}]
+                    return [*rows, {**about, **images, "metric": "roc_auc", **interval}]
     return rows
 
 
 def _intervals(metrics: Record) -> list[tuple[str, dict[str, Any]]]:
     """The metrics that are intervals: name, and `value`, `low` and `high`."""
     keys = ("value", "low", "high")
-    return [(name, {key: one.get(key) for key in keys}) for name, one in metrics.items() if isinstance(one, Mapping)]
+    return [(name, {key: x.get(key) for key in keys}) for name, x in metrics.items() if isinstance(x, Mapping)]
 
 
 def _with_synthetic(source: str) -> str:
