@@ -26,7 +26,7 @@ def add_commands(commands: Any) -> None:
         "--holdout",
         choices=("test", "val", "none"),
         default="test",
-        help="test (default): the published or fixed test part, else one cut by group; val: a published scores "
+        help="test (default): the published or fixed test part, else one cut by group; val: a published validation "
         "part, as papers on MURA do; none: folds alone",
     )
     place = parser.add_mutually_exclusive_group()
@@ -66,7 +66,7 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
     )
     for row in prepared.unreadable.itertuples():
         say(f"left out: {row.path}: {row.reason}")
-    scores = cross_validate(
+    result = cross_validate(
         prepared,
         folds=arguments.folds,
         recipe=arguments.recipe,
@@ -78,9 +78,9 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
         work_dir=arguments.work,
         report=say,
     )
-    name = options.plain_name(f"cross-scores-{arguments.recipe}-{Path(arguments.folder).absolute().name}")
-    record = record_folds(name, scores, folder=results)
-    for warning in scores.warnings:
+    name = options.plain_name(f"cross-validation-{arguments.recipe}-{Path(arguments.folder).absolute().name}")
+    record = record_folds(name, result, folder=results)
+    for warning in result.warnings:
         warn(warning)
     document = {
         "data": str(arguments.folder),
@@ -90,28 +90,28 @@ def run_cross_validate(arguments: argparse.Namespace) -> tuple[object, str, int]
         "weights": weights.to_dict() if weights is not None else None,
         "groups": int(prepared.table["group"].nunique()),
         "unreadable": prepared.unreadable.to_dict("records"),
-        **scores.to_results(),
+        **result.to_results(),
         "seed": arguments.seed,
-        "threads": scores.settings["threads"],
-        "seconds": scores.seconds,
+        "threads": result.settings["threads"],
+        "seconds": result.seconds,
     }
-    return document, "\n".join([*_lines(scores), f"Record: {record}. {NOT_CLINICAL}"]), 0
+    return document, "\n".join([*_lines(result), f"Record: {record}. {NOT_CLINICAL}"]), 0
 
 
-def _lines(scores: CrossValidation) -> list[str]:
+def _lines(result: CrossValidation) -> list[str]:
     from fracturelab.records import metric_name
 
-    lines = [f"{scores.settings['recipe']}, {count(len(scores.folds), 'fold')}, {scores.seconds:.0f} s of fitting."]
-    for level in scores.levels:
-        table, spread = scores.scores(level), scores.spread(level)
+    lines = [f"{result.settings['recipe']}, {count(len(result.folds), 'fold')}, {result.seconds:.0f} s of fitting."]
+    for level in result.levels:
+        table, spread = result.scores(level), result.spread(level)
         names = list(spread)
         rows = [["", "n", *map(metric_name, names)]]
         rows += [[fold, f"{int(row['n'])}", *(number(row[name]) for name in names)] for fold, row in table.iterrows()]
         rows += [["mean", "", *(number(spread[name].mean) for name in names)]]
         rows += [["sd", "", *(number(spread[name].sd) for name in names)]]
         lines += ["", level, columns(rows, align="l" + "r" * (len(names) + 1))]
-    if scores.holdout is not None:
-        for level, scored in (("image", scores.holdout.images), ("studie", scores.holdout.studies)):
+    if result.holdout is not None:
+        for level, scored in (("image", result.holdout.images), ("studie", result.holdout.studies)):
             if scored is not None:
                 scores = {key: value.to_dict() for key, value in scored.metrics.items()}
                 title = "holdout, fitted on all folds" + (", studies" if level == "studie" else "")

@@ -112,8 +112,8 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     }
     lines = [f"{arguments.recipe} trained in {fit.seconds:.0f} s on {_parts(data['parts'])}."]
     if len(fit.candidates) > 1:
-        scores = ", ".join(f"{key} AUC {number(candidate['val_auc'])}" for key, candidate in fit.candidates.items())
-        lines.append(f"On validation: {scores}; kept: {fit.chosen}.")
+        listed = ", ".join(f"{key} AUC {number(candidate['val_auc'])}" for key, candidate in fit.candidates.items())
+        lines.append(f"On validation: {listed}; kept: {fit.chosen}.")
     for part, scores in evaluations.items():
         lines += ["", f"{part} ({count(scores['n'], 'image')})", metrics_table(scores["metrics"])]
         lines += scores["warnings"]
