@@ -163,7 +163,7 @@ def kfold(table: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> list[tuple[n
 
 @cache
 def fracatlas_parts() -> pd.DataFrame:
-    """The project's fixed parts of FracAtlas, by image name.
+    """Read the project's fixed parts of FracAtlas, by image name.
 
     Test: 856 X-rays, 30% of the near-duplicate groups. Validation: 300 others, whole groups. Training: every other
     one. Nothing that is shipped was trained on the test part, and no pretraining uses the validation part.
@@ -217,7 +217,7 @@ def with_fracatlas_parts(table: pd.DataFrame, *, hashes: np.ndarray | None = Non
 
 
 def fracatlas_sentence(table: pd.DataFrame) -> str | None:
-    """Say how many images are in the fixed parts, what they were recognised by, and what takes them; None for none."""
+    """Return a sentence on the images of the fixed parts: how many, and how they were recognised; None for none."""
     if "fixed" not in table or not table["fixed"].notna().any():
         return None
     fixed = table[table["fixed"].notna()]

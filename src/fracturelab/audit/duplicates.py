@@ -38,7 +38,7 @@ _SCALE = 20.0  # levels of int8 for one standard deviation
 
 
 def local_contrast(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What is left of a picture without its overall shading and with strong edges tamed.
+    """Normalise the local contrast of pictures: overall shading is removed and strong edges are weakened.
 
     A wide Gaussian blur is taken off a narrow one, and what is left is divided by its own local strength (local
     contrast normalisation, Jarrett et al., *What is the best multi-stage architecture for object recognition?*, 2009).

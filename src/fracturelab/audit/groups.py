@@ -20,7 +20,7 @@ MADE_UP = "image-"
 
 @dataclass(frozen=True)
 class Copies:
-    """Which files are copies of which.
+    """The copies among files.
 
     Attributes:
         groups: int64 (n,), group of near-duplicates of each file, byte-identical ones included; unreadable files are
@@ -103,7 +103,7 @@ def with_groups_and_parts(table: pd.DataFrame, *, progress: bool = False) -> pd.
 
 
 def usable_rows(table: pd.DataFrame, *, progress: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of a table that have a label and can be read, with groups and FracAtlas' fixed parts.
+    """Return the rows of a table that have a label and can be read, with groups and FracAtlas' fixed parts.
 
     Args:
         table: The data set's table.
@@ -122,7 +122,7 @@ def usable_rows(table: pd.DataFrame, *, progress: bool = False) -> tuple[pd.Data
 
 
 def picture_hashes(readings: Readings) -> np.ndarray:
-    """The perceptual hash of each picture in all eight orientations: uint64 (n, 8), 0 where unreadable."""
+    """Return the perceptual hash of each picture in all eight orientations: uint64 (n, 8), 0 where unreadable."""
     coefficients = frequencies(readings.thumbnails)
     turned = [hashes(oriented(coefficients, orientation)) for orientation in range(len(ORIENTATIONS))]
     return np.where(readings.readable[:, None], np.stack(turned, axis=1), np.uint64(0))

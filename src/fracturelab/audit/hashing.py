@@ -70,7 +70,7 @@ def orient(pictures: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def frequencies(thumbnails: np.ndarray) -> np.ndarray:
-    """The 64 lowest frequencies of each picture, without its mean.
+    """Compute the 64 lowest frequencies of each picture, without its mean.
 
     Args:
         thumbnails: (n, side, side), side a multiple of 32.
@@ -93,7 +93,7 @@ def frequencies(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def oriented(coefficients: np.ndarray, orientation: int) -> np.ndarray:
-    """The frequencies that the pictures would have in another orientation, (n, 64), from those they have."""
+    """Compute the frequencies (n, 64) of pictures in another orientation from those in their own."""
     if orientation >= 4:
         coefficients = coefficients[:, _TRANSPOSED]
     signs = np.ones(BITS, np.float32)
@@ -105,7 +105,7 @@ def oriented(coefficients: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def hashes(coefficients: np.ndarray) -> np.ndarray:
-    """The 64-bit hash of each picture: which frequencies are positive.
+    """Compute the 64-bit hash of each picture: a bit is set where a frequency is positive.
 
     Args:
         coefficients: (n, 64), from `frequencies`.

@@ -49,7 +49,7 @@ def shared_between_splits(
 
 
 def groups_across_splits(names: np.ndarray, split: np.ndarray, readable: np.ndarray) -> list[str]:
-    """Published groups, such as patients, with readable images on more than one side; sorted.
+    """Return the published groups, such as patients, with readable images on more than one side; sorted.
 
     Args:
         names: (n,) group names, "" where none is published.
@@ -62,7 +62,7 @@ def groups_across_splits(names: np.ndarray, split: np.ndarray, readable: np.ndar
 
 
 def conflicting_groups(labels: np.ndarray, readable: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Groups of copies that hold both labels.
+    """Return the groups of copies that hold both labels.
 
     Args:
         labels: int (n,), 0, 1, or -1 where unknown.

@@ -31,7 +31,7 @@ _FACTS = ["reason", "sha256", "bytes", "width", "height", "several"]
 
 @dataclass(frozen=True)
 class Readings:
-    """What is known of each file after reading it.
+    """Facts about each file after it was read.
 
     Attributes:
         files: One row a file, in the order of the paths. `path`; `reason` why the file cannot be read, or None;
@@ -45,12 +45,12 @@ class Readings:
 
     @property
     def readable(self) -> np.ndarray:
-        """The files that could be decoded whole: bool (n,)."""
+        """Return which files could be decoded whole: bool (n,)."""
         return self.files["reason"].isna().to_numpy()
 
     @property
     def unreadable(self) -> pd.DataFrame:
-        """The files that could not be decoded, as `path` and `reason`."""
+        """Return the files that could not be decoded, as `path` and `reason`."""
         return self.files.loc[~self.readable, ["path", "reason"]].reset_index(drop=True)
 
 

@@ -23,7 +23,7 @@ _PAIR += ["split_a", "split_b", "label_a", "label_b"]
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What an audit found. It changed nothing.
+    """The result of an audit. The audit changes nothing.
 
     Attributes:
         facts: The counts.
@@ -49,7 +49,7 @@ class AuditReport:
     table: pd.DataFrame
 
     def to_dict(self) -> dict[str, Any]:
-        """The report for machines: JSON types only, None where something is undefined."""
+        """Return the report in JSON types only, None where something is undefined."""
         facts = self.facts
         return {
             "images": facts.images,

@@ -27,7 +27,7 @@ _CORNER = 12
 
 
 def shortcut_features(readings: Readings, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """What is known of each image apart from what it shows.
+    """Collect the features of each image that do not depend on the bone it shows.
 
     Args:
         readings: What `read_files` found.
@@ -53,7 +53,7 @@ def shortcut_features(readings: Readings, rows: np.ndarray) -> dict[str, np.ndar
 def shortcut_scores(
     features: Mapping[str, np.ndarray], labels: np.ndarray, groups: np.ndarray, *, seed: int = 0
 ) -> dict[str, float | None]:
-    """The cross-validated AUC with which each set of features alone predicts the label.
+    """Compute the cross-validated AUC with which each set of features alone predicts the label.
 
     Small gradient-boosted trees, which find steps and single values as well as trends; five folds (fewer where a class
     has fewer groups) that keep groups whole; the mean of the folds' AUCs. Of more than 10,000 images a fixed choice of
@@ -106,7 +106,7 @@ def shortcut_scores(
 
 
 def auc_margin(auc: float, positives: int, negatives: int) -> float:
-    """Half the width of an AUC's 95% interval.
+    """Compute half the width of an AUC's 95% interval.
 
     Hanley and McNeil, *The meaning and use of the area under a receiver operating characteristic (ROC) curve*, 1982.
 
@@ -124,7 +124,7 @@ def auc_margin(auc: float, positives: int, negatives: int) -> float:
 
 
 def is_strong(auc: float | None, positives: int, negatives: int) -> bool:
-    """Whether an AUC from a shortcut is high, and surely so with that many images."""
+    """Return whether an AUC from a shortcut is high, and surely so with that many images."""
     return auc is not None and auc >= STRONG and auc - auc_margin(auc, positives, negatives) > SURELY
 
 

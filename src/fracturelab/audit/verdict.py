@@ -17,7 +17,7 @@ _FEW_LEAKS = 0.01  # of the test part: these can be left out and the rest kept
 
 @dataclass(frozen=True)
 class Facts:
-    """The counts that the verdict and the findings are made of.
+    """The counts that the verdict and the findings use.
 
     Attributes:
         images: Files in the table.
@@ -65,7 +65,7 @@ class Facts:
 
 
 def give_verdict(facts: Facts) -> str:
-    """Say in one sentence whether a score on this split can be believed, and why not.
+    """Return one sentence that states whether a score on this split can be believed, and why not.
 
     The worst reason comes first: no labels, no split, copies or patients across the split, a shortcut, too few images.
     """
@@ -104,7 +104,7 @@ def give_verdict(facts: Facts) -> str:
 
 
 def list_findings(facts: Facts) -> list[tuple[str, str, int, int, str]]:
-    """The findings as (severity, finding, count, of, detail), worst first, without those that count nothing."""
+    """Return the findings as (severity, finding, count, of, detail), worst first; a count of 0 is no finding."""
     rows = []
     for pair, counts in facts.cross_split.items():
         side, other = pair.split("->")

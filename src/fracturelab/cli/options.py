@@ -81,7 +81,7 @@ BACKBONE.add_argument("--weights", default="auto", help="v2: auto (default), ima
 
 
 def read_folder(arguments: argparse.Namespace) -> pd.DataFrame:
-    """Read the folder that a command was given into a table, and say what was used as what."""
+    """Read the folder that a command was given into a table, and print how it was read."""
     from fracturelab.datasets import read_dataset, reading_lines
 
     table = read_dataset(
@@ -131,7 +131,7 @@ def backbone_options(given: Sequence[str]) -> dict[str, Any]:
 
 
 def chosen_weights(arguments: argparse.Namespace) -> Any:
-    """Resolve what v2 starts from and say it; None for v1, which refuses the options of v2."""
+    """Find the weights that v2 starts from and print their origin; return None for v1, which takes no options of v2."""
     if arguments.recipe == "v1":
         of_v2 = arguments.backbone_option or arguments.backbone != "ResNet50" or arguments.weights != "auto"
         if of_v2 or getattr(arguments, "regions", False):
@@ -150,7 +150,7 @@ def chosen_weights(arguments: argparse.Namespace) -> Any:
 
 
 def schedule_option(arguments: argparse.Namespace, schedule: Schedule) -> Schedule:
-    """The schedule of the recipe, with --epochs where it was given."""
+    """Return the schedule of the recipe, with --epochs where it was given."""
     if arguments.epochs is None:
         return schedule
     check_least(arguments, epochs=0 if arguments.recipe == "v2" else 1)
@@ -178,7 +178,7 @@ def check_size(size: int | None) -> None:
 
 
 def results_folder(arguments: argparse.Namespace) -> Path:
-    """The folder for records; one that cannot be written is refused at once, before an hour of work."""
+    """Return the folder for records; refuse at once, before hours of work, one that cannot be written."""
     from fracturelab.records import own_folder
 
     folder: Path = arguments.results or own_folder()

@@ -13,7 +13,7 @@ NOT_CLINICAL = "Not for clinical use."
 
 
 def say(message: str) -> None:
-    """Say something to a person: on stderr, so that stdout holds the result alone."""
+    """Print a message on stderr, so that stdout holds the result alone."""
     print(message, file=sys.stderr, flush=True)
 
 
@@ -27,7 +27,7 @@ def warn(message: str) -> None:
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """In place of `warnings.showwarning`: one line, without a path and a line of code, and each text once."""
+    """Print a warning as one line without path and code, each text once; a stand-in for `warnings.showwarning`."""
     if str(message) not in _WARNED:
         warn(str(message))
 

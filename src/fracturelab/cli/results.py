@@ -43,7 +43,7 @@ def run_results(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 
 def evaluated(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The sets of images that were tested on, as `record`, `part`, `n` and `metrics`."""
+    """Return the sets of images that were tested on, as `record`, `part`, `n` and `metrics`."""
     rows = []
     for record in records:
         for part, result in (record["results"].get("evaluations") or {"": record["results"]}).items():
@@ -53,7 +53,7 @@ def evaluated(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def scores_text(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The ROC AUC of each row of `evaluated`, as a table for people."""
+    """Return the ROC AUC of each row of `evaluated`, as a table for people."""
     table = [["record", "tested on", "images", "ROC AUC", "95% interval"]]
     for row in rows:
         auc = row["metrics"].get("roc_auc") or {}

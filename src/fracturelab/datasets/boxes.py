@@ -21,7 +21,7 @@ _Boxes = dict[str, list[str]]
 
 
 def find_boxes(files: Files, index: ImageIndex, layout: str) -> tuple[_Boxes, list[str]]:
-    """The boxes of a set, and the files they come from; nothing where there is no such set.
+    """Return the boxes of a set and the files that hold them; both are empty where there is no such set.
 
     Args:
         files: The folder's files.
@@ -83,7 +83,7 @@ def _voc(text: str, name: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def box_rows(files: Files, boxes: _Boxes, layout: str, choices: Choices) -> list[dict[str, Any]]:
-    """Rows of the images of a detection set.
+    """Return the rows of the images of a detection set.
 
     Args:
         files: The folder's files.

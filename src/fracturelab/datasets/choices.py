@@ -23,7 +23,7 @@ _LISTED = 12
 
 @dataclass
 class Reading:
-    """What a folder was read as.
+    """A report of how a folder was read.
 
     Attributes:
         layout: The layout.
@@ -48,7 +48,7 @@ class Reading:
             self.names[name] = f"{uses} and {use}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for `table.attrs["reading"]`; of long lists the first names."""
+        """Return plain values for `table.attrs["reading"]`; long lists are cut to their first names."""
         unused = [name for name, _ in self.without_meaning.most_common() if name not in self.names]
         first, more = unused[:_LISTED], len(unused[_LISTED:])
         return {
@@ -65,7 +65,7 @@ class Reading:
 
 
 class Choices:
-    """What names mean in one data set: the user's choice, else `names.toml`.
+    """The meaning of names in one data set: the user's choice, or else `names.toml`.
 
     Args:
         label_names: Name to "fractured", "normal", "ignore" or "skip".
@@ -85,15 +85,15 @@ class Choices:
         self._met: dict[str, None] = {}
 
     def label(self, name: str, read: Callable[[str], Meaning | None] = meaning_of) -> Meaning | None:
-        """What a name means for the label; None where it is not known."""
+        """Return what a name means for the label, or None where it is not known."""
         return self._choose("--label-names", self._labels, name) or read(name)
 
     def split(self, name: str) -> str | None:
-        """The part a name stands for, "skip", "ignore", or None where it is not known."""
+        """Return the part that a name stands for, "skip", "ignore", or None where it is not known."""
         return self._choose("--split-names", self._splits, name) or split_of(name)
 
     def skips(self, name: str) -> bool:
-        """Whether images below a folder of this name are left out."""
+        """Return whether images below a folder of this name are left out."""
         return self.label(name) == SKIP or self.split(name) == "skip"
 
     def _choose(self, option: str, chosen: Mapping[str, Any], name: str) -> Any:
@@ -124,32 +124,32 @@ def _checked(what: str, given: Mapping[str, str] | None, known: Mapping[str, Any
 
 
 def word_for(meaning: Meaning) -> str:
-    """A meaning in a word: normal, fractured, a fracture type, skip, ignore or no label."""
+    """Return a meaning in a word: normal, fractured, a fracture type, skip, ignore or no label."""
     if meaning.label is None:
         return meaning.kind or "no label"
     return meaning.kind or ("fractured" if meaning.label == FRACTURED else "normal")
 
 
 def ask(option: str, names: Iterable[str], words: str) -> str:
-    """A line to copy, with all that each name may mean: `--label-names 'a=fractured|normal'`."""
+    """Return a line to copy, with all that each name may mean: `--label-names 'a=fractured|normal'`."""
     unknown = list(dict.fromkeys(names))
     options = " ".join(f"{option} {shlex.quote(f'{name}={words}')}" for name in unknown[:_LISTED])
     return f"choose one word for each: {options}" + (" ..." if len(unknown) > _LISTED else "")
 
 
 def ask_labels(names: Iterable[str], words: str = "fractured|normal|skip") -> str:
-    """The line for names whose label is not known."""
+    """Return the line to copy for names whose label is not known."""
     return ask("--label-names", names, words)
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
-    """The first names of many."""
+    """Return the first names of many as text, with the number of the others."""
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 def reading_lines(reading: Mapping[str, Any]) -> list[str]:
-    """What was used as what, in a few lines for people.
+    """Describe in a few lines how a folder was read.
 
     Args:
         reading: `table.attrs["reading"]` of a table of `read_dataset`.

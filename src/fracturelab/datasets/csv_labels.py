@@ -18,7 +18,7 @@ _Meanings = dict[str, dict[str, Meaning | None]]
 
 
 def flag_of(name: str) -> Meaning | None:
-    """What a 1 in a column of this name means: "fractured", "normal", "spiral fracture"; "oblique" may be a view."""
+    """Return what a 1 in a column of this name means, such as "spiral fracture"; "oblique" alone may be a view."""
     meaning = meaning_of(name)
     return None if not meaning or meaning.label is None or (meaning.kind and len(words_of(name)) < 2) else meaning
 
@@ -26,7 +26,7 @@ def flag_of(name: str) -> Meaning | None:
 def line_meanings(
     path: Path, cells: pd.DataFrame, columns: Iterable[str], choices: Choices, *, boxes: bool, unlabelled: bool
 ) -> Callable[[int], Meaning]:
-    """What the label of each line means, where the label columns agree.
+    """Return what the label of each line means, where the label columns agree.
 
     Args:
         path: The table's file.
@@ -103,7 +103,7 @@ def _meanings(path: Path, cells: pd.DataFrame, columns: list[str], choices: Choi
 
 
 def merged(before: dict[str, Any], row: dict[str, Any], *, boxes: bool) -> Meaning:
-    """The meaning of an image that two lines name, where they agree; of its boxes one fracture is enough.
+    """Return the meaning of an image that two lines name. One fracture among its boxes is enough.
 
     Raises:
         FracturelabError: They contradict each other.

@@ -43,7 +43,7 @@ class Table:
 
 
 def find_tables(files: Files, index: ImageIndex) -> list[Table]:
-    """The tables that label images: the folder's `labels.csv`, or else all that name images and have a label column."""
+    """Return the folder's `labels.csv`, or else all tables that name images and have a label column."""
     names = [name for name in files.others if os.path.splitext(name)[1].lower() in (".csv", ".tsv")]
     ours = [name for name in names if name.lower() == "labels.csv"]
     if ours:
@@ -60,7 +60,7 @@ def find_tables(files: Files, index: ImageIndex) -> list[Table]:
 
 
 def open_table(files: Files, name: str, index: ImageIndex) -> Table:
-    """Read a table and decide which column is what; without a header, what stands in the columns decides.
+    """Read a table and find the role of each column, from the cells where there is no header.
 
     Args:
         files: The folder's files.
@@ -108,7 +108,7 @@ def _places(cells: pd.DataFrame, role: str) -> dict[str, int]:
 def table_rows(
     files: Files, index: ImageIndex, tables: list[Table], choices: Choices, *, unlabelled: bool
 ) -> list[_Row]:
-    """Rows of the images that tables name.
+    """Return the rows of the images that tables name.
 
     Args:
         files: The folder's files.
@@ -193,7 +193,7 @@ def _rows_of(table: Table, files: Files, index: ImageIndex, choices: Choices, *,
 
 
 def read_cells(path: Path) -> pd.DataFrame:
-    """The cells of a table as text, without looking for a header.
+    """Read the cells of a table as text, whether its first line is a header or not.
 
     The separator may be a comma, a semicolon, a tab or a bar; the encoding UTF-8, UTF-16 with its mark, or else
     Windows-1252. A first line "sep=;" is followed.
@@ -229,7 +229,7 @@ def read_cells(path: Path) -> pd.DataFrame:
 
 
 def with_header(cells: pd.DataFrame, header: bool = True) -> pd.DataFrame:
-    """The cells under the names in the first line, or under "column 1" and so on; of columns of one name the first."""
+    """Name the columns by the first line, or "column 1" and so on; a second column of one name is left out."""
     names = [
         text or f"column {place + 1}" for place, text in enumerate(cells.iloc[0] if header else [""] * cells.shape[1])
     ]

@@ -15,7 +15,7 @@ from fracturelab.errors import FracturelabError
 
 @dataclass(frozen=True)
 class Folder:
-    """What the names of an image's folders mean.
+    """The meaning of the names of an image's folders.
 
     Attributes:
         meaning: The label; None where no name gives one.
@@ -31,7 +31,7 @@ class Folder:
 
 
 def read_folders(files: Files, choices: Choices) -> dict[Parts, Folder]:
-    """What the names above each image mean.
+    """Find the meaning of the names above each image.
 
     A name that all images share ("bone fracture data") counts only where no other name has a meaning.
 
@@ -93,7 +93,7 @@ def _split(files: Files, parts: Parts, choices: Choices) -> str | None:
 
 
 def ask_parts(folders: dict[Parts, Folder], used: set[Parts], choices: Choices) -> None:
-    """Refuse unknown names beside those of parts: their images would be trained on.
+    """Refuse unknown names beside those of parts, because their images would be trained on.
 
     Args:
         folders: As `read_folders` gives them.
@@ -123,7 +123,7 @@ def ask_parts(folders: dict[Parts, Folder], used: set[Parts], choices: Choices) 
 
 
 def ask_classes(files: Files, folders: dict[Parts, Folder], unknown: list[Parts]) -> str:
-    """What was read from each folder's name, and the line to copy for the unknown ones."""
+    """Describe what was read from each folder's name, with the line to copy for the unknown names."""
     shared = set.intersection(*map(set, folders))
     ways = {".csv": "has no columns for path and label", **vocabulary()["not_read"]}
     tables = [

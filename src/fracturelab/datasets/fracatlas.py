@@ -25,7 +25,7 @@ _NOT_IMAGES = frozenset({"annotations", "utilities"})
 
 
 def fracatlas_csv(files: Files) -> Path | None:
-    """FracAtlas' `dataset.csv`, in the folder or in the one that the archive wraps around it, or None."""
+    """Find FracAtlas' `dataset.csv` in the folder or up to two folders below it; None where there is none."""
     for name in files.others:
         path = files.root / name
         near = path.name.lower() == "dataset.csv" and len(Path(name).parts) <= 3 and path.is_file()
@@ -35,12 +35,12 @@ def fracatlas_csv(files: Files) -> Path | None:
 
 
 def is_part_of_fracatlas(name: str) -> bool:
-    """Whether a file that is no image, named relative to its data set, is one of FracAtlas' annotations or tools."""
+    """Return whether a file, named relative to its data set, is one of FracAtlas' annotations or tools."""
     return any(part.lower() in _NOT_IMAGES for part in Path(name).parts[:-1])
 
 
 def fracatlas_rows(files: Files) -> list[dict[str, Any]]:
-    """Rows of FracAtlas as published: `dataset.csv` labels the files below `images/` by name.
+    """Return the rows of FracAtlas as published: `dataset.csv` labels the files below `images/` by name.
 
     Where a name lies in both class folders, as two do in one release, the table decides which file counts. Files that
     the table names and that are not there are left out with a warning.
@@ -111,7 +111,7 @@ def _facts(cells: dict[str, str]) -> dict[str, Any]:
 
 
 def annotations_folder(paths: Iterable[str]) -> Path | None:
-    """FracAtlas' folder `Annotations`: above the images as published, or in `<folder>-annotations` beside a copy."""
+    """Find FracAtlas' folder `Annotations`, above the images or in `<folder>-annotations` beside a copy."""
     for folder in {os.path.dirname(path) for path in paths}:
         for parent in [Path(folder), *Path(folder).parents][:4]:
             for place in (parent / "Annotations", Path(f"{parent}-annotations", "Annotations")):

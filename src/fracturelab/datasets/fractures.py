@@ -24,7 +24,7 @@ HALF = 128  # of 255: a pixel of the mask is at least half inside the outline
 
 
 class Outline(NamedTuple):
-    """Where the fractures of one X-ray are.
+    """The outlines of the fractures of one X-ray.
 
     Attributes:
         polygons: float (k, 2) each: x and y of the corners in pixels of a picture of this size.
@@ -45,7 +45,7 @@ class Outline(NamedTuple):
 
 @dataclass(frozen=True)
 class Fractures:
-    """Where the fractures of a table's images are, in pixels of letterboxed squares; entry i is the table's row i.
+    """The places of fractures, in pixels of letterboxed squares; entry i belongs to the table's row i.
 
     Attributes:
         masks: uint8 (n, size, size), 1 inside a fracture's outline, 0 elsewhere.
@@ -60,7 +60,7 @@ class Fractures:
 
 @cache
 def read_outlines(folder: Path) -> dict[str, Outline]:
-    """The outlines in FracAtlas' COCO annotations, by image name; they list fractured X-rays alone.
+    """Read the outlines in FracAtlas' COCO annotations, by image name. Normal X-rays are not in them.
 
     Args:
         folder: `Annotations` of FracAtlas.
@@ -117,7 +117,7 @@ def fracture_masks(table: pd.DataFrame, size: int) -> Fractures:
 
 
 def fracture_sizes(table: pd.DataFrame) -> np.ndarray | None:
-    """The longer side of each image's largest fracture, as a share of the picture's longer side.
+    """Measure the longer side of each image's largest fracture, as a share of the picture's longer side.
 
     Returns:
         float (n,), NaN for normal images and where the fracture's place is not known; None without annotations.

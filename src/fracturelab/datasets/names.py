@@ -15,7 +15,7 @@ _DASHES = "‐-―−"
 
 
 class Meaning(NamedTuple):
-    """What a name means for the images that have it.
+    """The meaning of a name for the images that have it.
 
     Attributes:
         label: 0 normal, 1 fractured, None for no label.
@@ -32,20 +32,20 @@ UNSURE = Meaning(None)
 
 @cache
 def normalise(name: str) -> str:
-    """Lower case, spaces for hyphens and underscores, one space at a time; the minus of a number stays."""
+    """Return a name in lower case with single spaces for hyphens and underscores; a number keeps its minus."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     words = " ".join(re.split(rf"[\s_\-{_DASHES}.,()\[\]+&]+", folded)).strip()
     return f"-{words}" if is_negative(folded) else words
 
 
 def is_negative(text: str) -> bool:
-    """Whether a text is a number with a minus."""
+    """Return whether a text is a number with a minus."""
     return re.match(rf"\s*[-{_DASHES}－]\s*\d", text) is not None
 
 
 @cache
 def words_of(name: str) -> tuple[str, ...]:
-    """The words of a name without accents, case and punctuation; "Train2017Set" has three."""
+    """Split a name into words without accents, case and punctuation; "Train2017Set" has three."""
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name)).replace("ı", "i").replace("İ", "I")
     text = unicodedata.normalize("NFKD", text.casefold())
     text = "".join(character for character in text if not unicodedata.combining(character))
@@ -54,7 +54,7 @@ def words_of(name: str) -> tuple[str, ...]:
 
 @cache
 def vocabulary() -> dict[str, Any]:
-    """The tables of `names.toml`; every list of names as {joined words: name}, in the order of the file."""
+    """Read the tables of `names.toml`; a list of names becomes {joined words: name}, in the order of the file."""
     table = tomllib.loads(files("fracturelab.datasets").joinpath("names.toml").read_text(encoding="utf-8"))
 
     def joined(value: Any) -> Any:
@@ -67,7 +67,7 @@ def vocabulary() -> dict[str, Any]:
 
 @cache
 def meaning_of(name: str) -> Meaning | None:
-    """What a folder name or a label means, or None where no word of it is known.
+    """Return what a folder name or a label means, or None where none of its words is known.
 
     "Not Fractured", "non-fractured", "healthy_bones" and "Negative" are normal; "Fractured", "positive" and "broken"
     are fractured; "Avulsion fracture" and "Spiral_Fracture" are fractured, of that type; "uncertain" is `UNSURE`. Names
@@ -106,7 +106,7 @@ def _without(text: str, before: Iterable[str], after: Iterable[str]) -> str | No
 
 @cache
 def split_of(name: str) -> str | None:
-    """The published part that a folder name or a table's word stands for: "train", "val", "test", or None.
+    """Return the published part that a name stands for: "train", "val", "test", or None.
 
     Numbers and fillers change nothing ("1_train", "Train (80%)", "train2017"); a class may stand beside
     ("test_fractured").
@@ -128,7 +128,7 @@ def _is_part(word: str) -> bool:
 
 
 def label_of(value: str) -> Meaning | None:
-    """What a label in a table means: 0 and 1, true and false, yes and no, or a name as `meaning_of` reads it.
+    """Return what a label in a table means: 0 and 1, true and false, yes and no, or a name for `meaning_of`.
 
     Negative numbers have no known meaning: -1 is "uncertain" in some tables (CheXpert) and "normal" in others.
     """
@@ -137,7 +137,7 @@ def label_of(value: str) -> Meaning | None:
 
 
 def answer_of(value: str) -> int | None:
-    """1 for 1, true and yes, 0 for 0, false and no, None for anything else."""
+    """Return 1 for 1, true and yes; 0 for 0, false and no; None for anything else."""
     known = vocabulary()["answers"]
     word = "".join(words_of(value.strip().removesuffix(".0")))
     if is_negative(value) or word not in {**known["yes"], **known["no"]}:
@@ -146,17 +146,17 @@ def answer_of(value: str) -> int | None:
 
 
 def column_of(name: str, role: str) -> int | None:
-    """The place of a column's name in the list of a role ("path", "label", "group" ...): 0 is the surest."""
+    """Return the rank of a column's name for a role ("path", "label", "group" ...): 0 is the surest, or None."""
     key = "".join(words_of(name))
     return next((at for at, known in enumerate(vocabulary()["columns"][role]) if known == key), None)
 
 
 def is_patient(name: str) -> bool:
-    """Whether a folder's name stands for one patient, such as "patient00011" or "Subject 7"."""
+    """Return whether a folder's name stands for one patient, such as "patient00011" or "Subject 7"."""
     words = words_of(name)
     return len(words) == 2 and words[1].isdigit() and words[0] in vocabulary()["folders"]["patient"]
 
 
 def is_finding(name: str) -> bool:
-    """Whether the name of a box marks something other than a fracture, such as "metal" or "text"."""
+    """Return whether the name of a box marks something other than a fracture, such as "metal" or "text"."""
     return "".join(words_of(name)) in vocabulary()["labels"]["other_findings"]

@@ -106,7 +106,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
 
 
 def by_hand(name: str) -> str:
-    """The steps that do without a download from here, in one sentence."""
+    """Return the steps to get a data set by hand, in one sentence."""
     published = PUBLISHED[name]
     return (
         f"by hand: download it in a browser from {published.page}, unpack it into data/{name}, "

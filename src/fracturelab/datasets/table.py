@@ -20,7 +20,7 @@ COLUMNS = ("path", "label", "group", "split", "source", "kind", "study", "region
 
 
 def make_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """A table from rows, with every column present, sorted by path.
+    """Make a table from rows, with every column present, sorted by path.
 
     Args:
         rows: Mappings with `path` and any of the other columns; what is missing or None becomes <NA>.
@@ -47,7 +47,7 @@ def make_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def file_hashes(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """The sha256 of each file's bytes: 64 hexadecimal digits a file, in the order of the paths.
+    """Return the sha256 of each file's bytes: 64 hexadecimal digits a file, in the order of the paths.
 
     Raises:
         UnreadableImageError: A file cannot be read.
@@ -57,7 +57,7 @@ def file_hashes(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """One sha256 that stands for a data set: the bytes of its files and their labels.
+    """Return one sha256 for a data set: of the bytes of its files and their labels.
 
     Names, folders and the order of the rows do not matter, so a copy elsewhere has the same fingerprint.
 

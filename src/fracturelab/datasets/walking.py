@@ -21,7 +21,7 @@ Parts = tuple[str, ...]
 
 
 class Files(NamedTuple):
-    """What a folder holds.
+    """The files of a folder.
 
     Attributes:
         root: The folder.
@@ -34,25 +34,25 @@ class Files(NamedTuple):
     others: list[str]
 
     def paths(self) -> Iterator[tuple[str, Parts]]:
-        """Each image's path and the folders it is in."""
+        """Yield each image's path and the folders it is in."""
         for parts, names in self.images.items():
             folder = os.path.join(self.root, *parts)
             yield from ((os.path.join(folder, name), parts) for name in names)
 
 
 def is_image_name(path: str | os.PathLike[str]) -> bool:
-    """Whether a file's name ends like an image's (.png, .jpg, .tif, .dcm ...) and is not hidden."""
+    """Return whether a file's name ends like an image's (.png, .jpg, .tif, .dcm ...) and is not hidden."""
     name = os.path.basename(os.fspath(path))
     return not is_junk(name) and os.path.splitext(name)[1].lower() in vocabulary()["files"]["images"]
 
 
 def is_junk(name: str) -> bool:
-    """Whether a name is one that systems leave behind: hidden files, desktop.ini, Thumbs.db, __MACOSX ..."""
+    """Return whether systems leave files of this name behind: hidden files, desktop.ini, Thumbs.db, __MACOSX ..."""
     return name.startswith(".") or name.lower() in vocabulary()["files"]["junk"]
 
 
 def list_other_files(folder: str | os.PathLike[str]) -> list[str]:
-    """The files below a folder that are neither images nor junk, relative to it and sorted.
+    """List the files below a folder that are neither images nor junk, relative to it and sorted.
 
     `read_dataset` leaves them out; the audit lists them.
 
@@ -63,7 +63,7 @@ def list_other_files(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def count_others(others: list[str]) -> dict[str, int]:
-    """Why files are left out, and how many: `{".txt": 3, ".jp2 (save it as PNG)": 1}`."""
+    """Count files that are left out by the reason: `{".txt": 3, ".jp2 (save it as PNG)": 1}`."""
     ways = vocabulary()["not_read"]
     suffixes = Counter(os.path.splitext(name)[1].lower() for name in others)
     reasons = {suffix: f" ({ways[suffix]})" if suffix in ways else "" for suffix in suffixes}
@@ -71,7 +71,7 @@ def count_others(others: list[str]) -> dict[str, int]:
 
 
 def check_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder as an absolute path.
+    """Return a folder as an absolute path.
 
     Raises:
         FracturelabError: There is no such folder.
@@ -167,7 +167,7 @@ class ImageIndex:
         return keys
 
     def find(self, text: str, below: Parts = ()) -> list[str]:
-        """The images that a text may name: one, none, or several where it is not clear which.
+        """Return the images that a text may name: none, one, or several where the text fits several.
 
         A text names an image whose path it is, or ends with ("/kaggle/input/set/a/1.png" is "a/1.png"), or that ends
         with it ("1.png" and "1" are "a/1.png" where there is one such image).

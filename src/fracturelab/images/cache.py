@@ -27,7 +27,7 @@ _Path = str | os.PathLike[str]
 
 
 def default_cache_dir() -> Path:
-    """Where decoded images are kept: the environment's FRACTURELAB_CACHE, else the user's cache folder."""
+    """Return the folder of decoded images: the environment's FRACTURELAB_CACHE, else the user's cache folder."""
     chosen = os.environ.get("FRACTURELAB_CACHE")
     return Path(chosen).expanduser() if chosen else user_cache_path("fracturelab", appauthor=False, opinion=False)
 

@@ -56,7 +56,7 @@ _END = b"\xff\xd9"
 
 
 class ImageFacts(NamedTuple):
-    """What the header of an image file holds, read before any pixel is decoded.
+    """Facts from the header of an image file, read before any pixel is decoded.
 
     Attributes:
         width: Pixels across, the right way up.

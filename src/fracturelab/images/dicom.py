@@ -128,7 +128,7 @@ def read_dicom(file: BinaryIO, *, name: str, remarks: list[str]) -> np.ndarray:
 
 
 def window(values: np.ndarray, center: float, width: float, function: str) -> np.ndarray:
-    """A DICOM window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
+    """Apply a DICOM window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
 
     Args:
         values: Rescaled pixel values.

@@ -67,7 +67,7 @@ def scale_reals(values: np.ndarray) -> np.ndarray:
 
 
 def luma(colours: np.ndarray) -> np.ndarray:
-    """The brightness of colours (ITU-R 601-2), as Pillow computes it.
+    """Compute the brightness of colours (ITU-R 601-2), as Pillow does.
 
     Args:
         colours: (height, width, 3 or more), red, green and blue first.

@@ -46,7 +46,7 @@ def letterbox(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def picture_area(shape: tuple[int, ...], size: int) -> tuple[slice, slice]:
-    """Where the letterboxed square shows the picture, the rest of it being padding.
+    """Return the area of the letterboxed square that shows the picture; the rest is padding.
 
     Args:
         shape: Height and width of the picture in pixels.

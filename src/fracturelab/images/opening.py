@@ -25,7 +25,7 @@ Source = str | os.PathLike[str] | bytes | BinaryIO
 
 @contextmanager
 def open_source(source: Source, name: str) -> Iterator[BinaryIO]:
-    """A seekable binary file of known, bounded length.
+    """Open a source as a seekable binary file of bounded length.
 
     Args:
         source: A path, the file's bytes, or an open binary file.
@@ -67,7 +67,7 @@ def _check_length(length: int, name: str) -> None:
 
 @contextmanager
 def open_regular(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
-    """Open a regular file, or a link to one; a named pipe, a device or a folder is refused, not waited for.
+    """Open a regular file or a link to it. Named pipes, devices and folders are refused without waiting for them.
 
     Args:
         path: The file.

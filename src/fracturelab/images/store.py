@@ -29,7 +29,7 @@ _SPOT_CHECKS = 32
 
 
 class Row(NamedTuple):
-    """What one row of the pixels was made from.
+    """The file that one row of the pixels was made from.
 
     Attributes:
         bytes: Length of the image file, -1 where there was none.
@@ -45,12 +45,12 @@ class Row(NamedTuple):
 
 
 def cache_key(paths: Sequence[str], size: int) -> str:
-    """The name under which this list of absolute paths at this size is kept."""
+    """Return the name of the cache of this list of absolute paths at this size."""
     return hashlib.sha256(json.dumps([FORMAT, size, list(paths)]).encode()).hexdigest()[:24]
 
 
 def checksum(pixels: np.ndarray) -> int:
-    """CRC-32 of a row of pixels."""
+    """Compute the CRC-32 of a row of pixels."""
     return zlib.crc32(np.ascontiguousarray(pixels).data)
 
 

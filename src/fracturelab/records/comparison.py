@@ -46,7 +46,7 @@ def compare_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def comparison_rows(table: pd.DataFrame, between: str | None = "<br>") -> list[list[str]]:
-    """One row of text for each model.
+    """Return one row of text for each model.
 
     Args:
         table: From `compare_records`.
@@ -81,7 +81,7 @@ def _cell(row: Any) -> str:
 
 
 def comparison_table(table: pd.DataFrame) -> str:
-    """The models as a Markdown table, the main score of each with its interval; what is not known is an empty cell.
+    """Return the models as a Markdown table with the main score of each; a value that no record holds is an empty cell.
 
     Args:
         table: From `compare_records`.
@@ -94,7 +94,7 @@ def comparison_table(table: pd.DataFrame) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int) -> str:
-    """A Markdown table.
+    """Return a Markdown table.
 
     Args:
         head: Names of the columns.
@@ -117,7 +117,7 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_c
 
 
 def main_scores(table: pd.DataFrame) -> dict[str, dict[str, dict[str, tuple[float, float, float]]]]:
-    """The main scores as numbers, for a picture.
+    """Return the main scores as numbers, for a picture.
 
     Args:
         table: From `compare_records`.

@@ -31,12 +31,12 @@ PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy", "pandas",
 
 
 def default_folder() -> Path:
-    """`results/` of the reports: of the project, or where `FRACTURELAB_REPORTS` says."""
+    """Return `results/` of the reports: of the project, or of the folder in `FRACTURELAB_REPORTS`."""
     return reports_folder() / "results"
 
 
 def own_folder() -> Path:
-    """Folder of the command line's records: apart from the project's, and not in commits.
+    """Return the folder of the command line's records, which is not in commits.
 
     `runs/results/` of the project's reports; with `FRACTURELAB_REPORTS`, the `results/` there.
     """
@@ -56,14 +56,14 @@ def _without_folders(text: str) -> str:
 
 
 def checksum_of(record: Mapping[str, Any]) -> str:
-    """sha256 over a record without its own checksum, in hexadecimal."""
+    """Compute the sha256 over a record without its own checksum, in hexadecimal."""
     body = {key: value for key, value in record.items() if key != "checksum"}
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no record can have; worth asking before hours of work, not after.
+    """Refuse a name that no record can have.
 
     Raises:
         FracturelabError: It is no file name.
@@ -84,7 +84,7 @@ def write_record(
     settings: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
 ) -> Path:
-    """Writes the record of one run, whole or not at all; one of the same name is replaced.
+    """Write the record of one run, whole or not at all; one of the same name is replaced.
 
     Args:
         name: Stable name of the run, the file's name: letters, digits, `.`, `_` and `-`.
@@ -128,7 +128,7 @@ def write_record(
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """Reads one record.
+    """Read one record.
 
     Args:
         path: The JSON file.
@@ -167,7 +167,7 @@ class EditedRecordError(FracturelabError):
 
 
 def read_records(folder: str | Path | None = None) -> list[dict[str, Any]]:
-    """Reads all records of a folder, by name.
+    """Read all records of a folder, by name.
 
     Files that are no whole record are left out with a warning. One that was edited by hand is an error: its numbers
     must not vanish from a table in silence, nor enter it.
@@ -196,7 +196,7 @@ def read_records(folder: str | Path | None = None) -> list[dict[str, Any]]:
 
 
 def code_version() -> dict[str, Any]:
-    """The package version and, in a git checkout, the commit and whether tracked code has changed since.
+    """Return the package version and, in a git checkout, the commit and whether tracked code has changed since.
 
     Returns:
         `version`, `commit` and `dirty`; the last two are None outside a checkout or without git.
@@ -222,7 +222,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages of `PACKAGES`."""
+    """Return the versions of Python and of the installed packages of `PACKAGES`."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -233,6 +233,6 @@ def package_versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """The machine in general words: system, processor family and number of usable cores."""
+    """Describe the machine in general: system, processor family and number of usable cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"system": platform.system(), "processor": platform.machine(), "cores": cores}

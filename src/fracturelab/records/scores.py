@@ -24,7 +24,7 @@ _NUMBERS = {"parameters": "Int64", "n": "Int64", "ms_per_image": float, "value":
 
 
 def model_name(record: Record) -> str:
-    """Name of a record's model: of its file where `fracturelab train` made it, else as the record calls it."""
+    """Return the name of a record's model: its file's name for `fracturelab train`, else the name in the record."""
     name = record["name"]
     if name.startswith(_TRAINED):
         return name.removeprefix(_TRAINED)

@@ -17,7 +17,7 @@ from fracturelab.system.plain import plain
 
 
 def sha256_of(path: str | Path) -> str:
-    """sha256 of a file's bytes, in hexadecimal."""
+    """Compute the sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -46,7 +46,7 @@ def write_json(path: str | Path, values: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def whole_file(path: str | Path, *, suffix: str = ".tmp") -> Iterator[Path]:
-    """A temporary file that takes the place of `path` when the block ends well; else what was there before stays.
+    """Yield a temporary file that replaces `path` when the block ends without an error.
 
     Args:
         path: The file; its folders are made.
@@ -72,7 +72,7 @@ def whole_file(path: str | Path, *, suffix: str = ".tmp") -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """A temporary folder that takes the place of `path` when the block ends well; else what was there before stays.
+    """Yield a temporary folder that replaces `path` when the block ends without an error.
 
     Args:
         path: The folder; its parents are made. It must not exist yet, or be empty.

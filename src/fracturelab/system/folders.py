@@ -1,7 +1,7 @@
-"""Where things lie in a checkout: reports, models, real images.
+"""The folders of a checkout: reports, models, real images.
 
-The environment can say otherwise: `FRACTURELAB_REPORTS` and `FRACTURELAB_MODELS` send what a run writes elsewhere, so
-that a run over somebody's own X-rays leaves the tracked results alone.
+The variables `FRACTURELAB_REPORTS` and `FRACTURELAB_MODELS` name other folders for what a run writes. A run over
+somebody's own X-rays then leaves the tracked results alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MODELS = "FRACTURELAB_MODELS"
 
 
 def project_folder() -> Path:
-    """The checkout that holds the working folder, else the working folder itself."""
+    """Return the checkout that holds the working folder, else the working folder itself."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         project = folder / "pyproject.toml"
@@ -24,22 +24,22 @@ def project_folder() -> Path:
 
 
 def reports_folder() -> Path:
-    """Where figures and results are written: `reports/` of the project, or what `FRACTURELAB_REPORTS` says."""
+    """Return the folder of figures and results: `FRACTURELAB_REPORTS`, or `reports/` of the project."""
     return _from_environment(REPORTS) or project_folder() / "reports"
 
 
 def figures_folder() -> Path:
-    """Where figures are written: `figures/` of the reports."""
+    """Return the folder of figures: `figures/` of the reports."""
     return reports_folder() / "figures"
 
 
 def models_folder() -> Path:
-    """Where models are saved and looked for: `models/` of the project, or what `FRACTURELAB_MODELS` says."""
+    """Return the folder of models: `FRACTURELAB_MODELS`, or `models/` of the project."""
     return _from_environment(MODELS) or project_folder() / "models"
 
 
 def realimages_folder() -> Path:
-    """Where people drop X-rays of their own: `realimages/` of the project."""
+    """Return the folder for people's own X-rays: `realimages/` of the project."""
     return project_folder() / "realimages"
 
 

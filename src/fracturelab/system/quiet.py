@@ -14,7 +14,7 @@ CHATTER = re.compile(
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow and Keras; their libraries' start-up messages are dropped, all else still reaches stderr.
+    """Import TensorFlow and Keras without the start-up messages of their libraries; other messages reach stderr.
 
     Raises:
         ModuleNotFoundError: TensorFlow is not installed.
