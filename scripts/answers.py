@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fracturelab.errors import FracturelabError
+from fracturelab.errors import FracturelabError, UnreadableImageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ def collect(table: pd.DataFrame, models: Mapping[str, Predictor], *, progress: b
     """
     import numpy as np
 
-    from fracturelab.audit import with_groups_and_parts
+    from fracturelab.audit import usable_rows
     from fracturelab.images import load_images
     from fracturelab.splits import with_fracatlas_parts
 
@@ -41,7 +41,9 @@ def collect(table: pd.DataFrame, models: Mapping[str, Predictor], *, progress: b
     fixed = fixed[fixed["split"].isin(["val", "test"]) & fixed["label"].notna()].reset_index(drop=True)
     if fixed.empty:
         raise FracturelabError("expected X-rays of FracAtlas' fixed parts. Received: none")
-    grouped = with_groups_and_parts(fixed, progress=progress)
+    grouped, unreadable = usable_rows(fixed, progress=progress)
+    for path, reason in unreadable.itertuples(index=False):
+        raise UnreadableImageError(path, reason)
     known = grouped.assign(image=[Path(path).stem for path in grouped["path"]], part=grouped["split"])
     known["group"] = [f"g{number}" for number in known.groupby("group", sort=False).ngroup()]
     known["hardware"] = known["hardware"].astype("Int64")

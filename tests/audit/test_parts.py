@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fracturelab.audit import with_groups_and_parts
+from fracturelab.audit import usable_rows
 from fracturelab.audit.hashing import frequencies, hashes
 from fracturelab.datasets import read_dataset
 from fracturelab.splits import fracatlas_parts, with_fracatlas_parts
@@ -32,6 +32,6 @@ def test_every_listed_image_is_found_by_name_and_by_picture(tmp_path):
     for number, path in enumerate(listed["path"]):
         renamed.append(tmp_path / f"{number}.jpg")
         renamed[-1].symlink_to(path)
-    found = with_groups_and_parts(listed.assign(path=[str(path) for path in renamed], split=None))
+    found = usable_rows(listed.assign(path=[str(path) for path in renamed], split=None))[0]
     assert found["split"].tolist() == listed["split"].tolist()
     assert set(found["fixed"]) == {"picture"}

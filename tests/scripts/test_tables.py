@@ -5,21 +5,9 @@ import pytest
 
 from fracturelab.errors import FracturelabError
 from fracturelab.evaluation import evaluate
-from fracturelab.records import read_records, write_record
+from fracturelab.records import read_records
 from scripts.tables import fill_markdown, results_table
-
-
-def _write(folder, name="v1-seed0", **changes):
-    results = evaluate([0, 0, 1, 1], [0.1, 0.6, 0.8, 0.9], threshold=0.5, n_bootstrap=20).to_record()
-    given = {
-        "kind": "evaluation",
-        "results": results,
-        "data": {"source": "clinic phantoms", "fingerprint": "ab12", "n": 4},
-        "weights": {"name": "bundled"},
-        "seed": 3,
-        "seconds": 1.23456,
-    }
-    return write_record(name, folder=folder, **{**given, **changes})
+from tests.records.test_records import _write
 
 
 def test_table_of_one_and_of_several_evaluations(tmp_path):

@@ -87,21 +87,6 @@ def with_groups(table: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame:
     return fill_groups(table, readings, find_copies(readings, table["label"]))
 
 
-def with_groups_and_parts(table: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame:
-    """Fill a table's `group` as `with_groups` does, and mark FracAtlas' fixed parts as `with_fracatlas_parts` does.
-
-    Args:
-        table: The data set's table.
-        progress: Show a progress bar.
-
-    Returns:
-        A copy of the table with `group`, `split` and `fixed` filled.
-    """
-    readings = read_files(list(table["path"]), progress=progress)
-    grouped = fill_groups(table, readings, find_copies(readings, table["label"]))
-    return with_fracatlas_parts(grouped, hashes=picture_hashes(readings))
-
-
 def usable_rows(table: pd.DataFrame, *, progress: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of a table that have a label and can be read, with groups and FracAtlas' fixed parts.
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from fracturelab.audit import with_groups_and_parts
-from fracturelab.datasets.table import COLUMNS, file_hashes, make_table
+from fracturelab.audit import usable_rows
+from fracturelab.datasets.table import COLUMNS, make_table
 from fracturelab.errors import FracturelabError
-from fracturelab.images import load_images, load_readable_images
+from fracturelab.images import load_images
 from fracturelab.models.transfer import default_input_size
 from fracturelab.models.weights import WeightsInfo
 from fracturelab.splits import fracatlas_sentence, holdout_split
@@ -115,28 +115,22 @@ def prepare(
     Raises:
         FracturelabError: No image has a label and can be read, a class is missing, or a part would lack a class.
     """
-    options: dict[str, Any] = {"cache_dir": cache_dir, "progress": progress}
     if size is None:
         size = SIZE if weights is None else default_input_size(weights.backbone, weights)
-    table = table[table["label"].notna()].reset_index(drop=True)
-    if table.empty:
+    if table["label"].isna().all():
         raise FracturelabError("expected images with labels to train on. Received: none that has one")
-    pixels, reasons = load_readable_images(table["path"].tolist(), size, **options)
-    unreadable = _listed(table, reasons)
-    if reasons:
-        if len(reasons) == len(table):
-            raise FracturelabError(
-                f"none of the {len(table)} images can be read; the first: {next(iter(reasons.values()))}"
-            )
-        table = table.drop(index=list(reasons)).reset_index(drop=True)
-        pixels = load_images(table["path"].tolist(), size, **options)
+    table, unreadable = usable_rows(table, progress=progress)
+    if table.empty:
+        raise FracturelabError(
+            f"none of the {len(unreadable)} images can be read; the first: {unreadable['reason'].iloc[0]}"
+        )
     missing = [name for label, name in enumerate(class_names) if not (table["label"] == label).any()]
     if missing:
         raise FracturelabError(f"expected images of both classes. Received: {len(table)}, none of them {missing[0]}")
-    hashes = file_hashes(table["path"].tolist())
-    table = with_groups_and_parts(table, progress=progress)
+    hashes = table.pop("sha256").to_numpy(str)
     table = holdout_split(table, val=val, test=test, seed=seed)
-    return Prepared(table, pixels, np.asarray(hashes, dtype=str), unreadable, class_names)
+    pixels = load_images(table["path"].tolist(), size, cache_dir=cache_dir, progress=progress)
+    return Prepared(table, pixels, hashes, unreadable, class_names)
 
 
 def prepare_arrays(
@@ -161,7 +155,9 @@ def prepare_arrays(
     # `make_table` would sort the rows by path.
     table = pd.DataFrame(known).reindex(columns=COLUMNS).astype(make_table([]).dtypes)
     hashes = np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in images], dtype=np.str_)
-    return Prepared(holdout_split(table, val=val, test=0.0, seed=seed), images, hashes, _listed(table, {}))
+    return Prepared(
+        holdout_split(table, val=val, test=0.0, seed=seed), images, hashes, pd.DataFrame(columns=["path", "reason"])
+    )
 
 
 def at_size(prepared: Prepared, size: int, *, progress: bool = True) -> Prepared:
@@ -227,8 +223,3 @@ def known_to_weights(prepared: Prepared, weights: WeightsInfo | None) -> list[st
         "validation images or folds of them are too good, and what is chosen there, such as a threshold, is not chosen "
         "on new images. Only the fixed test part was never seen."
     ]
-
-
-def _listed(table: pd.DataFrame, reasons: dict[int, str]) -> pd.DataFrame:
-    paths = [table["path"].iloc[index] for index in reasons]
-    return pd.DataFrame({"path": paths, "reason": list(reasons.values())}, columns=["path", "reason"], dtype=object)
