@@ -148,7 +148,6 @@ def test_unlabelled_rows_are_left_out():
         ),
         (make_table([pd.NA] * 4), "none of the 4 images has a label"),
         (make_table([0, 1] * 4, [pd.NA] * 8), "8 of 8 images have no group.*with_groups"),
-        (make_table([0, 1] * 4, split=["train"] * 7 + ["holdout"]), "'holdout'"),
         (make_table([0, 1] * 20, split=["test"] * 40), "the train part would have no normal image"),
         (make_table([0] * 10 + [1] * 30, split=["test"] * 10 + ["train"] * 30), "the train part would have no normal"),
     ],
