@@ -132,15 +132,6 @@ def test_without_preamble_transfer_syntax_or_photometric_interpretation() -> Non
     np.testing.assert_array_equal(grey(dicom(PhotometricInterpretation=None)), expected)
 
 
-def test_compressed_pixels_without_a_transfer_syntax_name_the_missing_element() -> None:
-    pydicom = pytest.importorskip("pydicom")
-    dataset = pydicom.dcmread(io.BytesIO(dicom()))
-    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
-    bare = io.BytesIO()
-    pydicom.dcmwrite(bare, pydicom.Dataset(dataset), implicit_vr=False, little_endian=True, enforce_file_format=False)
-    assert "TransferSyntaxUID" in (check_image(bare.getvalue()) or "")
-
-
 def test_signed_values_and_padding() -> None:
     values = (RAMP.astype(np.int32) - 2000).astype(np.int16)
     values[:4] = -32000

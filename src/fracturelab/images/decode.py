@@ -77,7 +77,7 @@ def read_image(source: Source, *, min_side: int | None = None, remarks: list[str
     extra `fracturelab[formats]`.
 
     Args:
-        source: A path, the bytes of the file, or an open binary file.
+        source: A path, or the bytes of the file.
         min_side: Neither side of the result needs more than this many pixels. A JPEG is then decoded at 1/2, 1/4 or
             1/8 of its size where that leaves both sides at least this long, which costs a fraction of the time.
         remarks: A list that takes sentences about a file that was read in part or in spite of a defect.
@@ -88,9 +88,8 @@ def read_image(source: Source, *, min_side: int | None = None, remarks: list[str
     Raises:
         UnreadableImageError: The file cannot be decoded whole; `reason` states the cause in a few words.
     """
-    name, remarks = _name(source), [] if remarks is None else remarks
-    with _explained(name), open_source(source, name) as file:
-        kind = _format(file, name)
+    remarks = [] if remarks is None else remarks
+    with _opened(source) as (name, kind, file):
         if kind == "DICOM":
             pixels = _decoder(kind, name)(file, name=name, remarks=remarks)
         else:
@@ -102,14 +101,12 @@ def image_facts(source: Source) -> ImageFacts:
     """Read the header of an image: its size, and whether it has more frames than the first.
 
     Args:
-        source: A path, the bytes of the file, or an open binary file.
+        source: A path, or the bytes of the file.
 
     Raises:
         UnreadableImageError: The header cannot be read, or the size is outside the limits.
     """
-    name = _name(source)
-    with _explained(name), open_source(source, name) as file:
-        kind = _format(file, name)
+    with _opened(source) as (name, kind, file):
         decoder = _decoder(kind, name)
         if kind == "DICOM":
             from fracturelab.images.dicom import open_dicom
@@ -185,14 +182,6 @@ def _decoder(kind: str, name: str) -> Any:
         ) from None
 
 
-def _name(source: Source) -> str:
-    if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return "<bytes>"
-    return str(getattr(source, "name", "<file>"))
-
-
 def _count_scans(file: BinaryIO, size: tuple[int, int], name: str) -> int:
     """Count the scans of a JPEG before any is decoded. In its compressed data the two marker bytes never follow."""
     place, last, scans = file.tell(), b"", 0
@@ -209,20 +198,17 @@ def _count_scans(file: BinaryIO, size: tuple[int, int], name: str) -> int:
     return scans
 
 
-def _format(file: BinaryIO, name: str) -> str:
-    head = file.read(HEAD_BYTES)
-    file.seek(0)
-    kind = recognise(head)
-    if kind not in IMAGE_FORMATS:
-        raise UnreadableImageError(name, f"not an image: the content is {kind}")
-    return kind
-
-
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turn whatever opening and decoding can raise into an UnreadableImageError with a short reason."""
+def _opened(source: Source) -> Iterator[tuple[str, str, BinaryIO]]:
+    """Yield an image's name, its format and its open file; any error becomes an UnreadableImageError with a reason."""
+    name = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
     try:
-        yield
+        with open_source(source, name) as file:
+            kind = recognise(file.read(HEAD_BYTES))
+            file.seek(0)
+            if kind not in IMAGE_FORMATS:
+                raise UnreadableImageError(name, f"not an image: the content is {kind}")
+            yield name, kind, file
     except UnreadableImageError:
         raise
     except MemoryError:

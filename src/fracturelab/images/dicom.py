@@ -82,10 +82,6 @@ def open_dicom(file: BinaryIO, *, name: str, remarks: list[str]) -> Any:
     if pixels is None or not rows or not columns:
         raise UnreadableImageError(name, "a DICOM file without a picture")
     check_size(columns, rows, name)
-    if NO_SYNTAX in remarks and pixels[:4] == b"\xfe\xff\x00\xe0":
-        raise UnreadableImageError(
-            name, "a compressed DICOM file without TransferSyntaxUID, which names the compression"
-        )
     if str(dataset.PhotometricInterpretation).startswith("PALETTE"):
         raise UnreadableImageError(name, "a DICOM file in palette colours, which is not read")
     return dataset

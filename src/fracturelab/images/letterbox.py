@@ -69,7 +69,7 @@ def load_image(source: Source, size: int, *, remarks: list[str] | None = None) -
     128 px; without the factor of two it was 20.
 
     Args:
-        source: A path, the file's bytes, or an open binary file.
+        source: A path, or the bytes of the file.
         size: Side of the square, in pixels.
         remarks: A list that takes sentences about a file that was read in part or in spite of a defect.
 

@@ -20,7 +20,7 @@ MAX_FILE_BYTES = 1_000_000_000
 MIN_SIDE = 8
 """Pictures with a side shorter than this many pixels are refused: no X-ray is that small."""
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
+Source = str | os.PathLike[str] | bytes
 
 
 @contextmanager
@@ -28,20 +28,20 @@ def open_source(source: Source, name: str) -> Iterator[BinaryIO]:
     """Open a source as a seekable binary file of bounded length.
 
     Args:
-        source: A path, the file's bytes, or an open binary file.
+        source: A path, or the bytes of the file.
         name: The name of the file in errors.
 
     Raises:
         UnreadableImageError: It cannot be opened, it is empty, or it is longer than `MAX_FILE_BYTES`.
     """
-    if isinstance(source, (str, os.PathLike)):
-        with open_regular(source) as file:
-            _check_length(os.fstat(file.fileno()).st_size, name)
-            yield file
-        return
-    data = source if isinstance(source, (bytes, bytearray, memoryview)) else source.read(MAX_FILE_BYTES + 1)
-    _check_length(len(data), name)
-    yield io.BytesIO(data)
+    with io.BytesIO(source) if isinstance(source, bytes) else open_regular(source) as file:
+        length = len(source) if isinstance(source, bytes) else os.fstat(file.fileno()).st_size
+        if length == 0:
+            raise UnreadableImageError(name, "the file is empty (0 bytes)")
+        if length > MAX_FILE_BYTES:
+            limit = MAX_FILE_BYTES // 1_000_000
+            raise UnreadableImageError(name, f"the file is longer than the limit of {limit} MB")
+        yield file
 
 
 def check_size(width: int, height: int, name: str) -> None:
@@ -55,14 +55,6 @@ def check_size(width: int, height: int, name: str) -> None:
         raise UnreadableImageError(name, f"{size}, more than the limit of {MAX_PIXELS // 1_000_000} million")
     if min(width, height) < MIN_SIDE:
         raise UnreadableImageError(name, f"{size}, too small for an X-ray")
-
-
-def _check_length(length: int, name: str) -> None:
-    if length == 0:
-        raise UnreadableImageError(name, "the file is empty (0 bytes)")
-    if length > MAX_FILE_BYTES:
-        limit = MAX_FILE_BYTES // 1_000_000
-        raise UnreadableImageError(name, f"the file is longer than the limit of {limit} MB")
 
 
 @contextmanager

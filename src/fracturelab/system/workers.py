@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+_KILLED = "a worker process was killed, as happens where memory runs out; use fewer workers"
+_GIVEN_UP = "a job was given up because every worker that took it died (out of memory?); give the workers more"
+_DEAD_WORKERS = {"TerminatedWorkerError": _KILLED, "BrokenProcessPool": _KILLED, "KilledWorker": _GIVEN_UP}
 CONNECT_SECONDS = 20
 """How long a scheduler may take to answer, and its first worker to come."""
 
@@ -137,16 +140,9 @@ def _readable_errors() -> Iterator[None]:
             f"a worker lacks the package {error.name}; install fracturelab and its requirements where the workers run"
         ) from error
     except Exception as error:
-        name = type(error).__name__
-        if name in ("TerminatedWorkerError", "BrokenProcessPool"):
-            raise FracturelabError(
-                "a worker process was killed, as happens where memory runs out; use fewer workers"
-            ) from error
-        if name == "KilledWorker":
-            raise FracturelabError(
-                "a job was given up because every worker that took it died (out of memory?); give the workers more"
-            ) from error
-        raise
+        if type(error).__name__ not in _DEAD_WORKERS:
+            raise
+        raise FracturelabError(_DEAD_WORKERS[type(error).__name__]) from error
 
 
 def _numbered(number: int, function: Callable[[Any], Any], job: Any) -> tuple[int, Any]:
