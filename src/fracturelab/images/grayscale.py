@@ -51,6 +51,8 @@ def scale_reals(values: np.ndarray) -> np.ndarray:
     """
     integers = np.issubdtype(values.dtype, np.integer)
     finite = values if integers else values[np.isfinite(values)]
+    if finite.size == 0:
+        raise ValueError("no pixel is a finite number")
     low, high = float(finite.min()), float(finite.max())
     if integers and low >= 0 and high <= 65535:
         return scale_integers(values.astype(np.uint16))
