@@ -203,11 +203,11 @@ def with_fracatlas_parts(table: pd.DataFrame, *, hashes: np.ndarray | None = Non
     ours = names.notna().to_numpy(bool)
     part = names.map(dict(zip(listed["image"], listed["part"], strict=True))).fillna("").to_numpy(object)
     by = np.where(part != "", "name", "").astype(object)
-    for row in np.flatnonzero(~ours & (hashes is not None)):
-        assert hashes is not None
-        distance = np.bitwise_count(hashes[row][:, None] ^ listed["hash"].to_numpy()).min(axis=0)
-        if hashes[row].any() and distance.min() <= SAME_PICTURE:
-            part[row], by[row] = listed["part"].iloc[distance.argmin()], "picture"
+    if hashes is not None:
+        for row in np.flatnonzero(~ours):
+            distance = np.bitwise_count(hashes[row][:, None] ^ listed["hash"].to_numpy()).min(axis=0)
+            if hashes[row].any() and distance.min() <= SAME_PICTURE:
+                part[row], by[row] = listed["part"].iloc[distance.argmin()], "picture"
     if table["label"][part == "val"].nunique() < len(CLASS_NAMES):
         by[part == "val"] = part[part == "val"] = ""
     split = table["split"].astype("string[python]").fillna("").to_numpy(object)
