@@ -126,8 +126,11 @@ def test_numbers_of_classes_count_only_where_their_order_is_known(tmp_path):
     ],
 )
 def test_names_of_parts(tmp_path, train, val, test):
-    expected = {f"{name}/{label}/x.png": (part,) for name, part in ((train, "train"), (val, "val"), (test, "test"))
-                for label in ("fractured", "normal")}  # fmt: skip
+    expected = {
+        f"{name}/{label}/x.png": (part,)
+        for name, part in ((train, "train"), (val, "val"), (test, "test"))
+        for label in ("fractured", "normal")
+    }
     assert facts(read_dataset(write(tmp_path, expected)), tmp_path, "split") == expected
     joined = write(
         tmp_path / "j", [f"{part}_{label}/x.png" for part in (train, test) for label in ("broken", "normal")]

@@ -66,7 +66,7 @@ def run_compare(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Put all that has been run into one table: Markdown, CSV and a figure.
 
     One row a model: what it was trained on, its size and speed, and its scores where it was trained, chosen, tested,
-    and elsewhere. What no record says stays empty.
+    and elsewhere. What no record holds stays empty.
     """
     import matplotlib.pyplot as plt
 

@@ -1,8 +1,8 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""The format of a file by its first bytes, whatever its name."""
 
 from __future__ import annotations
 
-# How many bytes `recognise` wants to see. A DICOM file says what it is at byte 128.
+# How many bytes `recognise` reads. The signature of a DICOM file begins at byte 128.
 HEAD_BYTES = 512
 
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
