@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from joblib import cpu_count
 
 from fracturelab.cli.options import read_values
 from fracturelab.errors import FracturelabError
 from fracturelab.system.folders import MODELS, REPORTS, models_folder, project_folder, realimages_folder, reports_folder
+from scripts.notebooks.cells import parameter_names
 from scripts.notebooks.parallel import Task, run_together
 from scripts.notebooks.running import Failure, find_notebooks
 
@@ -56,6 +58,11 @@ def run_all(arguments: argparse.Namespace) -> int:
     folder = arguments.folder or project_folder() / "notebooks"
     paths = find_notebooks(folder, only=re.findall(r"[\w-]+", arguments.only), everything=arguments.all)
     parameters = _parameters(arguments)
+    if arguments.all and "DATA" in parameters:
+        left_out = [path for path in paths if "DATA" not in parameter_names(nbformat.read(path, as_version=4))]
+        paths = [path for path in paths if path not in left_out]
+        for path in left_out:
+            print(f"{path.stem} needs the synthetic X-rays and is left out.")
     environment: dict[str, str] = {}
     reports = run = reports_folder()
     apart: list[Path] = []  # notebooks that are run as copies, because what they show must not end up in a commit

@@ -46,10 +46,7 @@ def with_parameters(notebook: nbformat.NotebookNode, values: Mapping[str, Any]) 
     result.cells = [cell for cell in result.cells if INJECTED not in cell.metadata.get("tags", [])]
     if not values:
         return result
-    at = next((i for i, cell in enumerate(result.cells) if PARAMETERS in cell.metadata.get("tags", [])), None)
-    if at is None:
-        raise FracturelabError(f"expected a cell tagged {PARAMETERS} in the notebook. Received: none")
-    known = _assigned(result.cells[at].source)
+    known, at = parameter_names(result), _place(result)
     for name in values:
         if name not in known:
             raise FracturelabError(f"expected a parameter among {', '.join(known)}. Received: {name}")
@@ -57,6 +54,23 @@ def with_parameters(notebook: nbformat.NotebookNode, values: Mapping[str, Any]) 
     cell = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": [INJECTED]}, id="injected-parameters")
     result.cells.insert(at + 1, cell)
     return result
+
+
+def parameter_names(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return the names that the cell tagged `parameters` assigns, in order.
+
+    Raises:
+        FracturelabError: There is no such cell.
+    """
+    return _assigned(notebook.cells[_place(notebook)].source)
+
+
+def _place(notebook: nbformat.NotebookNode) -> int:
+    """Return the index of the cell tagged `parameters`."""
+    for at, cell in enumerate(notebook.cells):
+        if PARAMETERS in cell.metadata.get("tags", []):
+            return at
+    raise FracturelabError(f"expected a cell tagged {PARAMETERS} in the notebook. Received: none")
 
 
 def _assigned(source: str) -> list[str]:

@@ -11,11 +11,9 @@ from fracturelab.explanations import (
     grad_cam,
     insertion_curves,
     lime_maps,
-    mean_curve,
     occlusion_maps,
     on_radiograph,
     pointing_hits,
-    pointing_sentence,
     random_maps,
     sanity_check,
     score_maps,
@@ -262,27 +260,6 @@ def test_overlay_and_unit_scale():
     assert unit[1].max() == 0
     with pytest.raises(ValueError, match="opacity"):
         blend(image, heat, opacity=2)
-
-
-def test_sentence_on_pointing_says_what_the_intervals_say():
-    box = [(10, 10, 20, 20)] * 60
-    hit, miss = np.zeros((60, SIZE, SIZE), np.float32), np.zeros((60, SIZE, SIZE), np.float32)
-    hit[:, 15, 15] = 1
-    miss[:, 50, 50] = 1
-    good, bad = score_maps(hit, box), score_maps(miss, box)
-    assert pointing_sentence("A", good, {"random": bad}).endswith("clearly more often than by knowing nothing.")
-    assert pointing_sentence("A", good, {"random": good}).endswith("not shown to be better than knowing nothing.")
-    assert "less often than a map that knows nothing" in pointing_sentence("A", bad, {"random": good, "centre": bad})
-    assert "A points at the fracture in 100% (94% to 100%) of 60 images, random in 0%" in pointing_sentence(
-        "A", good, {"random": bad}
-    )
-
-
-def test_mean_curve_has_a_band_around_the_mean():
-    curves = np.random.default_rng(0).random((30, 5))
-    found = mean_curve(curves)
-    np.testing.assert_allclose(found["value"], curves.mean(axis=0))
-    assert all(low < value < high for value, low, high in zip(*found.values(), strict=True))
 
 
 def test_the_own_map_of_a_model_whose_backbone_has_a_layer_named_activation():

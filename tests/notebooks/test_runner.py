@@ -156,15 +156,18 @@ def test_the_default_runs_in_place_with_a_line_a_notebook(project, capfd):
 
 
 def test_own_data_go_to_a_run_of_their_own_and_leave_the_tracked_notebooks_alone(project, tmp_path, capfd):
+    written(project / "notebooks" / "08_synthetic.ipynb", "1", parameters="SEED = 0")
     before = {path: path.read_bytes() for path in (project / "notebooks").iterdir()}
     data = xrays(tmp_path / "ward 7")
-    assert main(["--data", str(data)]) == 0
+    assert main(["--all", "--data", str(data)]) == 0
     assert {path: path.read_bytes() for path in (project / "notebooks").iterdir()} == before
     (run,) = (project / "reports" / "runs").iterdir()
     assert run.name.startswith("ward-7-")
     assert sorted(path.name for path in run.iterdir()) == ["01_first.ipynb", "02_second.ipynb"]
     assert printed(run / "01_first.ipynb").split("\n")[:3] == [f"data: {data}", str(run), str(run / "models")]
-    assert str(run.relative_to(project)) in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "08_synthetic needs the synthetic X-rays and is left out." in said
+    assert str(run.relative_to(project)) in said
 
 
 def test_real_images_of_ones_own_never_end_up_in_a_tracked_notebook(project, capfd):

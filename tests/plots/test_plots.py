@@ -131,14 +131,6 @@ def test_overlay_page_lays_each_map_over_its_image():
         plots.overlay_page(_images(2), heats, titles=["one"])
 
 
-def test_hiding_curves_run_from_nothing_to_all():
-    curve = {"value": [0.9, 0.5, 0.2], "low": [0.8, 0.4, 0.1], "high": [1.0, 0.6, 0.3]}
-    ax = plots.hiding_curves({"Grad-CAM": curve, "random": curve})
-    assert ax.lines[0].get_xdata().tolist() == [0, 0.5, 1]
-    assert ax.lines[0].get_ydata().tolist() == curve["value"]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["Grad-CAM", "random"]
-
-
 def test_shortcuts_start_at_one_half_with_the_strongest_on_top():
     ax = plots.shortcuts(["size", "aspect", "border"], [0.55, 0.2, float("nan")])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["aspect", "size", "border"]
@@ -297,7 +289,6 @@ def test_ratios_start_at_one():
         lambda ax: plots.intervals({"a": {"f1": (0.5, 0.4, 0.6)}}, ax=ax),
         lambda ax: ratios(["a"], [2], ax=ax),
         lambda ax: plots.importances(["a"], [2], ax=ax),
-        lambda ax: plots.hiding_curves({"a": {"value": [1, 0], "low": [1, 0], "high": [1, 0]}}, ax=ax),
         lambda ax: plots.learning_curve([1, 2], {"a": {"value": [0.5, 0.6]}}, ax=ax),
         lambda ax: plots.score_against_cost(["a"], [1], [(0.5, 0.4, 0.6)], ax=ax),
         lambda ax: plots.score_over_parts(["a"], {"m": [(0.5, 0.4, 0.6)]}, ax=ax),

@@ -17,10 +17,8 @@ from fracturelab.explanations.scores import (
     areas,
     deletion_curves,
     insertion_curves,
-    mean_curve,
     mean_interval,
     pointing_hits,
-    pointing_sentence,
     score_maps,
 )
 from fracturelab.explanations.shap import shap_maps

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -131,19 +131,6 @@ def areas(curves: NDArray) -> NDArray[np.float64]:
     return (curves[:, 1:] + curves[:, :-1]).mean(axis=1) / 2
 
 
-def mean_curve(curves: NDArray) -> dict[str, list[float | None]]:
-    """The mean of curves with its 95% interval at each step.
-
-    Args:
-        curves: (n, steps + 1), from `deletion_curves` or `insertion_curves`.
-
-    Returns:
-        `value`, `low` and `high`, each steps + 1 numbers, as `plots.hiding_curves` takes them.
-    """
-    steps = [mean_interval(step) for step in np.asarray(curves).T]
-    return {name: [getattr(step, name) for step in steps] for name in ("value", "low", "high")}
-
-
 def mean_interval(values: NDArray, *, hits: bool | None = None, seed: int = 0) -> Interval:
     """The mean of numbers in 0..1 with its interval: Wilson's for hits, a bounded bootstrap for shares.
 
@@ -174,29 +161,3 @@ def score_maps(maps: NDArray, boxes: Sequence[Sequence[float]], *, seed: int = 0
         inside=mean_interval(heat_inside(maps, boxes), seed=seed),
         empty=int((maps.reshape(len(maps), -1).max(axis=1, initial=0) == 0).sum()),
     )
-
-
-def pointing_sentence(name: str, scores: MapScores, references: Mapping[str, MapScores]) -> str:
-    """One sentence: does a method point at the fracture more often than maps that do not depend on the model.
-
-    Args:
-        name: The method.
-        scores: Its scores.
-        references: Scores of the reference maps, on the same images.
-    """
-
-    def words(other: MapScores) -> str:
-        value, low, high = other.pointing
-        return "undefined" if value is None else f"{value:.0%} ({low:.0%} to {high:.0%})"
-
-    beside = ", ".join(f"{other} in {words(reference)}" for other, reference in references.items())
-    start = f"{name} points at the fracture in {words(scores)} of {scores.n} images, {beside}"
-    low, high = scores.pointing.low, scores.pointing.high
-    others = [reference.pointing for reference in references.values()]
-    if low is None or high is None or any(other.low is None or other.high is None for other in others):
-        return f"{start}: nothing can be said."
-    if all(low > other.high for other in others if other.high is not None):
-        return f"{start}: clearly more often than by knowing nothing."
-    if any(high < other.low for other in others if other.low is not None):
-        return f"{start}: less often than a map that knows nothing."
-    return f"{start}: the intervals touch, so it is not shown to be better than knowing nothing."

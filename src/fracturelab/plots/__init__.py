@@ -5,7 +5,7 @@ A function of one panel takes `ax=None`. All have the look of `fracturelab.plots
 
 # ruff: noqa: F401  # names for `from fracturelab import plots`
 from fracturelab.plots.comparison import intervals, score_forest, score_forests
-from fracturelab.plots.curves import calibration, hiding_curves, precision_recall, roc
+from fracturelab.plots.curves import calibration, precision_recall, roc
 from fracturelab.plots.data import shortcuts
 from fracturelab.plots.fractures import fracture_page
 from fracturelab.plots.images import duplicate_pairs, heat_overlay, heat_page, montage, overlay_page, prediction_montage

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
 
-from fracturelab.plots.style import DASHES, GREY, band, colour_of, curves_with_bands, nth, own_axes, styled, whiskers
+from fracturelab.plots.style import DASHES, GREY, band, colour_of, nth, own_axes, styled, whiskers
 
 if TYPE_CHECKING:
     from fracturelab.evaluation import Calibration, Curve
@@ -84,27 +82,3 @@ def calibration(curves: Mapping[str, Calibration], *, ax: Axes | None = None) ->
         ax.errorbar(x, y, yerr=whiskers(y, curve.low, curve.high), label=label, **look)
         ax.scatter(x, y, s=15 + 100 * curve.counts / most, **nth(i, name), alpha=0.75, linewidths=0, zorder=3)
     return _square(ax, xlabel="P(fractured)", ylabel="share of fractured images")
-
-
-@styled
-def hiding_curves(
-    curves: Mapping[str, Mapping[str, ArrayLike]],
-    *,
-    xlabel: str = "share of the image hidden, hottest first",
-    ax: Axes | None = None,
-) -> Axes:
-    """An answer while more and more of an image is hidden, or comes back, with bands.
-
-    Args:
-        curves: Name of the map to `value`, `low` and `high`, each one number for each step from 0 to 1.
-        xlabel: What the steps are.
-        ax: Where to draw; a new figure if None.
-
-    Returns:
-        The Axes.
-    """
-    ax = own_axes(ax, width=7.5, height=3.6)
-    most = max((len(np.asarray(curve["value"])) for curve in curves.values()), default=2)
-    curves_with_bands(ax, curves, np.linspace(0, 1, most).tolist())
-    ax.set(xlabel=xlabel, ylabel="P(fractured)", xlim=(0, 1))
-    return ax
