@@ -14,7 +14,7 @@ from benchmarks.running import entry, quiet_environment
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the comparisons that were asked for.
+    """Run the selected comparisons.
 
     Returns:
         0; 1 where two sides did not do the same work; 2 where no comparison has the name that was asked for.

@@ -18,7 +18,7 @@ from benchmarks.running import Comparison, Outcome, in_own_process
 
 
 def audit_ours(paths: list[str]) -> dict[str, Any]:
-    """The whole audit of a table of these files, and how long its parts took."""
+    """Audit a table of these files, and time its parts."""
     from fracturelab import audit, datasets
     from fracturelab.audit import groups, reading, report
 
@@ -50,7 +50,7 @@ def audit_ours(paths: list[str]) -> dict[str, Any]:
 
 
 def _side(side: str, folder: str, count: int) -> dict[str, Any]:
-    """One side in this process: what it took, and which of the planted copies it found."""
+    """Run one side in this process, and count the planted copies among its pairs."""
     place = Path(folder)
     paths = data.picture_files(place)
     assert len(paths) == count
@@ -77,12 +77,12 @@ def _largest_group(count: int, pairs: np.ndarray) -> int:
 
 
 def one_side(side: str, folder: Path, count: int) -> dict[str, Any]:
-    """The same in a process of its own, so that its memory is its own."""
+    """Run one side in a process of its own, so that its memory can be measured."""
     return in_own_process("benchmarks.auditing", side, folder, count)
 
 
 def reading_seconds(paths: list[str]) -> float:
-    """Seconds to open and decode every file on all cores, and nothing else; from a thousand of them."""
+    """Seconds to open and decode every file on all cores, extrapolated from a thousand files."""
     from joblib import Parallel, delayed
 
     some = paths[:: max(1, len(paths) // 1000)]
@@ -103,7 +103,7 @@ def _only_read(paths: list[str]) -> None:
 
 
 def run(*, images: int, further: tuple[int, ...], repetitions: int, rendered: bool) -> Outcome:
-    """Both sides at one size, ours at others as well."""
+    """Run both sides at one size, and ours at other sizes too."""
     whole = data.audited_set(max(images, *further), rendered=rendered)
     folder = data.first_of(whole, images)
     measured: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}

@@ -1,4 +1,4 @@
-"""The images that comparisons run on, made once and kept in the cache folder: synthetic, no patients."""
+"""Synthetic images for the comparisons, made once and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _BASES = 300
 
 
 def folder() -> Path:
-    """Where the sets are kept."""
+    """Folder of the sets."""
     return default_cache_dir() / "benchmarks"
 
 
 def _made_once(name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that `make` fills, written beside its place and renamed when it is whole."""
+    """Return a folder that `make` fills; it is renamed into place when it is complete."""
     place = folder() / name
     if place.is_dir():
         return place
@@ -44,7 +44,7 @@ def _made_once(name: str, make: Callable[[Path], None]) -> Path:
 
 
 def training_set(n: int, *, size: int = 320) -> Path:
-    """Phantoms in `train/` and `val/`, each with a folder a class; every fifth is for validation.
+    """Write phantoms to `train/` and `val/`, each with a folder a class; every fifth is for validation.
 
     Implants and casts go with the label, nineteen times of twenty: a task that frozen features of any backbone solve,
     so that two ways of training can be told apart by their AUC. The default phantoms, on which a small set and weights
@@ -69,7 +69,7 @@ def training_set(n: int, *, size: int = 320) -> Path:
 
 
 def starting_weights(backbone: str, options: dict[str, Any]) -> str:
-    """A file of weights that both sides start from: bundled ones, or those of the shipped model's backbone."""
+    """Path of the weights that both sides start from: bundled ones, or those of the shipped model's backbone."""
     from fracturelab.errors import FracturelabError
     from fracturelab.models.weights import WeightsInfo, resolve
     from scripts.pretraining.bundled_files import save_bundled
@@ -99,7 +99,7 @@ def starting_weights(backbone: str, options: dict[str, Any]) -> str:
 
 
 def large_jpegs(n: int) -> Path:
-    """JPEGs of 2304 x 2880 pixels, every second with three channels, as FracAtlas has both."""
+    """Write JPEGs of 2304 x 2880 pixels. Every second has three channels, because FracAtlas has both kinds."""
 
     def make(part: Path) -> None:
         rng = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def large_jpegs(n: int) -> Path:
 
 
 def audited_set(n: int, *, rendered: bool = False) -> Path:
-    """Many different pictures, and planted copies among them, which `planted.json` lists.
+    """Write different pictures with planted copies among them, which `planted.json` lists.
 
     One picture in fifty is planted: a copy of an earlier one, mirrored or turned, and resized, made brighter, or saved
     as a poor JPEG. The others are phantoms of 128 pixels, each rendered anew (`rendered=True`; takes minutes); or,
@@ -149,7 +149,7 @@ def audited_set(n: int, *, rendered: bool = False) -> Path:
 
 
 def first_of(place: Path, n: int) -> Path:
-    """The first pictures of an audited set, with the copies among them; files are linked, not made again."""
+    """Return a set of the first pictures of an audited set with the copies among them; its files are links."""
     if place.name.endswith(f"-{n}"):
         return place
 
@@ -196,7 +196,7 @@ def _write_piece(part: Path, numbers: range, bases: np.ndarray | None) -> list[t
 
 
 def _original(number: int, bases: np.ndarray | None) -> np.ndarray:
-    """Picture of a number: a phantom of its own, or a double exposure of two of the bases."""
+    """The picture of a number: a phantom of its own, or a double exposure of two of the bases."""
     if bases is None:
         return phantoms.render(5_000_000 + number, size=AUDITED_SIDE).image
     rng = np.random.default_rng([7, number])

@@ -1,4 +1,4 @@
-"""The figure of all comparisons: how many times better each is."""
+"""The figure of all comparisons, with the ratio of each."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fracturelab.plots.style import FRACTURED, RIGHT, note, own_axes, rows_of, s
 
 @styled
 def ratios(names: Sequence[str], values: ArrayLike, *, ax: Axes | None = None) -> Axes:
-    """Ratios of a benchmark on a logarithmic scale; above 1 is better and green.
+    """Draw ratios on a logarithmic scale; bars above 1 are better and green.
 
     Args:
-        names: Of the comparisons.
-        values: Ratios, positive.
+        names: Names of the comparisons.
+        values: Positive ratios.
         ax: Where to draw; a new figure if None.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Answers: batches, one image, and one image from a cold start."""
+"""Speed of answers: batches, one image, and one image from a cold start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MEASURED = 400  # images that the fast network is chosen on
 
 
 def make_model(*, folder: str, place: str, size: int, backbone: str, options: dict, weights: str | None) -> None:
-    """Train the model to ask (v2's probe on phantoms), save it and export it."""
+    """Train a model (v2's probe on phantoms), save it and export it."""
     from importlib.util import find_spec
 
     from fracturelab import datasets, training
@@ -53,14 +53,14 @@ def make_model(*, folder: str, place: str, size: int, backbone: str, options: di
 
 
 def cost_of(*, model: str) -> float:
-    """FLOPs an image."""
+    """FLOPs of one image."""
     from fracturelab.models.files import load_model
 
     return machine.flops(load_model(model))
 
 
 def int8_by_quarter(*, model: str, images: np.ndarray) -> list[float] | None:
-    """How far one quarter of the layers in int8 moves an answer, the others being float32; None without nncf.
+    """Measure how much an answer changes with one quarter of the layers in int8; None without nncf.
 
     Args:
         model: The exported model.
@@ -96,7 +96,7 @@ def int8_by_quarter(*, model: str, images: np.ndarray) -> list[float] | None:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without nncf's progress bars."""
+    """Hide nncf's progress bars."""
     with contextlib.suppress(ImportError):
         import nncf  # noqa: F401 - its log keeps the stream that it finds when it is loaded
 
@@ -108,7 +108,7 @@ _opened: dict[tuple[str, str], Any] = {}
 
 
 def answer(*, model: str, runtime: str, images: np.ndarray) -> dict[str, Any]:
-    """Our side: a predictor's answers; opening it is not timed, nor is its first answer."""
+    """Time a predictor's answers, without its opening and its first answer."""
     from fracturelab.prediction import load_predictor
 
     if (model, runtime) not in _opened:
@@ -131,7 +131,7 @@ def answers_of_both(
     repetitions: int,
     quantised: int,
 ) -> dict[str, Any]:
-    """Batches and single images on both sides, alternating; two comparisons read what they need."""
+    """Time batches and single images on both sides, alternating; two comparisons use the result."""
     from fracturelab.prediction.export import read_export
 
     folder = str(data.training_set(MEASURED))
@@ -216,7 +216,7 @@ def _checks(measured: dict[str, Any]) -> dict[str, bool]:
 
 
 def run_batch(**settings: Any) -> Outcome:
-    """Batches of 32."""
+    """Compare batches of 32 images."""
     measured = answers_of_both(**settings)
     precision = measured["fast"]["precision"]
     ours, other = measured["batch"]
@@ -226,7 +226,7 @@ def run_batch(**settings: Any) -> Outcome:
 
 
 def run_single(**settings: Any) -> Outcome:
-    """One image at a time."""
+    """Compare single images."""
     measured = answers_of_both(**settings)
     precision = measured["fast"]["precision"]
     ours, other = measured["single"]
@@ -236,7 +236,7 @@ def run_single(**settings: Any) -> Outcome:
 
 
 def run_cold(*, repetitions: int) -> Outcome:
-    """From the start of the process to its end, with the answer printed."""
+    """Compare whole processes, from start to end, that print one answer."""
     model = ROOT / "models" / "fracturelab-small.keras"
     with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work:
         script = Path(work) / "predict.py"

@@ -1,4 +1,4 @@
-"""What the machine could do at best: matrix products, copies; and who it is."""
+"""The machine: its description, and its measured limits in matrix products and copies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def machine() -> dict[str, Any]:
-    """The machine in general words, with its memory and its measured ceilings."""
+    """Describe the machine, with its memory and its measured limits."""
     return {
         **records.machine(),
         "model": _processor(),
@@ -45,7 +45,7 @@ def _memory_gb() -> float | None:
 
 
 def _best_seconds(work, times: int = 9, least: float = 1.0) -> float:
-    """The shortest of several runs, over so many seconds at least: a neighbour's work must not lower a ceiling."""
+    """The shortest of several runs over at least `least` seconds; other work on the machine does not lower it."""
     work()
     measured: list[float] = []
     while len(measured) < times or sum(measured) < least:
@@ -56,12 +56,12 @@ def _best_seconds(work, times: int = 9, least: float = 1.0) -> float:
 
 
 SIDES = (512, 1024, 2048)
-"""Of the square matrices whose products say what the machine can do: which size is fastest depends on its caches."""
+"""Sides of the square matrices whose products are timed; the fastest size depends on the caches."""
 
 
 @cache
 def matrix_product() -> float:
-    """Most GFLOP/s that a product of two float32 matrices reaches with NumPy, on all cores."""
+    """Highest GFLOP/s of a product of two float32 matrices with NumPy, on all cores."""
     return max(map(_product, SIDES))
 
 
@@ -75,7 +75,7 @@ def _product(side: int) -> float:
 def fastest_product(precision: str) -> float:
     """The same with OpenVINO, in a precision: "float32", "bf16" or "int8" (operations instead of FLOPs there).
 
-    In float32 NumPy's counts as well: the machine can do what either of them does.
+    In float32 the higher value of both is returned.
     """
     measured = max(_product_openvino(precision, side) for side in SIDES)
     return max(measured, matrix_product()) if precision == "float32" else measured
@@ -105,14 +105,14 @@ def _product_openvino(precision: str, side: int) -> float:
 
 @cache
 def copy_speed(megabytes: int = 256) -> float:
-    """GB/s that one copy of a large array reads and writes together."""
+    """GB/s that a copy of a large array reads and writes in total."""
     source = np.ones(megabytes * 2**20 // 4, np.float32)
     target = np.empty_like(source)
     return 2 * source.nbytes / _best_seconds(lambda: np.copyto(target, source)) / 1e9
 
 
 def flops(model: keras.Model) -> float:
-    """FLOPs of one image through a model's convolutions and dense layers, a multiplication and an addition each."""
+    """FLOPs of one image in a model's convolutions and dense layers; a multiplication and an addition count as two."""
     import keras
 
     total = 0.0

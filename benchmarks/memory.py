@@ -1,4 +1,4 @@
-"""Memory and speed of v2's stages over tables of 1,000 and 40,000 images: neither may grow with the table."""
+"""Memory and speed of v2's stages over tables of 1,000 and 40,000 images, which must not grow with the table."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ _WIDE = 2048  # features for the head; of 40,000 images more than it holds in me
 
 
 class Watch:
-    """Looks, while a block runs, at how much memory this process and its children hold at most.
+    """Measures, while a block runs, the most memory that this process and its children hold.
 
-    Counted is what the processes hold for themselves, without pages of mapped files: those the system drops when it
-    needs the room.
+    Pages of mapped files do not count, because the system drops them when it needs the memory.
 
     Attributes:
-        peak_mb: Most of it seen, in MB.
+        peak_mb: The most memory, in MB.
     """
 
     def __init__(self, every: float = 0.05) -> None:
@@ -65,14 +64,14 @@ def _clock(ends: list[float]) -> Any:
 
 
 def _pace(ends: list[float]) -> tuple[float, float]:
-    """Median seconds a step in the first and in the second half, without the first steps."""
+    """Median seconds a step in the first and in the second half; the first step does not count."""
     steps = np.diff(ends)
     half = len(steps) // 2
     return float(np.median(steps[1:half])), float(np.median(steps[half:]))
 
 
 def _prepared(folder: Path, cache: str) -> Any:
-    """The table with its images in the cache, split by hand: groups of 40,000 images are the audit's business."""
+    """Read a table with its images in the cache, and split it without groups, which the audit's comparison covers."""
     import pandas as pd
 
     from fracturelab import datasets
@@ -89,7 +88,7 @@ def _prepared(folder: Path, cache: str) -> Any:
 
 
 def ours(folder: Path, steps: int) -> dict[str, Any]:
-    """Every stage of v2 for some steps.
+    """Run every stage of v2 for some steps.
 
     Features and activations, the head over all rows, the last stage on stored activations, and the whole network, which
     is trained where the store would be too large.
@@ -166,7 +165,7 @@ def ours(folder: Path, steps: int) -> dict[str, Any]:
 
 
 def usual(folder: Path, steps: int) -> dict[str, Any]:
-    """The usual recipe for as many steps: the frozen network, then its last stage."""
+    """Run the usual recipe for as many steps: the frozen network, then its last stage."""
     import keras
 
     from fracturelab.models.backbones import default_scaling
@@ -189,7 +188,7 @@ def usual(folder: Path, steps: int) -> dict[str, Any]:
 
 
 def bare(folder: Path, steps: int) -> dict[str, Any]:
-    """TensorFlow, the network and one batch: less is not possible."""
+    """Run TensorFlow with the network and one batch, the least that training needs."""
     from fracturelab.models.transfer import build_transfer_model
     from fracturelab.training import epochs
 
@@ -202,12 +201,12 @@ def bare(folder: Path, steps: int) -> dict[str, Any]:
 
 
 def one_side(side: str, folder: Path, steps: int) -> dict[str, Any]:
-    """A side in a process of its own."""
+    """Run one side in a process of its own."""
     return in_own_process("benchmarks.memory", side, folder, steps)
 
 
 def run(*, images: int, few: int, steps: int, repetitions: int, rendered: bool) -> Outcome:
-    """Both sides over the large table, alternating, and once over the small one."""
+    """Run both sides over the large table, alternating, and once over the small table."""
     large = data.audited_set(images, rendered=rendered)
     small = data.first_of(large, few)
     mine, other = alternate(
@@ -244,7 +243,7 @@ def run(*, images: int, few: int, steps: int, repetitions: int, rendered: bool) 
 
 
 def _on_paper(images: int, mine: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
-    """Minutes for two views and ten epochs of the whole network, as without a store, against 20 and 10 epochs."""
+    """Minutes of a full training by these paces: two views and ten epochs without a store, against 20 and 10 epochs."""
     steps = 0.8 * images / BATCH
     ours_all = 2 * steps * mine["features"][1] + 10 * steps * mine["whole network"][1]
     theirs_all = 20 * steps * other["frozen"][1] + 10 * steps * other["last stage"][1]

@@ -1,4 +1,4 @@
-"""From files to batches: the first pass over large JPEGs, and every pass after it."""
+"""Speed from files to batches: the first pass over large JPEGs, and every later pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST_SECONDS = 0.5  # a pass that is sooner over is repeated until it has taken
 
 
 def first_pass(*, paths: list[str]) -> dict[str, Any]:
-    """Our side: decode everything into a new cache, and read every batch of it."""
+    """Decode all files into a new cache, and read every batch of it."""
     from fracturelab.images import load_images
     from fracturelab.pipeline import batches
 
@@ -32,7 +32,7 @@ def first_pass(*, paths: list[str]) -> dict[str, Any]:
 
 
 def later_pass(*, paths: list[str], cache: str) -> dict[str, Any]:
-    """Our side: open the cache that is there, and read every batch; some passes, since one is over so soon."""
+    """Open the cache and read every batch, over several passes, because a single pass is short."""
     from fracturelab.images import load_images
     from fracturelab.pipeline import batches
 
@@ -47,13 +47,13 @@ def later_pass(*, paths: list[str], cache: str) -> dict[str, Any]:
 
 
 def their_pass(*, folder: str) -> float:
-    """Their side, of any epoch: images a second."""
+    """Images a second of the usual recipe, in any epoch."""
     measured = theirs.one_pass(folder=folder, size=SIZE)
     return measured["images"] / measured["seconds"]
 
 
 def likeness(*, paths: list[str]) -> float:
-    """How alike the pixels of both sides are: the least correlation of an image that both squeeze to one shape."""
+    """The lowest correlation between the pixels of both sides, over images that both resize to one shape."""
     import keras
     from PIL import Image
 
@@ -68,7 +68,7 @@ def likeness(*, paths: list[str]) -> float:
 
 
 def decoding_rate(paths: list[str]) -> float:
-    """Images a second that the JPEG library decodes at the reduced scale, on all cores and without anything else."""
+    """Images a second that the JPEG library alone decodes at the reduced scale, on all cores."""
     from joblib import Parallel, delayed
 
     with Parallel(n_jobs=os.cpu_count(), prefer="threads") as parallel:
@@ -86,7 +86,7 @@ def _only_decode(path: str) -> None:
 
 
 def run_first(*, images: int, repetitions: int) -> Outcome:
-    """Passes that begin with nothing but files."""
+    """Compare passes that begin with files alone."""
     folder = data.large_jpegs(images)
     paths = data.picture_files(folder)
     with two_sides() as (ours, other):
@@ -119,7 +119,7 @@ def run_first(*, images: int, repetitions: int) -> Outcome:
 
 
 def run_later(*, images: int, repetitions: int) -> Outcome:
-    """Passes of every later epoch."""
+    """Compare passes of every later epoch."""
     folder = data.large_jpegs(images)
     paths = data.picture_files(folder)
     with two_sides() as (ours, other), tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as cache:

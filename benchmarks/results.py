@@ -72,7 +72,7 @@ def read_benchmarks(path: str | Path | None = None) -> dict[str, Any]:
 
 
 def merge_benchmarks(new: Mapping[str, Mapping[str, Any]], path: str | Path | None = None) -> dict[str, Any]:
-    """Put new results beside those that are there, and write all, whole or not at all.
+    """Add new results to the file, which is written whole or not at all.
 
     Args:
         new: Name to result.
@@ -100,7 +100,7 @@ def merge_benchmarks(new: Mapping[str, Mapping[str, Any]], path: str | Path | No
 
 
 def benchmarks_table(results: Mapping[str, Any], *, names: str = "*") -> str:
-    """The results as a Markdown table: ours, theirs, how many times better, and how much of the limit is reached.
+    """The results as a Markdown table: ours, theirs, their ratio, and the share of the limit.
 
     Args:
         results: From `read_benchmarks`.
@@ -160,7 +160,7 @@ def _word(value: Any) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Three digits that matter."""
+    """A number with three significant digits."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def in_own_process(module: str, side: str, folder: Path, count: int) -> dict[str, Any]:
-    """Run one side of a comparison in a process of its own: a module that prints what it found as its last line."""
+    """Run one side in a process of its own: a module that prints its result as JSON in its last line."""
     command = [sys.executable, "-m", module, side, str(folder), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
@@ -36,14 +36,14 @@ def in_own_process(module: str, side: str, folder: Path, count: int) -> dict[str
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the repetitions of a comparison gave.
+    """The result of the repetitions of a comparison.
 
     Attributes:
         ours: A number a repetition.
-        theirs: The same.
-        limit: What the machine could reach at best, in the same unit.
-        checks: What must hold for the two sides to have done the same work, and whether it did.
-        details: What else is worth knowing.
+        theirs: A number a repetition of the usual recipe.
+        limit: The best value that the machine allows, in the same unit.
+        checks: Conditions of a fair comparison, and whether they hold.
+        details: Further results.
     """
 
     ours: list[float]
@@ -59,12 +59,12 @@ class Comparison:
 
     Attributes:
         name: Its name in results.json.
-        unit: Of its numbers.
+        unit: Unit of its numbers.
         more_is_better: True for rates, False for seconds and megabytes.
-        about: What both sides do, in a sentence or two.
-        limit_is: What the limit is, in a sentence.
+        about: One or two sentences on what both sides do.
+        limit_is: A sentence on the limit.
         sizes: "tiny", "default" and "full" to the settings.
-        run: From the settings to the outcome.
+        run: Function from the settings to the outcome.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Comparison:
 
 @contextmanager
 def two_sides() -> Iterator[tuple[Call, Call]]:
-    """Two processes of this process's group, one for each side, that live as long as the block.
+    """Start two processes, one for each side, that live as long as the block.
 
     A side keeps what it has loaded from one repetition to the next, and nothing it sets (TensorFlow's determinism, say)
     reaches the other one.
@@ -96,19 +96,19 @@ def two_sides() -> Iterator[tuple[Call, Call]]:
 
 
 def _begin() -> None:
-    """Make a process ready to be a side."""
+    """Prepare the process of a side."""
     load_tensorflow()
     multiprocessing.util.Finalize(None, _end_workers, exitpriority=100)  # before joblib removes its locks
 
 
 def _end_workers() -> None:
-    """Let joblib's processes go: they wait five minutes for more work, and a side's process for them."""
+    """End joblib's processes, which otherwise wait five minutes for more work."""
     if loky := sys.modules.get("joblib.externals.loky"):
         loky.get_reusable_executor().shutdown(wait=True)
 
 
 def alternate(ours: Callable[[], Any], theirs: Callable[[], Any], *, repetitions: int) -> tuple[list[Any], list[Any]]:
-    """One repetition of each side after the other."""
+    """Alternate the repetitions of both sides."""
     measured: tuple[list[Any], list[Any]] = ([], [])
     for _ in range(repetitions):
         measured[0].append(ours())
@@ -124,7 +124,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def entry(comparison: Comparison, size: str, machine: Mapping[str, Any], seconds: float, outcome: Outcome) -> dict:
-    """What results.json keeps of a comparison."""
+    """The entry of a comparison in results.json."""
     ours, theirs = statistics.median(outcome.ours), statistics.median(outcome.theirs)
     better, worse = (ours, theirs) if comparison.more_is_better else (theirs, ours)
     limit = outcome.limit
@@ -150,7 +150,7 @@ def entry(comparison: Comparison, size: str, machine: Mapping[str, Any], seconds
 
 
 def quiet_environment() -> None:
-    """What every process of a run gets: no downloads, no chatter of TensorFlow."""
+    """Set the environment of every process of a run: no downloads, no log of TensorFlow."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("FRACTURELAB_OFFLINE", "1")

@@ -1,4 +1,4 @@
-"""The recipe that most projects of this field use, written plainly with Keras; nothing of fracturelab's is in it.
+"""The recipe that most projects of this field use, in plain Keras and without code of fracturelab.
 
 `image_dataset_from_directory` decodes every file in every epoch, augmentation is part of the model, the whole network
 runs in every epoch with its lower part frozen, and `model.predict` answers. (The one thing that is ours is the file of
@@ -17,7 +17,7 @@ _kept: dict[str, Any] = {}  # a model from one call of this process to the next
 
 
 def data(folder: str, size: int, *, shuffle: bool, batch_size: int = 32) -> Any:
-    """A folder of class folders as batches of float32 RGB."""
+    """Read a folder of class folders as batches of float32 RGB."""
     import keras
 
     return keras.utils.image_dataset_from_directory(
@@ -33,7 +33,7 @@ def data(folder: str, size: int, *, shuffle: bool, batch_size: int = 32) -> Any:
 
 
 def build(size: int, backbone: str, options: Mapping[str, Any], weights: str | None, scaling: Mapping) -> Any:
-    """Augmentation, a frozen backbone without its top, and a dense layer; returns the model and the backbone."""
+    """Build augmentation, a frozen backbone without its top, and a dense layer; return the model and the backbone."""
     import keras
     from keras import layers
 
@@ -73,7 +73,7 @@ def _fit(model: Any, folder: str, size: int, epochs: int) -> dict[str, Any]:
 
 
 def train_head(*, folder: str, size: int, epochs: int, seed: int, **network: Any) -> dict[str, Any]:
-    """Train the head; from the call to the trained model."""
+    """Train the head."""
     import keras
 
     began = time.perf_counter()
@@ -110,7 +110,7 @@ def one_pass(*, folder: str, size: int) -> dict[str, Any]:
 
 
 def predict(*, model: str, images: np.ndarray, batch_size: int = 32) -> dict[str, Any]:
-    """`model.predict` of a saved model; opening it is not timed, nor is its first answer."""
+    """Time `model.predict` of a saved model, without its opening and its first answer."""
     import keras
 
     if model not in _kept:
@@ -130,11 +130,11 @@ size = model.input_shape[1]
 image = keras.utils.load_img(sys.argv[2], color_mode="grayscale", target_size=(size, size))
 print(float(model.predict(np.asarray(image, "float32")[None, :, :, None], verbose=0)[0, 0]))
 """
-"""One image, from a cold start: the script that people keep beside their model."""
+"""A script that answers one image with a model from a cold start."""
 
 
 def find_copies(*, paths: list[str], distance: int = 10) -> dict[str, Any]:
-    """Near-duplicates as scripts look for them: open each file, a perceptual hash of it in each orientation, all pairs.
+    """Find near-duplicates by a perceptual hash of each file in each orientation, over all pairs.
 
     The hash is pHash as the usual packages compute it: 32 x 32 pixels, cosine transform, the 8 x 8 lowest frequencies
     against their median. Two images are called copies up to `distance` of 64 bits, the usual threshold.

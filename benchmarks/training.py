@@ -20,7 +20,7 @@ AUC_MARGIN = 0.01
 def train(
     *, folder: str, size: int, views: int, epochs: int, seed: int, backbone: str, options: dict, weights: str | None
 ) -> dict[str, Any]:
-    """Our side: from the files to the fitted model, with nothing computed before."""
+    """Train v2 from the files to the fitted model, without stored features."""
     from fracturelab import datasets, training
     from fracturelab.models.weights import resolve
 
@@ -51,7 +51,7 @@ def train(
 
 
 def costs(*, size: int, backbone: str, options: dict) -> dict[str, float]:
-    """FLOPs an image of the whole network and of its part above the freeze line."""
+    """FLOPs of one image in the whole network and in its part above the freeze line."""
     from fracturelab.models.transfer import build_transfer_model, freeze_line, split_at
     from fracturelab.training.features import store_bytes
 
@@ -64,7 +64,7 @@ def costs(*, size: int, backbone: str, options: dict) -> dict[str, float]:
 
 
 def scaling_of(*, backbone: str, options: dict, weights: str | None) -> dict[str, list[float]]:
-    """How grey levels are scaled for a file of weights."""
+    """Scaling of the grey levels for a file of weights."""
     from fracturelab.models.backbones import check_scaling
     from fracturelab.models.weights import resolve
 
@@ -84,7 +84,7 @@ def both_stages(
     alpha: float | None,
     pretrained: bool,
 ) -> dict[str, Any]:
-    """Run both stages on both sides, alternating; the two comparisons read what they need."""
+    """Run both stages on both sides, alternating; the two comparisons use the result."""
     options = {} if alpha is None else {"alpha": alpha}
     folder = str(data.training_set(images))
     shared = {"folder": folder, "size": size}
@@ -107,7 +107,7 @@ def both_stages(
 
 
 def run_head(**settings: Any) -> Outcome:
-    """The head alone."""
+    """Compare the training of the head."""
     measured = both_stages(**settings)
     epochs, views, cost = settings["head_epochs"], settings["views"], measured["cost"]
     train_images, val_images = measured["parts"]
@@ -151,7 +151,7 @@ def run_head(**settings: Any) -> Outcome:
 
 
 def run_further(**settings: Any) -> Outcome:
-    """What fine-tuning costs on top of the head."""
+    """Compare the cost of fine-tuning after the head."""
     measured = both_stages(**settings)
     cost, epochs = measured["cost"], settings["epochs"]
     train_images, val_images = measured["parts"]

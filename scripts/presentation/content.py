@@ -98,7 +98,7 @@ def _home_and_elsewhere(records: Sequence[Record]) -> list[str]:
 
 
 def _scores(scores: pd.DataFrame) -> list[str]:
-    """A sentence for each model: its ROC AUC, or its accuracy, on its test part, or else where it was tested."""
+    """A sentence for each model with its ROC AUC or its accuracy, on its test part where it has one."""
     points = []
     for _, run in scores[scores["metric"].isin(("roc_auc", "accuracy"))].groupby("run"):
         run = run[run["metric"] == ("roc_auc" if (run["metric"] == "roc_auc").any() else "accuracy")]

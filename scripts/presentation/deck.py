@@ -1,4 +1,4 @@
-"""Slides to a PowerPoint file: a title, a picture, a few points below it."""
+"""Writes slides to a PowerPoint file: a title, a picture, and a few points below it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _text(page: Any, paragraphs: Sequence[str], box: Box, *, largest: int, colou
 
 
 def _fill(frame: Any, paragraphs: Sequence[str], box: Box, *, largest: int, colour: str, bold: bool = False) -> None:
-    """Write paragraphs into a frame, as large as they fit."""
+    """Write paragraphs into a frame, in the largest size that fits."""
     from pptx.dml.color import RGBColor
     from pptx.enum.text import MSO_ANCHOR, MSO_AUTO_SIZE, PP_ALIGN
     from pptx.util import Pt
@@ -93,7 +93,7 @@ def _fill(frame: Any, paragraphs: Sequence[str], box: Box, *, largest: int, colo
 
 
 def _picture(page: Any, picture: bytes, box: Box, *, about: str) -> None:
-    """The picture as large as its box allows, in its middle."""
+    """Place the picture in the middle of its box, as large as the box allows."""
     from PIL import Image
 
     with Image.open(io.BytesIO(picture)) as opened:

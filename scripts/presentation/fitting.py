@@ -1,4 +1,4 @@
-"""How large a text may be so that it fits its box: measured, since nobody looks at slides before they are shown."""
+"""Measures the largest font size at which a text fits its box."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LINE = 1.2
 PARAGRAPH = 0.35
 """Space after a paragraph in units of the font size."""
 SMALLEST = 9
-"""Points; smaller text cannot be read from the back of a room."""
+"""Smallest size in points; smaller text cannot be read from the back of a room."""
 
 
 @lru_cache(maxsize=64)
 def _font(size: int, bold: bool) -> Any:
-    """DejaVu Sans, which comes with matplotlib: wider than Arial and Calibri, so that what fits here fits there."""
+    """The font DejaVu Sans of matplotlib. It is wider than Arial and Calibri, so text that fits in it fits in them."""
     import matplotlib
     from PIL import ImageFont
 
@@ -28,12 +28,12 @@ def _font(size: int, bold: bool) -> Any:
 
 
 def text_width(text: str, *, size: int, bold: bool = False) -> float:
-    """Inches that a line of text takes."""
+    """Width of a line of text in inches."""
     return _font(size, bold).getlength(text) / 72
 
 
 def wrapped(text: str, *, width: float, size: int, bold: bool = False) -> list[str]:
-    """A paragraph in lines of at most `width` inches, broken at spaces; a longer word stands alone and sticks out."""
+    """Break a paragraph at spaces into lines of at most `width` inches. A longer word gets a line of its own."""
     lines: list[str] = []
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines else word
