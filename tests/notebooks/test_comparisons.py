@@ -1,4 +1,4 @@
-"""The conclusions of notebooks 06 and 07 agree with their records."""
+"""The conclusions of notebooks 04, 06 and 07 agree with their records."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fracturelab.records import read_record
@@ -20,6 +21,54 @@ def results(name: str) -> dict[str, Any]:
 
 def column(rows: list[dict[str, float]], name: str) -> np.ndarray:
     return np.array([row[name] for row in rows])
+
+
+def test_04_concludes_where_the_loss_comes_from():
+    for name, (home, abroad) in {"v1": (0.91, 0.66), "v2": (0.97, 0.86)}.items():
+        tested = results(f"04-{name}")["evaluations"]
+        assert tested["same hospital, new"]["metrics"]["roc_auc"]["value"] == pytest.approx(home, abs=0.015)
+        assert tested["elsewhere"]["metrics"]["roc_auc"]["value"] == pytest.approx(abroad, abs=0.015)
+    found = results("04-comparison")
+    causes = {name: {model: score["value"] for model, score in by.items()} for name, by in found["causes"].items()}
+    for model, bare, home in (("v1", 0.77, 0.90), ("v2", 0.92, 0.96)):
+        as_it_is, together = causes["as it is"][model], causes["all four"][model]
+        gains = {name: by[model] - as_it_is for name, by in causes.items() if name not in ("as it is", "all four")}
+        assert max(gains, key=gains.__getitem__) == "nothing on the picture"
+        assert causes["nothing on the picture"][model] == pytest.approx(bare, abs=0.015)
+        assert gains["not photographed"] < 0.03
+        assert sum(gains.values()) < together - as_it_is
+        assert together == pytest.approx(home, abs=0.015)
+
+
+def test_04_concludes_what_real_xrays_show():
+    found = results("04-comparison")
+    tested = found["fracatlas"]
+    for name, auc, specificity in (("shipped", 0.900, 0.69), ("v2", 0.855, 0.57), ("v1", 0.805, 0.45)):
+        assert tested[name]["n"] == 856
+        assert tested[name]["metrics"]["roc_auc"]["value"] == pytest.approx(auc, abs=0.002)
+        assert found["at_90"][name][1] == pytest.approx(specificity, abs=0.006)
+    sensitivity, specificity = found["at_90"]["shipped"]
+    for prevalence, right in ((0.05, 13), (0.5, 74)):
+        hits, alarms = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+        assert round(100 * hits / (hits + alarms)) == right
+    error = found["calibration_error"]
+    assert error["v1"]["before"] == pytest.approx(0.26, abs=0.01) and error["v1"]["after"] < 0.05
+    assert error["v2"]["before"] == pytest.approx(0.16, abs=0.01) and error["v2"]["after"] < 0.05
+    assert error["shipped"]["before"] < 0.03
+    assert found["few_images"]["shipped"]["low"][0] < 0.6 and found["few_images"]["shipped"]["high"][0] == 1.0
+    answers = pd.read_csv(RESULTS / "answers-fracatlas.csv")
+    real = answers[answers["part"] == "test"]
+    metal = real[real["hardware"].astype(bool)]
+    assert len(metal) == metal["label"].sum() == 18
+    threshold = results("answers-fracatlas")["models"]["shipped"]["threshold"]
+    wrong = real[(real["shipped"] >= threshold) != (real["label"] == 1)]
+    assert (wrong["label"] == 0).mean() > 0.8 and not wrong["hardware"].astype(bool).any()
+
+
+def test_04_concludes_that_a_new_last_layer_wins_nothing_back():
+    back = results("04-comparison")["few_from_elsewhere"]
+    alone = results("04-v2")["evaluations"]["elsewhere"]["metrics"]["roc_auc"]["value"]
+    assert min(back["value"]) > 0.83 and max(back["value"]) < alone + 0.01
 
 
 def test_06_concludes_what_it_measured():
