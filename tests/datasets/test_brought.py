@@ -14,6 +14,7 @@ import pytest
 from fracturelab.cli import main
 from fracturelab.datasets import read_dataset, reading_lines
 from fracturelab.errors import FracturelabError
+from tests.datasets import each
 from tests.datasets.test_layouts import facts, write
 
 PAIR = ["fractured/1.png", "normal/2.png"]
@@ -160,21 +161,10 @@ def test_folders_give_the_part_that_a_table_does_not(tmp_path):
 
 @pytest.mark.parametrize(
     "column",
-    [
-        "patient",
-        "PatientID",
-        "patient_id",
-        "Patient No.",
-        "PATIENT-NR",
-        "pid",
-        "Subject_ID",
-        "MRN",
-        "id_paciente",
-        "hasta_no",
-        "Patienten-ID",
-        "пациент",
-        "患者ID",
-    ],
+    each(
+        "patient|PatientID|patient_id|Patient No.|PATIENT-NR|pid|Subject_ID|MRN|id_paciente|hasta_no|"
+        "Patienten-ID|пациент|患者ID"
+    ),
 )
 def test_columns_of_patients(tmp_path, column):
     root = write(tmp_path, ["a.png", "b.png"])

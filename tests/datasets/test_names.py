@@ -5,31 +5,16 @@ from __future__ import annotations
 import pytest
 
 from fracturelab.datasets.names import Meaning, label_of, meaning_of, normalise, split_of
+from tests.datasets import each
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        *("normal", "Normal", "NORMAL_images", "healthy", "Healthy bones", "negative", "Negative", "non_fractured"),
-        *(
-            "Non_fractured",
-            "non-fractured",
-            "Non Fractured",
-            "not fractured",
-            "Not-Fractured",
-            "notfractured",
-            "Intact",
-        ),
-        *(
-            "nonfractured",
-            "unfractured",
-            "no fracture",
-            "No_Fracture",
-            "without fracture",
-            "not  fractured",
-            "unbroken",
-        ),
-    ],
+    each(
+        "normal|Normal|NORMAL_images|healthy|Healthy bones|negative|Negative|non_fractured|Non_fractured|"
+        "non-fractured|Non Fractured|not fractured|Not-Fractured|notfractured|Intact|nonfractured|"
+        "unfractured|no fracture|No_Fracture|without fracture|not  fractured|unbroken"
+    ),
 )
 def test_normal_names(name: str) -> None:
     assert meaning_of(name) == Meaning(0)
@@ -37,19 +22,10 @@ def test_normal_names(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        *(
-            "fractured",
-            "Fractured",
-            "fracture",
-            "FRACTURES",
-            "fractured_bone",
-            "Fractured-Images",
-            "positive",
-            "Positive",
-        ),
-        *("abnormal", "broken", "Broken Bones", "fractured x-ray", "bone fracture"),
-    ],
+    each(
+        "fractured|Fractured|fracture|FRACTURES|fractured_bone|Fractured-Images|positive|Positive|abnormal|"
+        "broken|Broken Bones|fractured x-ray|bone fracture"
+    ),
 )
 def test_fractured_names(name: str) -> None:
     assert meaning_of(name) == Meaning(1)
