@@ -6,7 +6,7 @@ Colours are those of Okabe and Ito (2008), "Color Universal Design".
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -125,17 +125,6 @@ def whiskers(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> NDArray[np.fl
 def band(ax: Axes, x: ArrayLike, low: ArrayLike, high: ArrayLike, *, colour: str, step: Any = None) -> None:
     """Draw the band of a curve."""
     ax.fill_between(np.asarray(x), np.asarray(low), np.asarray(high), color=colour, alpha=0.13, linewidth=0, step=step)
-
-
-def curves_with_bands(ax: Axes, curves: Mapping[str, Mapping[str, ArrayLike]], x: Sequence[float]) -> None:
-    """Draw named curves over `x`, each `value` and, where known, `low` and `high`; a curve may end early."""
-    for i, (name, curve) in enumerate(curves.items()):
-        value = np.asarray(curve["value"], float)
-        ax.plot(x[: len(value)], value, **nth(i, name), linestyle=DASHES[i % len(DASHES)], markersize=5, label=name)
-        if "low" in curve and "high" in curve:
-            limits = (np.asarray(curve[side], float) for side in ("low", "high"))
-            band(ax, x[: len(value)], *limits, colour=colour_of(i, name))
-    ax.legend(**BESIDE)
 
 
 def rows_of(ax: Axes, names: Sequence[str]) -> None:

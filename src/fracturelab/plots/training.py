@@ -12,7 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.style import COLOURS, GREY, WIDTH, curves_with_bands, note, own_axes, panels, styled, titled
+from fracturelab.plots.style import (
+    BESIDE,
+    COLOURS,
+    DASHES,
+    GREY,
+    WIDTH,
+    band,
+    note,
+    nth,
+    own_axes,
+    panels,
+    styled,
+    titled,
+)
 
 _LEAST_SPAN = 0.05  # of an axis of scores: a hundredth must not look like a mountain
 
@@ -112,9 +125,15 @@ def learning_curve(
         The Axes; the numbers of images stand on a logarithmic scale.
     """
     ax = own_axes(ax, width=7.5, height=3.8)
-    curves_with_bands(ax, curves, sizes)
+    for i, (name, curve) in enumerate(curves.items()):
+        value = np.asarray(curve["value"], float)
+        x, look = sizes[: len(value)], nth(i, name)
+        ax.plot(x, value, **look, linestyle=DASHES[i % len(DASHES)], markersize=5, label=name)
+        if "low" in curve and "high" in curve:
+            band(ax, x, curve["low"], curve["high"], colour=look["color"])
     ax.set_xscale("log")
     ax.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(**BESIDE)
     return ax
