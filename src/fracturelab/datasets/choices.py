@@ -50,18 +50,19 @@ class Reading:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for `table.attrs["reading"]`; long lists are cut to their first names."""
         unused = [name for name, _ in self.without_meaning.most_common() if name not in self.names]
-        first, more = unused[:_LISTED], len(unused[_LISTED:])
         return {
             "layout": self.layout,
-            "tables": [
-                *self.tables[:_LISTED],
-                *([f"{len(self.tables) - _LISTED} more"] if self.tables[_LISTED:] else []),
-            ],
+            "tables": _first(self.tables),
             "columns": self.columns,
             "names": self.names,
-            "without_meaning": [*first, f"{more} more"] if more else first,
+            "without_meaning": _first(unused),
             "left_out": {reason: count for reason, count in self.left_out.most_common() if count},
         }
+
+
+def _first(names: list[str]) -> list[str]:
+    more = len(names) - _LISTED
+    return [*names[:_LISTED], f"{more} more"] if more > 0 else names
 
 
 class Choices:
