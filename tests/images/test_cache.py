@@ -285,6 +285,17 @@ def test_two_threads_and_two_processes_at_once(files: list[Path], tmp_path: Path
     happened("two-caches", "all three had the same pixels; one cache is left")
 
 
+def test_on_a_disk_without_locks_images_are_read_without_a_cache(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*_: object, **__: object) -> None:
+        raise NotImplementedError("the file system has no locks")
+
+    monkeypatch.setattr(cache, "FileLock", without)
+    np.testing.assert_array_equal(load_images(files, SIZE, cache_dir=tmp_path / "cache"), expected(files))
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
 def test_a_reader_keeps_its_pixels_while_the_cache_is_replaced(files: list[Path], tmp_path: Path) -> None:
     old = load_images(files, SIZE, cache_dir=tmp_path / "cache")
     copy = np.array(old)

@@ -77,6 +77,8 @@ def load_readable_images(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _cached(names, size, folder=folder, progress=progress)
+    except NotImplementedError:  # a disk without locks
+        return _in_memory(names, size, progress=progress)
     except OSError as error:
         need = f" of {len(names) * size * size / 1e6:.0f} MB" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise FracturelabError(
