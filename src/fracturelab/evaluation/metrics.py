@@ -106,7 +106,7 @@ def auc_interval(labels: NDArray[np.int64], probabilities: Array, codes: NDArray
     return auc_score_interval(auc, *(effective_size(influence, labels == label, codes) for label in (1, 0)))
 
 
-def moved(anchor: Interval, value: float, *, stretch: float = 1.0) -> Interval:
+def _moved(anchor: Interval, value: float, *, stretch: float = 1.0) -> Interval:
     """The interval of a proportion, stretched and moved to another value; it stays within [-1, 1]."""
     centre, low, high = np.array(anchor, float)
     return Interval(value, max(value - stretch * (centre - low), -1.0), min(value + stretch * (high - centre), 1.0))
@@ -130,7 +130,7 @@ def _closed_forms(
         "recall": proportion(called, fractured, codes),
         "specificity": proportion(~called, ~fractured, codes),
         "f1": Interval(*(None if j is None else 2 * j / (1 + j) for j in overlap)),
-        "weighted_f1": moved(accuracy, values["weighted_f1"]),
+        "weighted_f1": _moved(accuracy, values["weighted_f1"]),
         "kappa": UNDEFINED,
     }
     if np.isfinite(values["pr_auc"]):
@@ -138,7 +138,7 @@ def _closed_forms(
         forms["pr_auc"] = wilson(min(values["pr_auc"], 1.0) * size, size)
     expected = np.mean(fractured) * np.mean(called) + np.mean(~fractured) * np.mean(~called)
     if expected < 1:
-        forms["kappa"] = moved(accuracy, values["kappa"], stretch=1 / (1 - expected))
+        forms["kappa"] = _moved(accuracy, values["kappa"], stretch=1 / (1 - expected))
     return forms
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fracturelab.errors import FracturelabError
 from fracturelab.evaluation.checks import group_codes
 from fracturelab.evaluation.intervals import UNDEFINED, Interval, widest
-from fracturelab.evaluation.metrics import confusion_scores, confusion_tables, moved, proportion
+from fracturelab.evaluation.metrics import confusion_scores, confusion_tables, proportion
 from fracturelab.evaluation.resampling import Array, bootstrap, percentile_interval
 
 
@@ -92,10 +92,13 @@ def multiclass_metrics(
     every = np.ones((1, len(truth)))
     accuracy = proportion(right, every[0] == 1, codes)
     resampled = bootstrap(score, codes, n_resamples=1000, seed=0)
-    macro_f1, kappa = (
-        widest(value, moved(accuracy, value), percentile_interval(value, drawn)) if np.isfinite(value) else UNDEFINED
-        for value, drawn in zip(score(every)[0].tolist(), resampled.T, strict=True)
-    )
+    centre, low, high = np.array(accuracy, float)
+
+    def around(value: float, drawn: Array) -> Interval:
+        shifted = Interval(value, value - (centre - low), min(value + high - centre, 1.0))
+        return widest(value, shifted, percentile_interval(value, drawn)) if np.isfinite(value) else UNDEFINED
+
+    macro_f1, kappa = map(around, score(every)[0].tolist(), resampled.T)
     recall = {name: proportion(right, truth == i, codes) for i, name in enumerate(names)}
     alike = len(truth) > 1 and len(np.unique(called)) == 1
     warnings = (f"All {len(truth)} answers are {names[called[0]]}.",) if alike else ()
