@@ -131,24 +131,17 @@ def freeze_line(model: keras.Model, *, narrow: bool = False) -> str:
         narrow: Where there is one with maps of the same size and at most half the channels, take the last such layer:
             its outputs need less room.
     """
-    fine = feature_layers_of(model)[0]
+    fine, coarse = feature_layers_of(model)
     operations = list(model.operations)  # in topological order
-    names = {operation.name for operation in operations}
-    followers = {
-        operation.name: {node.operation.name for node in operation._outbound_nodes} & names for operation in operations
-    }
-    coarse = [operation.name for operation in operations].index(feature_layers_of(model)[1])
-    weighted = [i for i, operation in enumerate(operations[: coarse + 1]) if getattr(operation, "weights", None)]
-    waiting: set[str] = set()
-    done: set[str] = set()
+    places = {operation.name: place for place, operation in enumerate(operations)}
+    weighted = [place for place in range(places[coarse] + 1) if getattr(operations[place], "weights", None)]
     lines: list[Any] = []
-    for index, operation in enumerate(operations):
-        done.add(operation.name)
-        waiting = {name for name in waiting | {operation.name} if not followers[name] <= done}
-        if waiting == {operation.name} and len(operation.output.shape) == 4 and index < weighted[-1]:
+    farthest = 0  # place up to which an operation before this one is needed
+    for place, operation in enumerate(operations[: places[fine] + 1]):
+        if farthest <= place < weighted[-1] and len(operation.output.shape) == 4:
             lines.append(operation)
-        if operation.name == fine:
-            break
+        followers = [node.operation.name for node in operation._outbound_nodes]
+        farthest = max([farthest, *(places[name] for name in followers if name in places)])
     if not lines:
         raise FracturelabError(f"expected {model.name} to have a layer that everything passes through")
     _, side, _, channels = lines[-1].output.shape
@@ -158,11 +151,8 @@ def freeze_line(model: keras.Model, *, narrow: bool = False) -> str:
 
 def feature_layers_of(model: keras.Model) -> tuple[str, str]:
     """Names of the two layers of a transfer model whose averages are its features."""
-    return tuple(_source(model.get_layer(f"average_{place}")) for place in ("fine", "coarse"))  # type: ignore[return-value]
-
-
-def _source(layer: keras.layers.Layer) -> str:
-    return layer.input._keras_history.operation.name
+    inputs = (model.get_layer(f"average_{place}").input for place in ("fine", "coarse"))
+    return tuple(tensor._keras_history.operation.name for tensor in inputs)  # type: ignore[return-value]
 
 
 def output_of(model: keras.Model, name: str) -> keras.KerasTensor:

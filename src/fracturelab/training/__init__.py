@@ -11,4 +11,4 @@ from fracturelab.training.fitting import Fit, choose
 from fracturelab.training.maps import train_maps
 from fracturelab.training.prepare import Prepared, at_size, prepare, prepare_arrays
 from fracturelab.training.v1 import FROM_SCRATCH, train_v1
-from fracturelab.training.v2 import FINE_TUNING, Transfer, fine_tune, fit_probe, train_v2
+from fracturelab.training.v2 import FINE_TUNING, TransferSettings, fine_tune, fit_probe, train_v2

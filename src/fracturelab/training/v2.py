@@ -44,7 +44,7 @@ FINE_TUNING = Schedule(epochs=10, learning_rate=1e-5, dropout=0.0, patience=3, p
 
 
 @dataclass(frozen=True)
-class Transfer:
+class TransferSettings:
     """Settings of a v2.
 
     Attributes:
@@ -93,7 +93,7 @@ class Probe(Candidate):
         activations: For fine-tuning; None where there is no room for them, or no fine-tuning.
     """
 
-    settings: Transfer
+    settings: TransferSettings
     strength: float
     freeze_line: str
     views: int
@@ -140,7 +140,9 @@ def train_v2(
         weights = resolve(backbone, weights)
         if progress and weights.kind != "none":
             print(weights.sentence)
-    probe = fit_probe(prepared, Transfer(weights, seed, views, augmentation, schedule, store), progress=progress)
+    probe = fit_probe(
+        prepared, TransferSettings(weights, seed, views, augmentation, schedule, store), progress=progress
+    )
     candidates: list[Candidate] = [probe]
     if schedule.epochs:
         candidates.append(fine_tune(probe, prepared, work_dir=work_dir, progress=progress))
@@ -167,7 +169,7 @@ def frozen_model(prepared: Prepared, weights: WeightsInfo, *, dropout: float = 0
     return model
 
 
-def fit_probe(prepared: Prepared, settings: Transfer, *, progress: bool = True) -> Probe:
+def fit_probe(prepared: Prepared, settings: TransferSettings, *, progress: bool = True) -> Probe:
     """Compute features of a frozen backbone and solve a logistic head on them.
 
     If fine-tuning follows (`settings.schedule.epochs` above 0), the activations at the freeze line are stored in the
