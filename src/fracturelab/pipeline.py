@@ -219,25 +219,16 @@ def batches(
         pixels = _apply(pixels, *drawn) if drawn else tf.cast(pixels, tf.float32)
         return pixels if labels is None else (pixels, label)
 
-    scalars = tf.TensorSpec((None,), tf.float32)
-    specs = [tf.TensorSpec((None, height, width, 1), tf.uint8), scalars]
-    drawn_specs = [] if augmentation is None else [tf.TensorSpec((None, 8), tf.float32), scalars, scalars]
-    return read_batches(read, specs + drawn_specs, n=len(order), batch_size=batch_size, finish=finish)
+    return read_batches(read, n=len(order), batch_size=batch_size, finish=finish)
 
 
 def read_batches(
-    read: Callable[[slice], Sequence[np.ndarray]],
-    specs: Sequence[tf.TensorSpec],
-    *,
-    n: int,
-    batch_size: int,
-    finish: Callable[..., Any],
+    read: Callable[[slice], Sequence[np.ndarray]], *, n: int, batch_size: int, finish: Callable[..., Any]
 ) -> tf.data.Dataset:
     """A data set whose batches a NumPy function reads.
 
     Args:
         read: Returns the arrays of a batch, by its places in the epoch.
-        specs: Shape and type of each array.
         n: Images in an epoch.
         batch_size: Images in a batch.
         finish: Turns the tensors of a batch into an element of the data set, within TensorFlow's graph.
@@ -247,10 +238,13 @@ def read_batches(
     """
     import tensorflow as tf
 
+    sample = read(slice(0, 1))
+
     def batch(start: tf.Tensor) -> Any:
-        kinds = [spec.dtype for spec in specs]
+        kinds = [array.dtype for array in sample]
         arrays = tf.numpy_function(lambda first: read(slice(first, first + batch_size)), [start], kinds)
-        return finish(*[tf.ensure_shape(array, spec.shape) for array, spec in zip(arrays, specs, strict=True)])
+        pairs = zip(arrays, sample, strict=True)
+        return finish(*[tf.ensure_shape(array, (None, *example.shape[1:])) for array, example in pairs])
 
     # A generator would do the same, and costs three times as long to set up, in every epoch.
     starts = tf.data.Dataset.range(0, n, batch_size)
@@ -298,19 +292,15 @@ def view_batches(
     Returns:
         Batches of a float32 (b, ...) for each kind of array, and of float32 (b,) labels.
     """
-    import tensorflow as tf
-
     order, view = epoch_views(labels, views=len(stores[0]), seed=seed, epoch=epoch)
-    shapes = [store[0].shape[1:] for store in stores]
 
     def read(part: slice) -> list[NDArray[np.float32]]:
         index, views = order[part], view[part]
-        arrays = [np.empty((len(index), *shape), np.float32) for shape in shapes]
+        arrays = [np.empty((len(index), *store[0].shape[1:]), np.float32) for store in stores]
         for number in np.unique(views):
             drawn = views == number
             for array, store in zip(arrays, stores, strict=True):
                 array[drawn] = store[number][rows[index[drawn]]]
         return [*arrays, labels[index].astype(np.float32)]
 
-    specs = [tf.TensorSpec((None, *shape), tf.float32) for shape in [*shapes, ()]]
-    return read_batches(read, specs, n=len(order), batch_size=batch_size, finish=finish)
+    return read_batches(read, n=len(order), batch_size=batch_size, finish=finish)

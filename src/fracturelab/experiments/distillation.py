@@ -266,8 +266,6 @@ def transfer_batches(transfer_set: TransferSet, *, batch_size: int, seed: int, e
     Returns:
         Batches of ((float32 (b, size, size, 1), float32 (b, 2) logits of the teacher), int64 (b,) labels).
     """
-    import tensorflow as tf
-
     order, view = epoch_views(transfer_set.labels, views=len(transfer_set.views), seed=seed, epoch=epoch)
 
     def read(part: slice) -> tuple[np.ndarray, ...]:
@@ -276,12 +274,7 @@ def transfer_batches(transfer_set: TransferSet, *, batch_size: int, seed: int, e
         pairs = np.stack([np.zeros_like(z), z], axis=1)
         return transfer_set.views[views, index].astype(np.float32), pairs, transfer_set.labels[index]
 
-    shape = (None, transfer_set.size, transfer_set.size, 1)
-    kinds = ((shape, tf.float32), ((None, 2), tf.float32), ((None,), tf.int64))
-    specs = [tf.TensorSpec(*kind) for kind in kinds]
-    return read_batches(
-        read, specs, n=len(order), batch_size=batch_size, finish=lambda image, z, label: ((image, z), label)
-    )
+    return read_batches(read, n=len(order), batch_size=batch_size, finish=lambda image, z, label: ((image, z), label))
 
 
 def fit_student(

@@ -152,7 +152,7 @@ def freeze_line(model: keras.Model, *, narrow: bool = False) -> str:
 def feature_layers_of(model: keras.Model) -> tuple[str, str]:
     """Names of the two layers of a transfer model whose averages are its features."""
     inputs = (model.get_layer(f"average_{place}").input for place in ("fine", "coarse"))
-    return tuple(tensor._keras_history.operation.name for tensor in inputs)  # type: ignore[return-value]
+    return tuple(tensor._keras_history.operation.name for tensor in inputs)
 
 
 def output_of(model: keras.Model, name: str) -> keras.KerasTensor:
