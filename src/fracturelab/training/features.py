@@ -67,8 +67,8 @@ class FeatureStore:
         return default_cache_dir() / "features" if self.folder is None else Path(self.folder)
 
     def views_within(self, part: keras.Model, *, images: int, dtype: str) -> int:
-        """How many views of some images fit in the limit, for the outputs of a part of a network."""
-        return self.limit // store_bytes(part.output.shape[1:], images=images, views=1, dtype=dtype)
+        """Number of views of some images that fit in the limit, for the outputs of a part of a network."""
+        return self.limit // (images * math.prod(part.output.shape[1:]) * np.dtype(dtype).itemsize)
 
     def lock(self) -> filelock.BaseFileLock:
         """The lock of the folder; to enter it waits until no other process has it."""
@@ -77,11 +77,6 @@ class FeatureStore:
 
 
 DEFAULT_STORE = FeatureStore()
-
-
-def store_bytes(shape: Sequence[int], *, images: int, views: int, dtype: str) -> int:
-    """Size on disk of the stores of one layer, in bytes."""
-    return math.prod([images, views, *shape]) * np.dtype(dtype).itemsize
 
 
 def view_of(
