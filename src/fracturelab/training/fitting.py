@@ -17,7 +17,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.evaluation import Evaluation, MulticlassEvaluation, choose_threshold, evaluate, multiclass_metrics
 from fracturelab.models.files import save_model
 from fracturelab.models.weights import WeightsInfo
-from fracturelab.pipeline import Augmentation, batches
+from fracturelab.pipeline import Augmentation, batches, view_batches
 from fracturelab.training.epochs import (
     Schedule,
     compile_model,
@@ -136,55 +136,77 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
     return max(candidates, key=lambda candidate: -1.0 if candidate.val_auc is None else candidate.val_auc)
 
 
-def validate(
-    model: keras.Model, prepared: Prepared, inputs: NDArray | None = None, rows: NDArray[np.int64] | None = None
-) -> tuple[float, float | None]:
+@dataclass(frozen=True)
+class Activations:
+    """Stored activations at the freeze line, on which fine-tuning trains the layers above it.
+
+    Attributes:
+        train: float16 (n, h, w, channels) for each view.
+        train_rows: Row of each training image in these arrays.
+        val: float16 (m, h, w, channels) of the unchanged images.
+        val_rows: Row of each validation image in that array.
+    """
+
+    train: list[np.memmap]
+    train_rows: NDArray[np.int64]
+    val: np.memmap
+    val_rows: NDArray[np.int64]
+
+
+def validate(model: keras.Model, prepared: Prepared, stored: Activations | None = None) -> tuple[float, float | None]:
     """Score a model on the validation images.
 
     Args:
         model: From images, or from stored activations, to probabilities.
         prepared: Images, labels and split.
-        inputs: Stored activations; None for the images.
-        rows: Row of each validation image in the activations.
+        stored: Stored activations; None for the images.
 
     Returns:
         Loss and ROC AUC, as `validation_scores` gives them.
     """
     val = prepared.rows("val")
-    inputs, rows = (prepared.images, val) if inputs is None else (inputs, rows)
+    inputs, rows = (prepared.images, val) if stored is None else (stored.val, stored.val_rows)
     return validation_scores(prepared.labels[val], predict(model, inputs, rows=rows))
 
 
-def train_on_images(
+def train_stage(
     model: keras.Model,
     prepared: Prepared,
     *,
-    augmentation: Augmentation | None,
     schedule: Schedule,
     seed: int,
+    augmentation: Augmentation | None = None,
+    stored: Activations | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """Train a model on balanced batches of augmented images; it ends with the weights of its best epoch.
+    """Train a model on balanced batches; it ends with the weights of its best epoch.
 
     Args:
-        model: From grey levels 0..255 to probabilities; layers that are not trainable stay as they are.
+        model: From images, or from stored activations, to probabilities; layers that are not trainable stay as they
+            are.
         prepared: Images, labels and split.
-        augmentation: Limits of the random changes to each image; None shows the images unchanged.
         schedule: Settings of the training.
-        seed: Order, augmentation and dropout follow from it.
+        seed: Order, views and dropout follow from it.
+        augmentation: Limits of the random changes to each image; None shows the images unchanged.
+        stored: Stored activations to train on instead of images.
         settings: `stage`, `work_dir` and `progress` of `run_epochs`.
 
     Returns:
         The history, as `run_epochs` returns it.
     """
     compile_model(model, learning_rate=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    order: dict[str, Any] = {"rows": prepared.rows("train"), "batch_size": schedule.batch_size, "balanced": True}
+    train, labels = prepared.rows("train"), prepared.labels
 
     def epoch_data(epoch: int) -> Any:
-        changes: dict[str, Any] = {"augmentation": augmentation, "seed": seed, "epoch": epoch}
-        return batches(prepared.images, prepared.labels, **order, **changes)
+        order: dict[str, Any] = {"batch_size": schedule.batch_size, "seed": seed, "epoch": epoch}
+        if stored is not None:
+            return view_batches([stored.train], labels[train], rows=stored.train_rows, **order)
+        return batches(prepared.images, labels, rows=train, balanced=True, augmentation=augmentation, **order)
 
-    return run_epochs(model, epoch_data, lambda: validate(model, prepared), schedule=schedule, seed=seed, **settings)
+    def scores() -> tuple[float, float | None]:
+        return validate(model, prepared, stored)
+
+    return run_epochs(model, epoch_data, scores, schedule=schedule, seed=seed, **settings)
 
 
 def train_network(
@@ -221,7 +243,7 @@ def train_network(
     check_parts(prepared)
     model = build()
     shown: dict[str, Any] = {"augmentation": augmentation, "schedule": schedule, "seed": seed}
-    history = train_on_images(model, prepared, stage=name, **shown, **settings)
+    history = train_stage(model, prepared, stage=name, **shown, **settings)
     recipe = {"recipe": name, **asdict(schedule), **(recipe or {})}
     return finished_fit(reloaded(model), prepared, history, recipe=recipe, seed=seed, started=started)
 

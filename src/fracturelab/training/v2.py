@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fracturelab.models.transfer import (
     FEATURES,
@@ -25,16 +24,15 @@ from fracturelab.models.transfer import (
     unfreeze,
 )
 from fracturelab.models.weights import WeightsInfo, resolve
-from fracturelab.pipeline import Augmentation, view_batches
-from fracturelab.training.epochs import Schedule, compile_model, reloaded, run_epochs, set_seed
+from fracturelab.pipeline import Augmentation
+from fracturelab.training.epochs import Schedule, reloaded, set_seed
 from fracturelab.training.features import DEFAULT_STORE, FeatureStore, compute, remove
-from fracturelab.training.fitting import Candidate, Fit, chosen_fit, train_on_images, validate
+from fracturelab.training.fitting import Activations, Candidate, Fit, chosen_fit, train_stage, validate
 from fracturelab.training.head import cross_validated_strength, solve, write_head
 from fracturelab.training.prepare import Prepared, check_parts
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
 SETTLING = 32
 """Training images that set the batch norms of a random backbone."""
@@ -62,23 +60,6 @@ class TransferSettings:
     augmentation: Augmentation = VIEW_AUGMENTATION
     schedule: Schedule = FINE_TUNING
     store: FeatureStore = DEFAULT_STORE
-
-
-@dataclass(frozen=True)
-class Activations:
-    """Stored activations at the freeze line, on which fine-tuning trains the layers above it.
-
-    Attributes:
-        train: float16 (n, h, w, channels) for each view.
-        train_rows: Row of each training image in these arrays.
-        val: float16 (m, h, w, channels) of the unchanged images.
-        val_rows: Row of each validation image in that array.
-    """
-
-    train: list[np.memmap]
-    train_rows: NDArray[np.int64]
-    val: np.memmap
-    val_rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -244,22 +225,10 @@ def fine_tune(
     set_seed(seed)
     model = reloaded(probe.model)
     unfreeze(model, after=probe.freeze_line)
-    run: dict[str, Any] = {"stage": name, "schedule": schedule, "seed": seed, "work_dir": work_dir}
-    if stored is None:
-        history = train_on_images(model, prepared, augmentation=settings.augmentation, progress=progress, **run)
-    else:
-        labels = prepared.labels[prepared.rows("train")]
-        top = split_at(model, probe.freeze_line)[1]
-        compile_model(top, learning_rate=schedule.learning_rate, weight_decay=schedule.weight_decay)
-
-        def epoch_data(epoch: int) -> tf.data.Dataset:
-            order: dict[str, Any] = {"batch_size": schedule.batch_size, "seed": seed, "epoch": epoch}
-            return view_batches([stored.train], labels, rows=stored.train_rows, **order)
-
-        def scores() -> tuple[float, float | None]:
-            return validate(top, prepared, stored.val, stored.val_rows)
-
-        history = run_epochs(top, epoch_data, scores, progress=progress, **run)
+    top = model if stored is None else split_at(model, probe.freeze_line)[1]
+    where: dict[str, Any] = {"stored": stored, "work_dir": work_dir, "progress": progress}
+    changes = settings.augmentation
+    history = train_stage(top, prepared, stage=name, schedule=schedule, seed=seed, augmentation=changes, **where)
     model = reloaded(model)
     if stored is not None and not settings.store.shared:
         remove([*stored.train, stored.val])
