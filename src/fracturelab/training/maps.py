@@ -105,18 +105,12 @@ def train_maps(
 
 
 def store_maps(
-    transfer: keras.Model,
-    prepared: Prepared,
-    fractures: Fractures | None = None,
-    *,
-    views: int = 4,
-    seed: int = 0,
-    **files: Any,
+    model: keras.Model, prepared: Prepared, fractures: Fractures | None, *, views: int = 4, seed: int = 0, **files: Any
 ) -> MapStore:
     """Compute the activations of all images, and what is known of their cells, for each view.
 
     Args:
-        transfer: From `build_transfer_model`.
+        model: From `build_transfer_model`.
         prepared: The images; row i of every array is image i.
         fractures: Where the fractures are; None for arrays without cells.
         views: Views of each image: itself, its mirror image, then augmented ones.
@@ -125,9 +119,9 @@ def store_maps(
     """
     import keras
 
-    layers = freeze_line(transfer, narrow=True), feature_layers_of(transfer)[1]
+    layers = freeze_line(model, narrow=True), feature_layers_of(model)[1]
     rows = np.arange(len(prepared.labels))
-    parts = {name: keras.Model(transfer.input, output_of(transfer, name)) for name in layers}
+    parts = {name: keras.Model(model.input, output_of(model, name)) for name in layers}
     drawn: dict[str, Any] = {"rows": rows, "seed": seed}
     arrays = compute(parts, prepared, views=views, half=layers, augmentation=VIEW_AUGMENTATION, **drawn, **files)
     line, coarse = (arrays[name] for name in layers)
