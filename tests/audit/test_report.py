@@ -358,6 +358,7 @@ def facts(**changes) -> Facts:
         "leaked_identical": 0,
         "torn_groups": (),
         "has_patients": True,
+        "turned": True,
         "blank": 0,
         "several": 0,
         "others": 0,

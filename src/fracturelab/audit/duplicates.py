@@ -2,8 +2,9 @@
 
 The hash alone is not proof: of FracAtlas's pairs at a distance of up to 4 bits, most are different patients in the same
 pose. Two pictures count as copies when their local contrast agrees (`CORRELATION`). Resized, recompressed, brightened,
-mirrored and turned copies are found. Copies that were cropped by more than about 1%, padded, turned by other angles or
-histogram-equalised are not, and neither is a second exposure of the same patient.
+mirrored and quarter-turned copies are found. Copies that were cropped by more than about 1% or turned by other angles
+are not (`turned` looks for them), and neither are padded or histogram-equalised ones, nor a second exposure of the same
+patient.
 """
 
 from __future__ import annotations

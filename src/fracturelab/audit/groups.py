@@ -12,6 +12,7 @@ from fracturelab.audit.duplicates import join_pairs, near_duplicate_pairs
 from fracturelab.audit.hashing import ORIENTATIONS, frequencies, hashes, oriented
 from fracturelab.audit.names import pairs_by_name
 from fracturelab.audit.reading import Readings, read_files
+from fracturelab.audit.turned import candidate_pairs, confirmed_pairs
 from fracturelab.splits import with_fracatlas_parts
 
 MADE_UP = "image-"
@@ -28,8 +29,8 @@ class Copies:
         contents: int64 (n,), number of each file's bytes: equal where files are byte-identical, and alone where a file
             is unreadable.
         pairs: One row a pair: `first` < `second` (row numbers), `orientation` (0 to 7), `distance` (bits of 64),
-            `correlation`, `identical`; versions by name have -1 and no correlation. A file with byte-identical copies
-            is compared with others once, through the first of them.
+            `correlation`, `identical`. Turned or cropped copies have orientation -2, versions by name -1 and no
+            correlation. A file with byte-identical copies is compared with others once, through the first of them.
         blank: bool (n,), readable pictures that are almost blank; they are compared by their bytes alone.
     """
 
@@ -65,10 +66,16 @@ def find_copies(readings: Readings, labels: pd.Series | None = None) -> Copies:
     named[["first", "second"]] = rows[named[["first", "second"]]]
     named = named[groups[named["first"]] != groups[named["second"]]]
     pairs = pd.concat([pairs, named.assign(orientation=-1, distance=-1, identical=False)], ignore_index=True)
+    if readings.keypoints is not None and readings.features is not None and readings.changes is not None:
+        groups, shown = join_pairs(count, pairs["first"], pairs["second"]), distinct[~almost_blank]
+        candidates = shown[candidate_pairs(readings.features[shown].astype(np.float32), readings.changes)]
+        candidates = candidates[groups[candidates[:, 0]] != groups[candidates[:, 1]]]
+        turned = confirmed_pairs(candidates, readings.keypoints, readings.thumbnails)
+        pairs = pd.concat([pairs, turned.assign(orientation=-2, distance=-1, identical=False)], ignore_index=True)
     return Copies(join_pairs(count, pairs["first"], pairs["second"]), contents, pairs, blank)
 
 
-def with_groups(table: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame:
+def with_groups(table: pd.DataFrame, *, turned: bool = False, progress: bool = False) -> pd.DataFrame:
     """Fill a table's `group`: near-duplicates share one.
 
     Published groups stay, with one exception. Where a near-duplicate ties two of them together (one picture filed under
@@ -78,20 +85,24 @@ def with_groups(table: pd.DataFrame, *, progress: bool = False) -> pd.DataFrame:
 
     Args:
         table: The data set's table.
+        turned: Look for turned and cropped copies too; see `turned`.
         progress: Show a progress bar.
 
     Returns:
         A copy of the table in which every row has a group.
     """
-    readings = read_files(list(table["path"]), progress=progress)
+    readings = read_files(list(table["path"]), closer=turned, progress=progress)
     return fill_groups(table, readings, find_copies(readings, table["label"]))
 
 
-def usable_rows(table: pd.DataFrame, *, progress: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+def usable_rows(
+    table: pd.DataFrame, *, turned: bool = False, progress: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of a table that have a label and can be read, with groups and FracAtlas' fixed parts.
 
     Args:
         table: The data set's table.
+        turned: As for `with_groups`.
         progress: Show a progress bar.
 
     Returns:
@@ -99,7 +110,7 @@ def usable_rows(table: pd.DataFrame, *, progress: bool = False) -> tuple[pd.Data
         cannot be read, as `path` and `reason`.
     """
     table = table[table["label"].notna()].reset_index(drop=True)
-    readings = read_files(list(table["path"]), progress=progress)
+    readings = read_files(list(table["path"]), closer=turned, progress=progress)
     kept = readings.readable
     grouped = fill_groups(table, readings, find_copies(readings, table["label"]))
     grouped = grouped.assign(sha256=readings.files["sha256"])[kept].reset_index(drop=True)

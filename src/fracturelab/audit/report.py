@@ -68,6 +68,7 @@ def audit_dataset(
     table: pd.DataFrame,
     *,
     others: Sequence[str] = (),
+    turned: bool = False,
     progress: bool = False,
     workers: int | None = None,
     seed: int = 0,
@@ -80,6 +81,7 @@ def audit_dataset(
     Args:
         table: The data set's table.
         others: Files of the folder that are no images (`datasets.list_other_files`), to be listed as such.
+        turned: Look for copies that were turned by some degrees or cropped too; see `turned`. It takes longer.
         progress: Show a progress bar.
         workers: Processes that read files; see `reading.read_files`.
         seed: Decides the folds of the shortcut scores.
@@ -88,11 +90,11 @@ def audit_dataset(
         The report.
 
     Raises:
-        FracturelabError: The table has no rows.
+        FracturelabError: The table has no rows, or `turned` needs a package that is not installed.
     """
     if len(table) == 0:
         raise FracturelabError("expected a table with at least one image. Received: an empty one")
-    readings = read_files(list(table["path"]), progress=progress, workers=workers)
+    readings = read_files(list(table["path"]), closer=turned, progress=progress, workers=workers)
     labels = table["label"].astype("Int64").fillna(-1).to_numpy(np.int64)
     copies = find_copies(readings, table["label"])
     split = table["split"].astype("string[python]").fillna("").to_numpy(object)
@@ -148,6 +150,7 @@ def _facts(
         leaked_identical=leaked["identical"],
         torn_groups=tuple(groups_across_splits(published, split, readable)),
         has_patients=bool((published != "").any()),
+        turned=readings.features is not None,
         blank=int(copies.blank.sum()),
         several=int(readings.files["several"].sum()),
         others=others,
@@ -165,7 +168,9 @@ def _pairs(table: pd.DataFrame, pairs: pd.DataFrame, labels: np.ndarray, split: 
         files.iloc[rows[order]].reset_index(drop=True).add_suffix(end) for rows, end in ((first, "_a"), (second, "_b"))
     ]
     shown = pd.concat([*ends, pairs.iloc[order].reset_index(drop=True)], axis=1)
-    shown["orientation"] = [(*ORIENTATIONS, "by file name")[number] for number in shown["orientation"]]
+    shown["orientation"] = [
+        (*ORIENTATIONS, "turned or cropped", "by file name")[number] for number in shown["orientation"]
+    ]
     return shown[_PAIR]
 
 

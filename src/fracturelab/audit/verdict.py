@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fracturelab.audit.shortcuts import STRONG, auc_margin, is_strong
+from fracturelab.audit.turned import LIMITS
 
 WIDE = 0.10
 """A test part is too small when an AUC of 0.80 on it would be uncertain by more than this, up or down."""
 
 SEARCHED = "looked for: resized, re-exposed, mirrored and quarter-turned copies, and names of augmented versions"
-"""What the search for copies covers. The pixels do not show copies that were turned by other angles or cropped."""
+"""What every search for copies covers."""
 
 _FEW_LEAKS = 0.01  # of the test part: these can be left out and the rest kept
 
@@ -36,6 +37,7 @@ class Facts:
         leaked_identical: Those among them with a byte-identical one.
         torn_groups: Published groups, such as patients, on more than one side.
         has_patients: Some groups are published.
+        turned: Copies that were turned by some degrees or cropped were looked for, too.
         blank: Readable images that are almost blank.
         several: Readable files of more than one picture.
         others: Files in the folder that are no images.
@@ -58,6 +60,7 @@ class Facts:
     leaked_identical: int
     torn_groups: tuple[str, ...]
     has_patients: bool
+    turned: bool
     blank: int
     several: int
     others: int
@@ -94,12 +97,12 @@ def give_verdict(facts: Facts) -> str:
         missing = "normal" if facts.judged_normal == 0 else "fractured"
         return f"No AUC on {side} can be computed: none of its {judged} labelled images is {missing}."
     if cautions:
-        none = f"no copy of its images was found on another side ({SEARCHED})"
+        none = f"no copy of its images was found on another side ({_searched(facts)})"
         return f"A score on {side} needs caution: {'; '.join(cautions)}; {none}."
     beyond = "" if facts.has_patients else ", though images of one patient cannot be told without patient ids"
     return (
-        f"A score on {side} can be believed: no copy of its {judged} images was found on another side ({SEARCHED}), "
-        f"and no shortcut alone predicts the label with an AUC of {STRONG:.2f} or more{beyond}."
+        f"A score on {side} can be believed: no copy of its {judged} images was found on another side "
+        f"({_searched(facts)}), and no shortcut alone predicts the label with an AUC of {STRONG:.2f} or more{beyond}."
     )
 
 
@@ -135,6 +138,10 @@ def list_findings(facts: Facts) -> list[tuple[str, str, int, int, str]]:
     rows.append(("low", "not images", facts.others, 0, "files in the folder are no images and are left out"))
     order = {"high": 0, "medium": 1, "low": 2}
     return sorted((row for row in rows if row[2]), key=lambda row: (order[row[0]], -row[2] / max(row[3], row[2])))
+
+
+def _searched(facts: Facts) -> str:
+    return SEARCHED + (f", and copies {LIMITS}" if facts.turned else f"; not for copies {LIMITS}")
 
 
 def _size(facts: Facts, side: str) -> int:
@@ -204,7 +211,7 @@ def _without_split(facts: Facts, cautions: list[str]) -> str:
         groups = f"{facts.near_groups} group{'s' if facts.near_groups > 1 else ''}"
         advice = f"split by group, because {facts.near_images} images are copies in {groups} and would leak otherwise"
     else:
-        advice = f"no copies were found ({SEARCHED}), but two images of one patient can look different"
+        advice = f"no copies were found ({_searched(facts)}), but two images of one patient can look different"
         advice += "; split by patient where known"
     also = "".join(f"; {caution}" for caution in cautions)
     return f"No split was published, so there is no score to judge. {advice[0].upper()}{advice[1:]}{also}."

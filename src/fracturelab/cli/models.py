@@ -29,6 +29,8 @@ def add_commands(commands: Any) -> None:
     train.add_argument(
         "--regions", action="store_true", help="v2: a head on maps that learns FracAtlas' outlines of fractures as well"
     )
+    turned = "keep copies that were turned or cropped on one side, as audit --turned yes finds them"
+    train.add_argument("--turned", action="store_true", help=turned)
     train.add_argument(
         "--calibrate", action="store_true", help="calibrate probabilities on the validation images (50 of each class)"
     )
@@ -69,7 +71,9 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     from fracturelab.training.checkpoints import work_folder
 
     show = not arguments.json
-    prepared = training.prepare(table, size=arguments.size, weights=info, seed=arguments.seed, progress=show)
+    prepared = training.prepare(
+        table, size=arguments.size, weights=info, seed=arguments.seed, turned=arguments.turned, progress=show
+    )
     for row in prepared.unreadable.itertuples():
         say(f"left out: {row.path}: {row.reason}")
     if sentence := fracatlas_sentence(prepared.table):

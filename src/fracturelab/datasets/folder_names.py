@@ -60,7 +60,7 @@ def read_folders(files: Files, choices: Choices) -> dict[Parts, Folder]:
             label, split = choices.label(name), choices.split(name)
             if label and (place >= class_start or label == SKIP):
                 choices.reading.note(name, word_for(label))
-            if split and place >= part_start:
+            if split and place >= part_start and label != SKIP:
                 choices.reading.note(name, f"part {split}" if split in SIDES else split)
             if name not in choices.reading.names and not is_patient(name):
                 choices.reading.without_meaning[name] += len(files.images[parts])

@@ -89,6 +89,7 @@ def prepare(
     val: float = 0.15,
     test: float = 0.15,
     class_names: tuple[str, ...] = CLASS_NAMES,
+    turned: bool = False,
     cache_dir: str | Path | Literal[False] | None = None,
     progress: bool = True,
 ) -> Prepared:
@@ -106,6 +107,7 @@ def prepare(
         val: Share of the images for validation, where none is published.
         test: Share of the images for the test, where none is published.
         class_names: Names of the labels 0, 1 and so on.
+        turned: Copies that were turned by some degrees or cropped are one group, too; see `audit.turned`.
         cache_dir: Folder of decoded images; None for the default, False for none.
         progress: Show a progress bar while files are read.
 
@@ -119,7 +121,7 @@ def prepare(
         size = SIZE if weights is None else default_input_size(weights.backbone, weights)
     if table["label"].isna().all():
         raise FracturelabError("expected images with labels to train on. Received: none that has one")
-    table, unreadable = usable_rows(table, progress=progress)
+    table, unreadable = usable_rows(table, turned=turned, progress=progress)
     if table.empty:
         raise FracturelabError(
             f"none of the {len(unreadable)} images can be read; the first: {unreadable['reason'].iloc[0]}"
