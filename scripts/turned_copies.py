@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fracturelab.cli.output import common
+from fracturelab.cli import options
 from fracturelab.errors import FracturelabError
 
 if TYPE_CHECKING:
@@ -38,18 +38,10 @@ CHANGES = {
 
 def add_commands(commands: Any) -> None:
     """Add the command to the parser."""
-    from fracturelab.cli.data import reading_options
-
-    turned = commands.add_parser(
-        "turned",
-        parents=[common(), reading_options()],
-        help="measure how many turned and cropped copies the audit finds",
-        description="Turn and crop some X-rays of a set, and look for the copies among all. Writes a record.",
-    )
+    turned = options.add_command(commands, "turned", run_turned, options.SEED, options.READING)
     turned.add_argument("folder", metavar="DIR", help="real X-rays, such as FracAtlas")
-    turned.add_argument("--n", type=int, default=300, help="how many are turned and cropped (default 300)")
+    turned.add_argument("--n", type=int, default=200, help="how many are turned and cropped (default 200)")
     turned.add_argument("--results", type=Path, metavar="DIR", help="folder of the record (default the project's)")
-    turned.set_defaults(command=run_turned)
 
 
 def change_image(image: np.ndarray, change: Change, generator: np.random.Generator) -> np.ndarray:
@@ -125,19 +117,21 @@ def processor_seconds(paths: list[str], readings: Readings) -> dict[str, float]:
 
 
 def run_turned(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Measure, and write the record."""
+    """Measure how many turned and cropped copies the audit finds.
+
+    Turn and crop some X-rays of a set, and look for the copies among all. Writes a record.
+    """
     from PIL import Image
 
     from fracturelab.audit.duplicates import join_pairs
     from fracturelab.audit.groups import find_copies
     from fracturelab.audit.reading import read_files
-    from fracturelab.cli.data import read_folder
     from fracturelab.images import read_image
     from fracturelab.records import default_folder, write_record
 
     began = time.perf_counter()
     show = not arguments.json
-    table = read_folder(arguments, allow_unlabelled=True)
+    table = options.read_folder(arguments, allow_unlabelled=True)
     readings = read_files(list(table["path"]), closer=True, progress=show)
     copies = find_copies(readings, table["label"])
     before = copies.pairs[copies.pairs["orientation"] != -2]
