@@ -131,7 +131,7 @@ def run_turned(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
     began = time.perf_counter()
     show = not arguments.json
-    table = options.read_folder(arguments, allow_unlabelled=True)
+    table = options.read_folder(arguments)
     readings = read_files(list(table["path"]), closer=True, progress=show)
     copies = find_copies(readings, table["label"])
     before = copies.pairs[copies.pairs["orientation"] != -2]
