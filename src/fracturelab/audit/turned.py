@@ -36,14 +36,14 @@ Transform = tuple[complex, complex]
 """Factor and offset: what is at x + iy in the second picture is at factor * (x + iy) + offset in the first."""
 
 _LAYER = "block6a_expand_activation"  # stride 16, 720 channels
-_NEIGHBOURS = 10
+_NEIGHBOURS = 12
 _RIDGE = 0.3  # of the scatter of changes: what all directions have alike
 _CHUNK = 100  # candidates a task
 _MATCH = 0.7 * 127**2  # product of two codes that match
 _AGREE = 3  # matches that agree in one transform
 _NEAR = 6.0  # pixels between a keypoint and the place that the transform gives
 _MOST_TURN, _MOST_ZOOM = 0.6, 0.6  # radians, and logarithm of the factor, of a match; a keypoint's own are not exact
-_HOPEFUL, _HOPEFUL_FINE = 0.6, 0.66  # correlation of thumbnails and of squares from which on a transform is improved
+_HOPEFUL, _HOPEFUL_FINE = 0.65, 0.4  # correlation of thumbnails and of squares from which on a transform is improved
 _LIKELY = 0.84  # correlation of thumbnails from which on the larger squares are compared
 _STEPS = np.array([0.04, 0.04, 0.02, 0.02])
 _LEAST_PART = 0.25  # of the first picture that the second must cover
@@ -152,20 +152,24 @@ def _confirm(pairs: np.ndarray, keypoints: Sequence[Keypoints], thumbnails: np.n
         for mirror in (False, True):
             transform = fit_transform(ours, theirs, mirror=mirror)
             coarse = partial(_correlation, contrasts[first], thumbnails[second], shapes, mirror)
-            if transform is None or coarse(transform) < _HOPEFUL:
+            if transform is None:
                 continue
-            transform, correlation = _improved(coarse, transform, ours.shape, _STEPS)
+            transform, correlation = _improved(coarse, transform, ours.shape, _STEPS, (_HOPEFUL, _LIKELY))
             if correlation >= _LIKELY:
                 squares = [np.asarray(Image.open(io.BytesIO(end.square))) for end in (ours, theirs)]
                 contrast = local_contrast(squares[0][np.newaxis])[0][0]
                 fine = partial(_correlation, contrast, squares[1], shapes, mirror)
-                if fine(transform) >= _HOPEFUL_FINE:
-                    best[number] = max(best[number], _improved(fine, transform, ours.shape, _STEPS / 4)[1])
+                found = _improved(fine, transform, ours.shape, _STEPS / 4, (_HOPEFUL_FINE, CORRELATION))[1]
+                best[number] = max(best[number], found)
     return best
 
 
 def _improved(
-    correlation: Callable[[Transform], float], start: Transform, shape: tuple[int, int], steps: np.ndarray
+    correlation: Callable[[Transform], float],
+    start: Transform,
+    shape: tuple[int, int],
+    steps: np.ndarray,
+    limits: tuple[float, float],
 ) -> tuple[Transform, float]:
     """A transform near another one with a higher correlation, and that correlation.
 
@@ -174,7 +178,11 @@ def _improved(
         start: The transform to start from.
         shape: Height and width of the first picture, around whose middle the transform is changed.
         steps: The first steps of the search: zoom, turn, and shifts in units of 100 pixels.
+        limits: A correlation below the first is hopeless, and one from the second on is enough: no search.
     """
+    first = correlation(start)
+    if not limits[0] <= first < limits[1]:
+        return start, first
     middle = complex(shape[1], shape[0]) / 2
 
     def nearby(change: np.ndarray) -> Transform:
