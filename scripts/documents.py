@@ -16,9 +16,10 @@ from fracturelab.errors import FracturelabError
 from scripts.evidence import evidence_table
 from scripts.front_page import headline_table, seeds_table, traps_table
 from scripts.tables import fill_markdown, results_table
+from scripts.turned_copies import turned_table
 
 FRONT = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "front.png"
-_PLACE = re.compile(r"<!-- begin: ((results|compare|evidence|benchmarks|headline|traps|seeds) (\S+)) -->")
+_PLACE = re.compile(r"<!-- begin: ((results|compare|evidence|benchmarks|headline|traps|turned|seeds) (\S+)) -->")
 
 
 def add_commands(commands: Any) -> None:
@@ -58,8 +59,8 @@ def fill_tables(
     names match the pattern, `<!-- begin: compare field-* -->` ... the one of everything about their models,
     `<!-- begin: evidence * -->` ... what weights are worth with more and more training images,
     `<!-- begin: seeds baselines-* -->` ... scores over seeds, `<!-- begin: headline * -->` and
-    `<!-- begin: traps * -->` ... the tables of the first page, and
-    `<!-- begin: benchmarks * -->` ... the comparisons that `make bench` has run.
+    `<!-- begin: traps * -->` ... the tables of the first page, `<!-- begin: turned * -->` ... how many turned copies
+    the audit finds, and `<!-- begin: benchmarks * -->` ... the comparisons that `make bench` has run.
 
     Args:
         path: The Markdown file.
@@ -81,6 +82,7 @@ def fill_tables(
         "headline": headline_table,
         "traps": traps_table,
         "seeds": seeds_table,
+        "turned": turned_table,
     }
     try:
         text = path.read_text(encoding="utf-8")

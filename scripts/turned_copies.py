@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -175,3 +176,22 @@ def run_turned(arguments: argparse.Namespace) -> tuple[object, str, int]:
     lines += [f"{len(pairs)} new pairs; {results['groups_before']} groups before, {results['groups']} now"]
     lines += [f"{name}: {value:.0f} s of a core" for name, value in results["processor_seconds"].items()]
     return {"record": str(record), **results}, "\n".join([*lines, f"Record: {record}"]), 0
+
+
+def turned_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """How many copies were found after each change, what else was tied together, and the time, as a Markdown table."""
+    from fracturelab.records import markdown_table
+
+    rows = []
+    for record in records:
+        results = record["results"]
+        rows += [
+            [f"copies {name}", f"{share['found']:.1%} of {results['changed']}"]
+            for name, share in results["share"].items()
+        ]
+        rows.append([f"new pairs among {record['data']['n']:,} X-rays", str(len(results["new_pairs"]))])
+        seconds = results["processor_seconds"]
+        each = seconds["closer look at 1,000"] + seconds["confirming of 1,000"]
+        rows.append(["time for 1,000 images, one core", f"{each:.0f} s"])
+        rows.append(["time for 40,000 images, one core, estimated", f"{seconds['search in 40,000'] / 60:.0f} min"])
+    return markdown_table(["turned (degrees), cropped (% of each side)", "found"], rows, text_columns=2) if rows else ""
