@@ -1,1 +1,1 @@
-"""Studies built on the training recipes: fracture types, backbones, folds, distillation and tuning."""
+"""Studies built on the training recipes: fracture types, leaking splits, folds, distillation and tuning."""
