@@ -1,4 +1,4 @@
-"""The scores that the notebooks build on, repeated over seeds: v1, the leak and v2.
+"""The scores that the notebooks build on, repeated over seeds: v1, the leak, v2, and the fracture types.
 
 The notebooks run one seed step by step. Each function here repeats one of their experiments over several seeds, with
 the same sets and the same settings, and writes one record.
@@ -16,20 +16,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fracturelab.datasets import fingerprint, read_dataset
+from fracturelab.errors import FracturelabError
 from fracturelab.experiments.leaky_split import augment_then_split, shared_with_training, split_then_augment
 from fracturelab.images import load_images
 from fracturelab.models.transfer import FEATURES, split_at
-from fracturelab.phantoms import default_data
+from fracturelab.phantoms import default_data, write_set
 from fracturelab.phantoms.defaults import EDITION
 from fracturelab.phantoms.sources import GENERATOR_VERSION
+from fracturelab.phantoms.writer import Recipe
 from fracturelab.pipeline import Augmentation
-from fracturelab.records import write_record
+from fracturelab.records import read_record, write_record
+from fracturelab.system.folders import MODELS, REPORTS, project_folder
 from fracturelab.training import Prepared, prepare, train_v1, train_v2
 from fracturelab.training.epochs import predict
 from fracturelab.training.features import FeatureStore
 from fracturelab.training.fitting import Fit
 from fracturelab.training.v1 import FROM_SCRATCH
 from fracturelab.training.v2 import FINE_TUNING
+from scripts.notebooks import run_notebook
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 MIRRORED = Augmentation(vertical_flip=0.5, rotation=0.0, shift=0.0, zoom=0.0)
 """Changes that leave every fracture as large as it is: mirror images, brightness and contrast."""
 ELSEWHERE = ("unseen", "field", "hard")
+HARDER_TYPES = Recipe(per_kind=180, seed=6, size=160, zoom=(1.5, 3.0), difficulty=(0.5, 1.0))
+"""Fracture types in all regions of the body, smaller and finer than those of the default set, with casts and metal."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +170,44 @@ def write_baselines(part: str, seeds: Sequence[int], settings: Settings, *, resu
         settings=asdict(settings),
         results={"runs": runs},
         folder=results,
+    )
+
+
+def write_types(seeds: Sequence[int], *, results: Path | None = None) -> Path:
+    """Run notebook 05 over seeds, and once on a harder set, and write the accuracies as `types-over-seeds`.
+
+    Args:
+        seeds: The seeds; each has its own split. The harder set gets the first one.
+        results: Where the record goes; None for the project's results.
+
+    Returns:
+        The record's file.
+
+    Raises:
+        FracturelabError: The notebook fails.
+    """
+    [notebook] = (project_folder() / "notebooks").glob("05_*.ipynb")
+    started, runs = time.perf_counter(), []
+    with tempfile.TemporaryDirectory(prefix="fracturelab-") as folder:
+        harder = write_set(f"{folder}/harder", **asdict(HARDER_TYPES))
+        for number, (name, seed) in enumerate([*(("types", seed) for seed in seeds), ("harder", seeds[0])]):
+            place = Path(folder) / str(number)
+            parameters: dict[str, Any] = {"SEED": seed} | ({"DATA": str(harder)} if name == "harder" else {})
+            environment = {REPORTS: str(place), MODELS: str(place / "models")}
+            failure = run_notebook(notebook, place / notebook.name, parameters=parameters, environment=environment)
+            if failure is not None:
+                raise FracturelabError(f"notebook 05 fails with {parameters}: {failure}")
+            found = [read_record(path)["results"] for path in sorted(place.glob("results/05-types-*.json"))]
+            accuracy = {
+                results["model"].removeprefix("types: "): results["evaluations"]["test"]["metrics"]["accuracy"]["value"]
+                for results in found
+            }
+            runs.append({"set": name, "seed": seed, **accuracy})
+    seconds = time.perf_counter() - started
+    data = {"source": f"phantoms {GENERATOR_VERSION}.{EDITION}"}
+    options: dict[str, Any] = {"settings": {"harder": asdict(HARDER_TYPES)}, "results": {"runs": runs}}
+    return write_record(
+        "types-over-seeds", kind="study", data=data, seed=seeds[0], seconds=seconds, folder=results, **options
     )
 
 

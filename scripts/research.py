@@ -47,7 +47,7 @@ def add_commands(commands: Any) -> None:
 
     baselines = options.add_command(commands, "baselines", run_baselines, options.SEED)
     baselines.add_argument("--seeds", type=int, default=3, help="how many, counted from --seed (default 3)")
-    baselines.add_argument("--only", metavar="PART", help="one part alone: v1, leak or v2")
+    baselines.add_argument("--only", metavar="PART", help="one part alone: v1, leak, v2 or types")
 
     localise = options.add_command(commands, "localise", run_localise, options.SEED, options.READING)
     localise.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
@@ -170,23 +170,26 @@ def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 
 def run_baselines(arguments: argparse.Namespace) -> tuple[object, str, int]:
-    """Repeat the experiments of notebooks 02 and 03 on the default sets over seeds.
+    """Repeat the experiments of notebooks 02, 03 and 05 on the default sets over seeds.
 
-    Train v1, v1 with a leak, and v2 over seeds. Writes a record a part.
+    Train v1, v1 with a leak, v2, and the networks for fracture types over seeds. Writes a record a part.
     """
-    from fracturelab.records import read_record
-    from scripts.baselines import PARTS, Settings, summary, write_baselines
+    import pandas as pd
 
-    if arguments.only not in (None, *PARTS):
-        raise FracturelabError(f"expected --only with one of {', '.join(PARTS)}. Received: {arguments.only}")
+    from fracturelab.records import read_record
+    from scripts.baselines import PARTS, Settings, summary, write_baselines, write_types
+
+    if arguments.only not in (None, *PARTS, "types"):
+        raise FracturelabError(f"expected --only with one of {', '.join(PARTS)}, types. Received: {arguments.only}")
     if arguments.seeds < 1:
         raise FracturelabError(f"expected --seeds of at least 1. Received: {arguments.seeds}")
     seeds = [arguments.seed + number for number in range(arguments.seeds)]
     document, texts = {}, []
-    for part in [arguments.only] if arguments.only else PARTS:
-        path = write_baselines(part, seeds, Settings())
-        document[part] = read_record(path)["results"]["runs"]
-        texts.append(f"{summary(document[part]).to_string()}\n\nRecord: {path}.")
+    for part in [arguments.only] if arguments.only else [*PARTS, "types"]:
+        path = write_types(seeds) if part == "types" else write_baselines(part, seeds, Settings())
+        document[part] = runs = read_record(path)["results"]["runs"]
+        table = pd.DataFrame(runs).set_index(["set", "seed"]) if part == "types" else summary(runs)
+        texts.append(f"{table.to_string()}\n\nRecord: {path}.")
     return document, "\n\n".join([*texts, NOT_CLINICAL]), 0
 
 

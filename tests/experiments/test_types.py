@@ -1,9 +1,7 @@
-"""Training on fracture types: what is prepared, and that both frameworks learn, stop and repeat themselves."""
+"""Images of fracture types: what is prepared."""
 
 from __future__ import annotations
 
-import importlib.util
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +11,10 @@ from PIL import Image
 
 from fracturelab.datasets import read_dataset
 from fracturelab.errors import FracturelabError
-from fracturelab.experiments.types import TYPES, prepare_types, score_types, train_types_cnn
-from fracturelab.experiments.types_torch import train_types_torch
-from fracturelab.models import types_torch
-from fracturelab.training.epochs import predict
-from fracturelab.training.saving import describe_data, evaluate_parts, record_fit
+from fracturelab.experiments.types import prepare_types
+from fracturelab.training.saving import describe_data
 
-needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason=types_torch.HOW_TO_GET_IT)
 KINDS = {"Oblique fracture": 20, "Spiral fracture": 100, "Hairline Fracture": 180}
-FAST = replace(TYPES, epochs=4, batch_size=16, dropout=0.0, learning_rate=3e-3)
-TINY = {"schedule": FAST, "block_dropout": 0.0}
 
 
 def picture(seed: int, grey: int) -> Image.Image:
@@ -89,64 +81,3 @@ def test_too_few_types_are_refused(folder):
     missing = table[~((table["kind"] == "spiral") & (table["split"] == "test"))]
     with pytest.warns(UserWarning, match="left out"), pytest.raises(FracturelabError, match="none of spiral"):
         prepare_types(missing, size=32, cache_dir=False)
-
-
-def test_keras_learns_and_is_recorded(prepared, tmp_path):
-    fit = train_types_cnn(prepared, seed=0, **TINY)
-    assert fit.history["loss"].iloc[-1] < fit.history["loss"].iloc[0]
-    found = evaluate_parts(fit)
-    rows = prepared.rows("test")
-    right = predict(fit.model, prepared.images, rows=rows).argmax(1) == prepared.labels[rows]
-    assert found["test"]["metrics"]["accuracy"]["value"] == pytest.approx(right.mean())
-    probabilities, scores = score_types(fit)["test"]
-    np.testing.assert_array_equal(probabilities.argmax(1) == prepared.labels[rows], right)
-    assert scores.to_dict() == found["test"]
-    from fracturelab.records import compare_records, read_record
-
-    record = read_record(record_fit("05-keras", fit, evaluations=found, folder=tmp_path))
-    assert record["results"]["parameters"] == fit.model.count_params()
-    assert record["results"]["ms_per_image"] > 0
-    table = compare_records([record])
-    main = table[table["main"]].set_index("part")
-    assert set(main["metric"]) == {"accuracy"} and set(main["parameters"]) == {fit.model.count_params()}
-    assert main.loc["test", "n"] == len(prepared.rows("test"))
-
-
-@needs_torch
-def test_torch_learns_repeats_itself_and_its_twin_answers_the_same(prepared):
-    import torch
-
-    state = torch.get_rng_state()
-    fit = train_types_torch(prepared, seed=0, **TINY)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert fit.recipe["largest_difference"] < 1e-4
-    assert fit.history["loss"].iloc[-1] < fit.history["loss"].iloc[0]
-    again = train_types_torch(prepared, seed=0, **TINY)
-    pd.testing.assert_frame_equal(again.history, fit.history)
-    for ours, theirs in zip(again.model.get_weights(), fit.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-@needs_torch
-def test_torch_ends_with_its_best_epoch(prepared, monkeypatch):
-    from fracturelab.experiments import types_torch as types
-
-    losses = iter([0.9, 0.5, 0.7, 0.8, 0.6, 0.1])
-    answers: list[np.ndarray] = []
-    ask = types.torch_probabilities
-    monkeypatch.setattr(types, "torch_probabilities", lambda *a, **k: answers.append(ask(*a, **k)) or answers[-1])
-    real = types.validation_scores
-    monkeypatch.setattr(types, "validation_scores", lambda labels, p: (next(losses), real(labels, p)[1]))
-    fit = train_types_torch(
-        prepared, seed=1, schedule=replace(FAST, epochs=6, patience=3, plateau=2), block_dropout=0.0
-    )
-    assert fit.history["val_loss"].tolist() == [0.9, 0.5, 0.7, 0.8, 0.6]
-    rates = fit.history["learning_rate"] / FAST.learning_rate
-    np.testing.assert_allclose(rates, [1, 1, 1, 1, 0.3])
-    np.testing.assert_allclose(predict(fit.model, prepared.images, rows=prepared.rows("val")), answers[1], atol=1e-4)
-
-
-def test_without_torch_nothing_is_trained(prepared, monkeypatch):
-    monkeypatch.setattr("fracturelab.models.types_torch.torch_is_here", lambda: False)
-    with pytest.raises(FracturelabError, match=r"requirements/torch\.txt"):
-        train_types_torch(prepared, **TINY)

@@ -1,10 +1,12 @@
-"""The conclusions of notebooks 04, 06 and 07 agree with their records."""
+"""The networks of notebook 05 are alike, and the conclusions of notebooks 04 to 07 agree with their records."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,6 +71,51 @@ def test_04_concludes_that_a_new_last_layer_wins_nothing_back():
     back = results("04-comparison")["few_from_elsewhere"]
     alone = results("04-v2")["evaluations"]["elsewhere"]["metrics"]["roc_auc"]["value"]
     assert min(back["value"]) > 0.83 and max(back["value"]) < alone + 0.01
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_05_writes_one_network_in_two_frameworks():
+    import keras
+
+    cells = {cell.id: cell.source for cell in nbformat.read(ROOT / "notebooks/05_fracture_types.ipynb", 4).cells}
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1)).astype(np.uint8)
+    names: dict[str, Any] = {}
+    exec(cells["imports"], names)
+    names |= {"SIZE": 64, "FILTERS": (4, 8, 16), "names": list("abcdefghij"), "images": pixels}
+    for cell in ("keras", "torch", "move"):
+        exec(cells[cell], names)
+    keras.utils.set_random_seed(3)
+    model, net = names["network_in_keras"](), names["network_in_torch"]()
+    model(pixels.astype(np.float32), training=True)  # moves the means and variances of batch norm
+    names["move"](model, net)
+    answers = names["answers_of"](net, np.arange(3))
+    np.testing.assert_allclose(model(pixels.astype(np.float32)), answers, atol=1e-5)
+    assert np.ptp(answers, axis=0).max() > 1e-3
+    trained = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    assert sum(weight.numel() for weight in net.parameters()) == trained
+
+
+def test_05_concludes_what_it_measured():
+    tested = {name: results(f"05-types-{name}")["evaluations"]["test"] for name in ("keras", "pytorch", "pretrained")}
+    accuracy = {name: scores["metrics"]["accuracy"]["value"] for name, scores in tested.items()}
+    assert accuracy == pytest.approx({"keras": 0.64, "pytorch": 0.69, "pretrained": 0.85}, abs=0.03)
+    runs = pd.DataFrame(results("types-over-seeds")["runs"]).set_index("set")
+    easy, harder = runs.loc["types"], runs.loc["harder"]
+    assert len(easy) == 3
+    cnn, twin, pretrained = (easy[name] for name in ("CNN, Keras", "CNN, PyTorch", "pretrained"))
+    assert min(cnn.min(), twin.min()) >= 0.4 and pretrained.min() >= 0.6
+    assert abs(cnn.mean() - twin.mean()) < np.ptp(cnn)
+    assert harder["CNN, Keras"] < 0.17
+    assert harder["pretrained"] == pytest.approx(0.30, abs=0.06)
+    names, matrix = tested["keras"]["class_names"], np.array(tested["keras"]["confusion_matrix"])
+    share = dict(zip(names, matrix.diagonal() / matrix.sum(axis=1), strict=True))
+    assert share["avulsion"] == max(share.values()) > 0.85
+    assert sorted(share, key=share.__getitem__)[:2] == ["oblique", "greenstick"]
+    mixed = np.triu(matrix + matrix.T, 1)
+    first, second = (
+        {names[i] for i in divmod(place, 10)} for place in np.argsort(-mixed, axis=None, kind="stable")[:2]
+    )
+    assert first == {"oblique", "greenstick"} and second == {"fracture dislocation", "impacted"}
 
 
 def test_06_concludes_what_it_measured():

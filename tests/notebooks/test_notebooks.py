@@ -188,34 +188,17 @@ def hide(package: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("torch", ["as it is", "missing"])
-def test_05_trains_three_models_on_fracture_types(tmp_path, types, torch, monkeypatch):
+def test_05_trains_and_scores_fracture_types(tmp_path, types, torch, monkeypatch):
     if torch == "missing":
         hide("torch", tmp_path / "hidden", monkeypatch)
-    failure, said, reports = run(
-        "05",
-        tmp_path,
-        DATA=str(types),
-        SIZE=32,
-        EPOCHS=1,
-        BACKBONE="MobileNet",
-        BACKBONE_OPTIONS={"alpha": 0.25},
-        WEIGHTS="none",
-        FINE_TUNE_EPOCHS=0,
-    )
+    short = {"SIZE": 32, "EPOCHS": 1, "BACKBONE": ["ResNet50", "none"], "TRANSFER_SIZE": 32}
+    failure, said, reports = run("05", tmp_path, DATA=str(types), **short)
     assert failure is None
-    assert "90 images of 10 types" in said
-    records = {path.stem: read_record(path)["results"] for path in (reports / "results").iterdir()}
     with_torch = torch != "missing" and importlib.util.find_spec("torch") is not None
-    assert set(records) == {"05-types-keras", "05-types-transfer"} | ({"05-types-torch"} if with_torch else set())
-    assert ("pip install -r requirements/torch.txt" in said) == (not with_torch)
-    for results in records.values():
-        test = results["evaluations"]["test"]
-        assert test["n"] == 20
-        assert sum(map(sum, test["confusion_matrix"])) == 20
-        assert results["parameters"] > 0
-    if with_torch:
-        assert records["05-types-torch"]["parameters"] == records["05-types-keras"]["parameters"]
-        assert "19 of 19 layers agree" in said
-    best = records["05-types-keras"]["evaluations"]["test"]["metrics"]["accuracy"]
-    assert f"**CNN, Keras**: test accuracy {best['value']:.3f} ({best['low']:.3f} to {best['high']:.3f})" in said
-    assert (reports / "figures" / "05-confusion.png").is_file()
+    assert ("PyTorch is not installed" in said) == (not with_torch)
+    found = {path.stem: read_record(path)["results"] for path in (reports / "results").iterdir()}
+    assert set(found) == {"05-types-keras", "05-types-pretrained"} | ({"05-types-pytorch"} if with_torch else set())
+    for results in found.values():
+        scores = results["evaluations"]["test"]
+        assert scores["n"] == sum(map(sum, scores["confusion_matrix"])) == 20
+    assert (reports / "figures" / "05-matrix.png").is_file()
