@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +18,8 @@ from fracturelab.evaluation import Evaluation, MulticlassEvaluation, choose_thre
 from fracturelab.models.files import save_model
 from fracturelab.models.weights import WeightsInfo
 from fracturelab.pipeline import Augmentation, batches, view_batches
-from fracturelab.training.epochs import (
-    Schedule,
-    compile_model,
-    predict,
-    reloaded,
-    run_epochs,
-    set_seed,
-    validation_scores,
-)
-from fracturelab.training.prepare import CLASS_NAMES, Prepared, check_parts, known_to_weights, shared_groups
+from fracturelab.training.epochs import Schedule, compile_model, predict, run_epochs, validation_scores
+from fracturelab.training.prepare import CLASS_NAMES, Prepared, known_to_weights, shared_groups
 from fracturelab.training.saving import card_of, evaluate_parts
 
 if TYPE_CHECKING:
@@ -207,45 +199,6 @@ def train_stage(
         return validate(model, prepared, stored)
 
     return run_epochs(model, epoch_data, scores, schedule=schedule, seed=seed, **settings)
-
-
-def train_network(
-    build: Callable[[], keras.Model],
-    prepared: Prepared,
-    *,
-    name: str,
-    schedule: Schedule,
-    seed: int = 0,
-    augmentation: Augmentation | None = None,
-    recipe: Mapping[str, Any] | None = None,
-    **settings: Any,
-) -> Fit:
-    """Train a network from scratch; validation images choose epoch and threshold.
-
-    Args:
-        build: Returns the untrained network; called after the seed was set.
-        prepared: Images, labels and split.
-        name: Name of the stage in the history and of the only candidate.
-        schedule: Settings of the training.
-        seed: Initial weights, order, augmentation and dropout follow from it; two runs with one seed are equal.
-        augmentation: Limits of the random changes to each image; None shows the images unchanged.
-        recipe: Further settings for the record.
-        settings: `work_dir` and `progress` of `run_epochs`.
-
-    Returns:
-        The fit; its model is the reloaded checkpoint of the epoch with the lowest validation loss.
-
-    Raises:
-        FracturelabError: A class is missing in training or validation, or the loss is not finite from the start.
-    """
-    started = time.perf_counter()
-    set_seed(seed)
-    check_parts(prepared)
-    model = build()
-    shown: dict[str, Any] = {"augmentation": augmentation, "schedule": schedule, "seed": seed}
-    history = train_stage(model, prepared, stage=name, **shown, **settings)
-    recipe = {"recipe": name, **asdict(schedule), **(recipe or {})}
-    return finished_fit(reloaded(model), prepared, history, recipe=recipe, seed=seed, started=started)
 
 
 def chosen_fit(candidates: Sequence[Candidate], prepared: Prepared, **settings: Any) -> Fit:

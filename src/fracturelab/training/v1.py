@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from fracturelab.models.cnn import FILTERS, build_cnn
 from fracturelab.pipeline import DEFAULT_AUGMENTATION, Augmentation
-from fracturelab.training.epochs import Schedule
-from fracturelab.training.fitting import Fit, train_network
-from fracturelab.training.prepare import Prepared
+from fracturelab.training.epochs import Schedule, reloaded, set_seed
+from fracturelab.training.fitting import Fit, finished_fit, train_stage
+from fracturelab.training.prepare import Prepared, check_parts
 
 FROM_SCRATCH = Schedule(epochs=32, learning_rate=1e-3, dropout=0.4, patience=None, plateau=None)
 
@@ -48,16 +49,14 @@ def train_v1(
     Raises:
         FracturelabError: A class is missing in training or validation, or the loss is not finite from the start.
     """
+    started = time.perf_counter()
     schedule = schedule if epochs is None else replace(schedule, epochs=epochs)
+    set_seed(seed)
+    check_parts(prepared)
     shape: dict[str, Any] = {"input_size": prepared.size, "classes": len(prepared.class_names), "filters": filters}
-    return train_network(
-        lambda: build_cnn(**shape, dropout=schedule.dropout),
-        prepared,
-        name="v1",
-        schedule=schedule,
-        seed=seed,
-        augmentation=augmentation,
-        recipe={"balance": "batches", "augment": augmentation is not None, "filters": list(filters)},
-        work_dir=work_dir,
-        progress=progress,
-    )
+    model = build_cnn(**shape, dropout=schedule.dropout)
+    run: dict[str, Any] = {"stage": "v1", "work_dir": work_dir, "progress": progress}
+    history = train_stage(model, prepared, schedule=schedule, seed=seed, augmentation=augmentation, **run)
+    shown = {"balance": "batches", "augment": augmentation is not None, "filters": list(filters)}
+    recipe = {"recipe": "v1", **asdict(schedule), **shown}
+    return finished_fit(reloaded(model), prepared, history, recipe=recipe, seed=seed, started=started)
