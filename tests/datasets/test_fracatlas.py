@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 
 from fracturelab.datasets import read_dataset
 from fracturelab.datasets.fracatlas import is_part_of_fracatlas
-from fracturelab.datasets.fractures import fracture_masks, read_outlines
+from fracturelab.datasets.fractures import fracture_masks
+from fracturelab.datasets.outlines import read_outlines
 from fracturelab.errors import FracturelabError
 from fracturelab.images import load_image
 from fracturelab.plots import fracture_page
@@ -143,9 +144,13 @@ def test_annotations_are_known_as_such():
     assert not is_part_of_fracatlas("FracAtlas/images/notes.txt")
 
 
-def test_annotations_that_cannot_be_read(tmp_path):
+def test_the_four_formats_agree(tmp_path):
     folder = fracatlas(tmp_path, "") / "Annotations"
-    assert len(read_outlines(folder)["IMG0000001.jpg"].polygons) == 2
+    read = {kind: read_outlines(folder, kind)["IMG0000001.jpg"] for kind in ("coco", "vgg", "voc", "yolo")}
+    for kind, atol in (("vgg", 0), ("voc", 1), ("yolo", 0.1)):
+        boxes = read[kind].boxes * ([WIDTH, HEIGHT] * 2 if kind == "yolo" else 1)
+        np.testing.assert_allclose(boxes, read["coco"].boxes, atol=atol)
+    assert read_outlines(folder, "voc")["IMG0000002.jpg"].boxes.shape == (0, 4)
     with pytest.raises(FracturelabError, match="expected annotations of FracAtlas"):
         read_outlines(tmp_path)
     (folder / "COCO JSON/COCO_fracture_masks.json").write_text('{"images": 3}')
@@ -154,15 +159,20 @@ def test_annotations_that_cannot_be_read(tmp_path):
         read_outlines(folder)
 
 
-def test_masks_lie_where_the_pixels_are(tmp_path):
-    table = read_dataset(fracatlas(tmp_path, ""))
+@pytest.mark.parametrize("kind", ["COCO JSON", "VGG JSON", "PASCAL VOC", "YOLO"])
+def test_masks_lie_where_the_pixels_are(tmp_path, kind):
+    root = fracatlas(tmp_path, "")
+    for folder in (root / "Annotations").iterdir():
+        if folder.name != kind:
+            shutil.rmtree(folder)
+    table = read_dataset(root)
     found = fracture_masks(table, 128)
     assert found.known.all()
     assert found.masks.dtype == np.uint8
     assert not found.masks[1:].any()
     bone = load_image(table["path"][0], 128)[..., 0] > 127
     wrong = (found.masks[0] == 1) ^ bone
-    assert wrong.sum() < 30
+    assert wrong.sum() < (30 if "JSON" in kind else 500)  # boxes hold a triangle's corners too
     rows, columns = np.nonzero(bone)
     edges = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
     boxes = found.boxes[0]
@@ -199,6 +209,25 @@ def shared(name: str) -> Path:
     if folder is None or not (place := folder.parent / name).is_dir():
         pytest.skip(f"{name} is not on this machine")
     return place
+
+
+def test_the_real_annotations_agree_but_for_two_images():
+    """VGG has an outline drawn anew and two that are missing; VOC cuts and shifts by up to 1.15 pixels."""
+    folder = shared("fracatlas-annotations") / "Annotations"
+    coco, vgg, voc, yolo = (read_outlines(folder, kind) for kind in ("coco", "vgg", "voc", "yolo"))
+    if len(coco) != 511:
+        pytest.skip("another selection of FracAtlas")
+    different = set()
+    for name, outline in coco.items():
+        for boxes, atol in (
+            (vgg[name].boxes, 0.01),
+            (voc[name].boxes, 1.15),
+            (yolo[name].boxes * ([outline.width, outline.height] * 2), 0.2),
+        ):
+            distance = np.abs(boxes[:, None] - outline.boxes).max(axis=2)
+            if len(boxes) != len(outline.boxes) or distance.min(axis=0).max() > atol:
+                different.add((name, atol))
+    assert {name for name, _ in different} == {"IMG0002471.jpg", "IMG0002614.jpg"}
 
 
 def test_published_and_reduced_x_rays_have_the_same_masks():

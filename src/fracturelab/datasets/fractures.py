@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from fracturelab.datasets.fracatlas import annotations_folder
+from fracturelab.datasets.outlines import Outline, read_outlines
 from fracturelab.errors import FracturelabError
 from fracturelab.images import image_facts, letterbox
 from fracturelab.images.letterbox import picture_area
@@ -21,26 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HALF = 128  # of 255: a pixel of the mask is at least half inside the outline
-
-
-class Outline(NamedTuple):
-    """The outlines of the fractures of one X-ray.
-
-    Attributes:
-        polygons: float (k, 2) each: x and y of the corners in pixels of a picture of this size.
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
-    """
-
-    polygons: list[np.ndarray]
-    width: int
-    height: int
-
-    @property
-    def boxes(self) -> np.ndarray:
-        """Left, top, right and bottom of each polygon: float (n, 4)."""
-        corners = [[*polygon.min(axis=0), *polygon.max(axis=0)] for polygon in self.polygons]
-        return np.array(corners, float).reshape(-1, 4)
 
 
 @dataclass(frozen=True)
@@ -56,33 +34,6 @@ class Fractures:
     masks: np.ndarray
     boxes: list[np.ndarray]
     known: np.ndarray
-
-
-@cache
-def read_outlines(folder: Path) -> dict[str, Outline]:
-    """Read the outlines in FracAtlas' COCO annotations, by image name. Normal X-rays are not in them.
-
-    Args:
-        folder: `Annotations` of FracAtlas.
-
-    Raises:
-        FracturelabError: There are no such annotations, or they cannot be read.
-    """
-    paths = sorted(folder.glob("COCO JSON/*.json"))
-    if not paths:
-        raise FracturelabError(f"expected annotations of FracAtlas (COCO JSON) in {folder}. Received: none")
-    outlines: dict[str, Outline] = {}
-    try:
-        for document in (json.loads(path.read_text(encoding="utf-8")) for path in paths):
-            by_number = {row["id"]: Outline([], row["width"], row["height"]) for row in document["images"]}
-            for row in document["annotations"]:
-                flat = row["segmentation"]
-                polygons = flat if isinstance(flat[0], list) else [flat]
-                by_number[row["image_id"]].polygons.extend(np.reshape(polygon, (-1, 2)) for polygon in polygons)
-            outlines |= {row["file_name"]: by_number[row["id"]] for row in document["images"]}
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise FracturelabError(f"the annotations in {folder} cannot be read: {error!r}") from error
-    return outlines
 
 
 def fracture_masks(table: pd.DataFrame, size: int) -> Fractures:
@@ -132,11 +83,12 @@ def fracture_sizes(table: pd.DataFrame) -> np.ndarray | None:
 def _drawn(outline: Outline, path: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The mask (size, size) and the boxes (k, 4) of one image."""
     facts = image_facts(path)
-    scale = np.array([facts.width / outline.width, facts.height / outline.height])
-    if abs(scale[0] / scale[1] - 1) > 0.02:
+    width, height = outline.width or facts.width, outline.height or facts.height
+    scale = np.array([facts.width / width, facts.height / height])
+    if width > 1 and abs(scale[0] / scale[1] - 1) > 0.02:
         raise FracturelabError(
-            f"{path}: expected a picture of the shape {outline.width} x {outline.height}, for which its outlines "
-            f"were drawn. Received: {facts.width} x {facts.height}"
+            f"{path}: expected a picture of the shape {width} x {height}, for which its outlines were drawn. "
+            f"Received: {facts.width} x {facts.height}"
         )
     canvas = Image.new("L", (facts.width, facts.height))
     draw = ImageDraw.Draw(canvas)

@@ -6,17 +6,18 @@ import sys
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from fracturelab.images.grayscale import luma
 
 # Pillow takes the first or the last byte of each sample, by the byte order it is given: the other order gives the rest.
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_BITS, _PLANES = 258, 284
+_STRIPS, _COUNTS, _COMPRESSION, _PLANES = 273, 279, 259, 284
+_ORIENTATION = 0x0112
 
 
 def read_deep_colour(image: Any, file: BinaryIO) -> np.ndarray | None:
-    """Read PNG and TIFF of 16 bits a colour with all of their bits.
+    """Read PNG and TIFF of 16 bits a colour, interleaved or in planes, with all of their bits.
 
     Args:
         image: The file as Pillow opened it, not yet loaded.
@@ -26,20 +27,24 @@ def read_deep_colour(image: Any, file: BinaryIO) -> np.ndarray | None:
         uint16, (height, width), the right way up, transparency laid over black; None for any other file.
 
     Raises:
-        ValueError: The colours are in planes.
+        ValueError: The colours are in compressed planes.
     """
-    if image.mode not in ("RGB", "RGBA") or not image.tile:
+    tags = getattr(image, "tag_v2", {})
+    planes = tags.get(_PLANES) == 2
+    tile = image.tile[0] if image.tile else None
+    mode = (tile.args if isinstance(tile.args, str) else tile.args[0]) if tile and tile.args else ""
+    deep = set(tags.get(258, ())) == {16} and image.mode in ("RGB", "RGBA")
+    if image.mode not in ("RGB", "RGBA") or not (";16" in str(mode) or deep) or str(mode).startswith(("CMYK", "RGBa")):
         return None
-    tags, args = getattr(image, "tag_v2", {}), image.tile[0].args
-    mode = str(args if isinstance(args, str) else args[0]) if args else ""
-    deep = set(tags.get(_BITS, ())) == {16}
-    if not (";16" in mode or deep) or mode.startswith(("CMYK", "RGBa")):
-        return None
-    if tags.get(_PLANES) == 2:
-        raise ValueError("16-bit colours in planes; save the picture as 16-bit grey")
-    if mode.startswith("LA"):  # four bytes a pixel: grey and opacity, the high byte first
-        samples = _load(image, [image.tile[0]._replace(args="RGBA")]).astype(np.uint16)
-        return _flat(samples[..., ::2] * 256 + samples[..., 1::2])
+    if tags and tags.get(_COMPRESSION, 1) == 1 and _STRIPS in tags:
+        values = _read_strips(tags, image, file)
+        return _turned(_flat(values), tags.get(_ORIENTATION, 1))
+    if planes:
+        raise ValueError("16-bit colours in compressed planes; save the picture as 16-bit grey")
+    if tile and mode.startswith("LA"):  # four bytes a pixel: grey and opacity, the high byte first
+        samples = _load(image, [tile._replace(args="RGBA")]).astype(np.uint16)
+        values = samples[..., ::2] * 256 + samples[..., 1::2]
+        return _flat(values)
     high = _load(image, image.tile).astype(np.uint16)
     file.seek(0)
     with type(image)(file) as again:
@@ -56,6 +61,26 @@ def _load(image: Any, tiles: list[Any]) -> np.ndarray:
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     return np.asarray(image)
+
+
+def _read_strips(tags: Any, image: Any, file: BinaryIO) -> np.ndarray:
+    data = b""
+    for start, count in zip(tags[_STRIPS], tags[_COUNTS], strict=True):
+        file.seek(start)
+        data += file.read(count)
+    width, height, samples = tags[256], tags[257], len(tags[258])
+    values = np.frombuffer(data, "<u2" if tags.prefix == b"II" else ">u2")
+    if values.size != width * height * samples:
+        raise EOFError
+    if tags.get(_PLANES) == 2:
+        return np.moveaxis(values.reshape(samples, height, width), 0, -1)
+    return values.reshape(height, width, samples)
+
+
+def _turned(grey: np.ndarray, orientation: int) -> np.ndarray:
+    image = Image.fromarray(grey)
+    image.getexif()[_ORIENTATION] = orientation
+    return np.asarray(ImageOps.exif_transpose(image))
 
 
 def _flat(samples: np.ndarray) -> np.ndarray:
