@@ -1,4 +1,4 @@
-"""Commands that take from minutes to hours: pretrain, evidence, baselines, localise, answers."""
+"""Commands that take from minutes to hours: pretrain, evidence, baselines, students, localise, answers."""
 
 from __future__ import annotations
 
@@ -48,6 +48,10 @@ def add_commands(commands: Any) -> None:
     baselines = options.add_command(commands, "baselines", run_baselines, options.SEED)
     baselines.add_argument("--seeds", type=int, default=3, help="how many, counted from --seed (default 3)")
     baselines.add_argument("--only", metavar="PART", help="one part alone: v1, leak, v2 or types")
+
+    students = options.add_command(commands, "students", run_students, options.SEED)
+    students.add_argument("--seeds", type=int, default=5, help="how many, counted from --seed (default 5)")
+    students.add_argument("--trials", type=int, default=40, help="of the search (default 40)")
 
     localise = options.add_command(commands, "localise", run_localise, options.SEED, options.READING)
     localise.add_argument("model", type=Path, metavar="MODEL", help="a .keras file with its card beside it")
@@ -191,6 +195,28 @@ def run_baselines(arguments: argparse.Namespace) -> tuple[object, str, int]:
         table = pd.DataFrame(runs).set_index(["set", "seed"]) if part == "types" else summary(runs)
         texts.append(f"{table.to_string()}\n\nRecord: {path}.")
     return document, "\n\n".join([*texts, NOT_CLINICAL]), 0
+
+
+def run_students(arguments: argparse.Namespace) -> tuple[object, str, int]:
+    """Repeat the students of notebook 09 over seeds, and search for settings of one.
+
+    Train students alone, taught and tuned on the default set. A stopped command goes on. Writes a record of the search
+    and one of the students.
+    """
+    from fracturelab.records import read_record
+    from scripts.baselines import summary
+    from scripts.students import Settings, write_students
+
+    if arguments.seeds < 1 or arguments.trials < 1:
+        raise FracturelabError(
+            f"expected --seeds and --trials of at least 1. Received: {arguments.seeds} and {arguments.trials}"
+        )
+    seeds = [arguments.seed + number for number in range(arguments.seeds)]
+    paths = write_students(seeds, Settings(), trials=arguments.trials)
+    results = read_record(paths[1])["results"]
+    runs = [{**run, "roc_auc": {"test": run["test"]}} for run in results["runs"]]
+    written = " and ".join(str(path) for path in paths)
+    return results, f"{summary(runs).to_string()}\n\nRecords: {written}. {NOT_CLINICAL}", 0
 
 
 def run_localise(arguments: argparse.Namespace) -> tuple[object, str, int]:

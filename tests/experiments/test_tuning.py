@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from fracturelab.errors import FracturelabError
-from fracturelab.experiments import student_tuning, tuning
-from fracturelab.experiments.distillation import TransferSet
+from fracturelab.experiments import tuning
 from fracturelab.experiments.tuning import history, importances, open_study, tune
 
 needs_optuna = pytest.mark.skipif(not tuning.optuna_is_here(), reason=tuning.HOW_TO_GET_IT)
@@ -149,35 +148,6 @@ def test_a_trial_that_falls_behind_is_pruned_and_one_that_fails_is_told(tmp_path
     assert history(open_study(tmp_path / "broken.db"))["state"].tolist() == ["failed"]
 
 
-@needs_optuna
-@pytest.mark.long
-def test_students_are_tuned_by_two_processes(tmp_path):
-    rng = np.random.default_rng(0)
-    labels = np.arange(24) % 2
-    images = (rng.integers(0, 90, (24, 32, 32, 1)) + 100 * labels[:, None, None, None]).astype(np.uint8)
-    logits = np.where(labels == 1, 3.0, -3.0).astype(np.float32)
-    transfer_set = TransferSet(images[None], logits[None], labels, images[:10], labels[:10])
-    folder = student_tuning.begin(tmp_path, transfer_set, epochs=1, batch_size=12)
-    study = student_tuning.search(folder, trials=3, workers=2)
-    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 3
-    assert set(study.best_params) == {
-        "learning_rate",
-        "weight_decay",
-        "dropout",
-        "teacher_weight",
-        "temperature",
-        "width",
-    }
-    settings = student_tuning.settings_of(study.best_params, "cnn")
-    assert settings["options"]["filters"][0] == study.best_params["width"] and "width" not in settings
-    again = {"epochs": 1, "batch_size": 12}
-    assert student_tuning.begin(tmp_path, transfer_set, **again, restart_after=4) == folder
-    assert tuning.finished(open_study(folder / student_tuning.STORAGE)) == 3
-    assert student_tuning.begin(tmp_path, transfer_set, epochs=2, batch_size=12) != folder
-    assert student_tuning.begin(tmp_path, transfer_set, **again, restart_after=3) == folder
-    assert not (folder / student_tuning.STORAGE).exists()
-
-
 def test_without_optuna_it_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "find_spec", lambda name: None if name == "optuna" else importlib.util.find_spec(name))
     with pytest.raises(FracturelabError, match="pip install -r requirements/tune"):
@@ -191,5 +161,3 @@ def test_what_cannot_be_is_refused(tmp_path):
     (tmp_path / "text.db").write_text("not a study " * 200)
     with pytest.raises(FracturelabError, match="no study can be kept there"):
         open_study(tmp_path / "text.db")
-    with pytest.raises(FracturelabError, match="holds no study"):
-        student_tuning.search(tmp_path, trials=1)

@@ -202,3 +202,14 @@ def test_05_trains_and_scores_fracture_types(tmp_path, types, torch, monkeypatch
         scores = results["evaluations"]["test"]
         assert scores["n"] == sum(map(sum, scores["confusion_matrix"])) == 20
     assert (reports / "figures" / "05-matrix.png").is_file()
+
+
+@pytest.mark.long
+def test_09_teaches_a_student_of_ones_own_x_rays(tmp_path, xrays):
+    failure, said, reports = run("09", tmp_path, DATA=str(xrays), SIZE=32, TEACHER_SIZE=48, EPOCHS=1)
+    assert failure is None
+    found = read_record(reports / "results" / "09-distillation.json")["results"]
+    alone, taught = (found["evaluations"][f"CNN {way}"]["metrics"]["roc_auc"]["value"] for way in ("alone", "taught"))
+    assert found["difference"]["difference"]["value"] == pytest.approx(taught - alone)
+    assert "AUC on validation X-rays" in said
+    assert {"09-curves.png", "09-seeds.png"} <= {path.name for path in (reports / "figures").glob("09-*.png")}

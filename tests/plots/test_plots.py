@@ -261,9 +261,6 @@ def test_intervals_write_values_and_name_what_is_undefined():
 
 
 def test_bars_and_costs():
-    ax = plots.importances(["dropout", "rate"], [0.2, 0.7])
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["rate", "dropout"]
-    assert _words(ax) == ["0.70", "0.20"]
     ax = plots.score_against_cost(["a", "b"], [2, 20], [(0.8, 0.7, 0.9), (None, None, None)])
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a: 0.80"]
     assert ax.get_xscale() == "log"
@@ -288,7 +285,6 @@ def test_ratios_start_at_one():
         lambda ax: plots.confusion_matrix(np.eye(2, dtype=int), ax=ax),
         lambda ax: plots.intervals({"a": {"f1": (0.5, 0.4, 0.6)}}, ax=ax),
         lambda ax: ratios(["a"], [2], ax=ax),
-        lambda ax: plots.importances(["a"], [2], ax=ax),
         lambda ax: plots.learning_curve([1, 2], {"a": {"value": [0.5, 0.6]}}, ax=ax),
         lambda ax: plots.score_against_cost(["a"], [1], [(0.5, 0.4, 0.6)], ax=ax),
         lambda ax: plots.score_over_parts(["a"], {"m": [(0.5, 0.4, 0.6)]}, ax=ax),

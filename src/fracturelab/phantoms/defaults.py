@@ -15,7 +15,6 @@ EDITION = 4
 
 _LEARNABLE = Recipe(n=1200, size=256, regions=LONG_BONES, zoom=(3.0, 5.0), difficulty=(0.0, 0.2))
 _CLOSE = replace(_LEARNABLE, size=(128, 128), zoom=(4.5, 6.5), difficulty=(0.0, 0.1), nuisances=False)
-_DISPLACED = ("comminuted", "oblique", "spiral", "fracture dislocation")
 RECIPES = {
     "clinic": replace(_LEARNABLE, nuisances=False),
     "unseen": replace(_LEARNABLE, nuisances=False, n=400, seed=1),
@@ -31,7 +30,6 @@ RECIPES = {
         difficulty=(0.0, 0.1),
         nuisances=False,
     ),
-    "breaks": Recipe(n=1000, seed=9, size=160, kinds=_DISPLACED, zoom=(3.0, 4.5), difficulty=(0.0, 0.1)),
 }
 """Recipe of each default set.
 
@@ -40,7 +38,6 @@ RECIPES = {
 - field: the same bones, photographed from a light box elsewhere, with casts, metal and markers.
 - hard: X-rays of all regions of the body, mostly of whole limbs, with casts, metal and markers.
 - types: as many X-rays of each fracture type, cut closely around the fracture, without anything else in the picture.
-- breaks: displaced fractures from very close by, for networks that see 48 pixels.
 """
 
 

@@ -10,7 +10,7 @@ from fracturelab.plots.data import shortcuts
 from fracturelab.plots.fractures import fracture_page
 from fracturelab.plots.images import duplicate_pairs, heat_overlay, heat_page, montage, overlay_page, prediction_montage
 from fracturelab.plots.matrices import confusion_matrices, confusion_matrix
-from fracturelab.plots.scores import importances, score_against_cost, score_over_parts
+from fracturelab.plots.scores import score_against_cost, score_over_parts
 from fracturelab.plots.style import FRACTURED, MODEL_COLOURS, NORMAL, SHIPPED, V1, V2, WIDTH, save_figure, style
 from fracturelab.plots.subgroups import subgroup_intervals
 from fracturelab.plots.training import learning_curve, training_curves

@@ -8,31 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.style import BESIDE, COLOURS, NORMAL, WIDTH, note, nth, own_axes, rows_of, styled, whiskers
-
-
-@styled
-def importances(names: Sequence[str], values: ArrayLike, *, xlabel: str = "importance", ax: Axes | None = None) -> Axes:
-    """Bars with the longest on top, such as the importance of hyperparameters.
-
-    Args:
-        names: Names of the bars.
-        values: Lengths of the bars.
-        xlabel: Label of the lengths.
-        ax: Where to draw; a new figure if None.
-
-    Returns:
-        The Axes.
-    """
-    lengths = np.asarray(values, float)
-    order = np.argsort(-lengths, kind="stable")
-    ax = own_axes(ax, height=0.9 + 0.32 * len(lengths))
-    bars = ax.barh(np.arange(len(lengths)), lengths[order], height=0.65, color=NORMAL)
-    ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
-    rows_of(ax, [names[i] for i in order])
-    ax.set_xlabel(xlabel)
-    ax.margins(x=0.1)
-    return ax
+from fracturelab.plots.style import BESIDE, COLOURS, WIDTH, note, nth, own_axes, styled, whiskers
 
 
 @styled
