@@ -56,7 +56,8 @@ def fill_tables(
     """Fill the tables of a Markdown file from run records.
 
     A place `<!-- begin: results field-* -->` ... `<!-- end: results field-* -->` gets the table of the records whose
-    names match the pattern, `<!-- begin: compare field-* -->` ... the one of everything about their models,
+    names match the pattern, or one of several with bars between. `<!-- begin: compare field-* -->` ... gets the one of
+    everything about their models,
     `<!-- begin: evidence * -->` ... what weights are worth with more and more training images,
     `<!-- begin: seeds baselines-* -->` ... scores over seeds, `<!-- begin: headline * -->` and
     `<!-- begin: traps * -->` ... the tables of the first page, `<!-- begin: turned * -->` ... how many turned copies
@@ -90,7 +91,7 @@ def fill_tables(
         raise FracturelabError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     patterns = []
     for marker, kind, pattern in _PLACE.findall(text):
-        chosen = [record for record in records if fnmatchcase(record["name"], pattern)]
+        chosen = [record for record in records if any(fnmatchcase(record["name"], p) for p in pattern.split("|"))]
         table = benchmarks_table(benchmarks or {}, names=pattern) if kind == "benchmarks" else tables[kind](chosen)
         fill_markdown(path, marker, table or "No run has been recorded yet.")
         patterns.append(pattern)
