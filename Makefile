@@ -76,7 +76,7 @@ app: .venv/app ## open the page for X-rays of your own, on this machine only
 	@$(PY) -m streamlit run app/app.py --server.address "$(ADDRESS)" --server.port "$(PORT)" $(FLAGS)
 
 readme: .venv/ready ## fill the tables of README and docs from the run records, and draw README's pictures
-	@$(PY) -m scripts fill README.md docs/results.md docs/traps.md docs/speed.md
+	@$(PY) -m scripts fill README.md docs/results.md docs/traps.md docs/speed.md docs/cards/model-fracturelab-small.md
 	@$(PY) -m scripts.readme_picture
 
 presentation: .venv/slides ## write reports/fracturelab.pptx: slides whose numbers come from the run records

@@ -27,6 +27,8 @@ NAMES = (
     "inference_single",
     "inference_batch_small",
     "inference_single_small",
+    "inference_batch_shipped",
+    "inference_single_shipped",
     "predict_cold",
     "audit_40000",
     "training_memory_40000",

@@ -13,13 +13,16 @@ from benchmarks.results import benchmarks_file, benchmarks_table, read_benchmark
 from fracturelab.cli import options
 from fracturelab.cli.output import NOT_CLINICAL, count
 from fracturelab.errors import FracturelabError
-from scripts.evidence import evidence_table
+from scripts.evidence import evidence_table, pooling_table
 from scripts.front_page import headline_table, seeds_table, traps_table
+from scripts.small import heads_table, levers_table
 from scripts.tables import fill_markdown, results_table
 from scripts.turned_copies import turned_table
 
 FRONT = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "front.png"
-_PLACE = re.compile(r"<!-- begin: ((results|compare|evidence|benchmarks|headline|traps|turned|seeds) (\S+)) -->")
+_PLACE = re.compile(
+    r"<!-- begin: ((results|compare|evidence|pooling|heads|levers|benchmarks|headline|traps|turned|seeds) (\S+)) -->"
+)
 
 
 def add_commands(commands: Any) -> None:
@@ -56,12 +59,10 @@ def fill_tables(
     """Fill the tables of a Markdown file from run records.
 
     A place `<!-- begin: results field-* -->` ... `<!-- end: results field-* -->` gets the table of the records whose
-    names match the pattern, or one of several with bars between. `<!-- begin: compare field-* -->` ... gets the one of
-    everything about their models,
-    `<!-- begin: evidence * -->` ... what weights are worth with more and more training images,
-    `<!-- begin: seeds baselines-* -->` ... scores over seeds, `<!-- begin: headline * -->` and
-    `<!-- begin: traps * -->` ... the tables of the first page, `<!-- begin: turned * -->` ... how many turned copies
-    the audit finds, and `<!-- begin: benchmarks * -->` ... the comparisons that `make bench` has run.
+    names match the pattern, or one of several with bars between. Other kinds of tables are compare (everything about
+    their models), evidence (what weights are worth with more and more training images), pooling (what maxima add to means), heads and levers (the shipped
+    model's parts, and what each step towards it gave), seeds (scores over seeds), headline and traps (the tables of the
+    first page), turned (how many turned copies the audit finds), and benchmarks (what `make bench` has run).
 
     Args:
         path: The Markdown file.
@@ -80,6 +81,9 @@ def fill_tables(
         "results": results_table,
         "compare": lambda chosen: comparison_table(compare_records(chosen)),
         "evidence": evidence_table,
+        "pooling": pooling_table,
+        "heads": heads_table,
+        "levers": levers_table,
         "headline": headline_table,
         "traps": traps_table,
         "seeds": seeds_table,

@@ -19,8 +19,30 @@ if TYPE_CHECKING:
 
     from fracturelab.models.weights import WeightsInfo
     from fracturelab.training import Prepared
+    from fracturelab.training.head import Head
 
 SIZES = (50, 100, 200, 420)  # images to train on, besides all
+
+
+@dataclass(frozen=True)
+class FrozenFeatures:
+    """Means of a frozen network's activations at two scales, then their maxima: d of each.
+
+    Attributes:
+        train: float32 (n, 2 d) of the training images, and of their mirror images.
+        val: float32 (m, 2 d).
+        test: float32 (t, 2 d).
+    """
+
+    train: Sequence[NDArray[np.float32]]
+    val: NDArray[np.float32]
+    test: NDArray[np.float32]
+
+    @property
+    def means(self) -> FrozenFeatures:
+        """The means alone, d columns."""
+        d = self.val.shape[1] // 2
+        return FrozenFeatures([view[:, :d] for view in self.train], self.val[:, :d], self.test[:, :d])
 
 
 @dataclass(frozen=True)
@@ -52,52 +74,40 @@ class LearningCurve:
         return rows
 
 
-def learning_curve(
+def frozen_features(
     prepared: Prepared,
     weights: WeightsInfo,
     *,
-    sizes: Sequence[int] = SIZES,
-    draws: int = 10,
     seed: int = 0,
     settle: bool = False,
+    test: bool = True,
     store_dir: str | Path | None = None,
     progress: bool = True,
-) -> LearningCurve:
-    """Train heads on frozen features of 50, 100, ... and all images, and test each on the test part.
-
-    Features of an image and its mirror image are computed once. Validation images are left out. The strength of L2 is
-    chosen by cross-validation inside each draw.
+) -> FrozenFeatures:
+    """Compute the features of all parts once, in OpenVINO where it is installed.
 
     Args:
-        prepared: Images with a train and a test part.
+        prepared: Images with a train, a validation and a test part.
         weights: What the backbone starts from; see `models.weights.resolve`.
-        sizes: Numbers of training images; those not below the number there is are left out.
-        draws: Draws at each of these sizes; every draw keeps the share of fractured images.
-        seed: Decides the draws, and a random backbone's weights.
+        seed: Decides a random backbone's weights.
         settle: Set a random backbone's batch norms by 32 training images first, as `train_v2` does. MobileNets say
             nothing without it; a random ResNet is the better without it, and so the harder to beat.
+        test: Compute those of the test part too; else there are none of it.
         store_dir: Where features are kept; None for the default.
         progress: Show a progress bar.
-
-    Returns:
-        The scores of every draw.
 
     Raises:
         FracturelabError: No test part.
     """
     import keras
-    import pandas as pd
-    from sklearn.metrics import average_precision_score, roc_auc_score
+    from keras import layers
 
-    from fracturelab.models.transfer import FEATURES, build_transfer_model, set_norm_moments
+    from fracturelab.models.transfer import FEATURES, build_transfer_model, feature_layers_of, set_norm_moments
     from fracturelab.training.epochs import set_seed
     from fracturelab.training.features import FeatureStore, compute
-    from fracturelab.training.head import cross_validated_strength, solve
     from fracturelab.training.v2 import SETTLING
 
-    test = prepared.rows("test")
-    rest = prepared.rows("train")
-    if not len(test):
+    if not len(prepared.rows("test")):
         raise FracturelabError("expected a data set with a test part for evidence. Received: none")
     set_seed(seed)
     with warnings.catch_warnings():
@@ -106,23 +116,93 @@ def learning_curve(
             weights.backbone, weights=weights, input_size=prepared.size, backbone_options=weights.options
         )
     if settle and weights.kind == "none":
-        set_norm_moments(model, prepared.images[rest[:SETTLING]])
-    features = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output, name=FEATURES)}
-    settings: dict[str, Any] = {"store": FeatureStore(store_dir), "progress": progress}
-    views = compute(features, prepared, rows=rest, views=2, **settings)[FEATURES]
-    tested = np.asarray(compute(features, prepared, rows=test, views=1, **settings)[FEATURES][0])
-    labels, groups, truth = prepared.labels[rest], prepared.groups[rest], prepared.labels[test]
+        set_norm_moments(model, prepared.images[prepared.rows("train")[:SETTLING]])
+    maxima = [layers.GlobalMaxPooling2D()(model.get_layer(name).output) for name in feature_layers_of(model)]
+    pooled = layers.Concatenate()([model.get_layer(FEATURES).output, *maxima])
+    outputs = {"means and maxima": keras.Model(model.input, pooled)}
+    settings: dict[str, Any] = {"runtime": runtime(), "store": FeatureStore(store_dir), "progress": progress}
+    train, val, tested = (
+        compute(outputs, prepared, rows=prepared.rows(part), views=views, **settings)["means and maxima"]
+        for part, views in (("train", 2), ("val", 1), ("test", int(test)))
+    )
+    return FrozenFeatures(train, np.asarray(val[0]), np.asarray(tested[0] if test else val[0][:0]))
 
-    found, answers, strength = [], np.empty(0), 0.0
-    for n in [size for size in sorted(sizes) if size < len(rest)] + [len(rest)]:
-        for draw in range(draws if n < len(rest) else 1):
+
+def runtime() -> str:
+    """What computes features here."""
+    from fracturelab.prediction.export import openvino_is_there
+
+    return "openvino" if openvino_is_there() else "tensorflow"
+
+
+def validation_scores(prepared: Prepared, features: FrozenFeatures, *, seed: int = 0) -> dict[str, Any]:
+    """Scores on the validation images of heads that all training images made: on means, on means and maxima.
+
+    Returns:
+        ROC AUC and average precision of "means" and of "means and maxima", and the paired "difference" in ROC AUC.
+    """
+    from fracturelab.evaluation import compare, evaluate
+
+    train, val = prepared.rows("train"), prepared.rows("val")
+    labels, groups = prepared.labels[val], prepared.groups[val]
+    every = np.arange(len(train))
+    answers, scores = [], {}
+    for name, part in (("means", features.means), ("means and maxima", features)):
+        head = _solved(part.train, prepared.labels[train], prepared.groups[train], rows=every, seed=seed)
+        answers.append(1 / (1 + np.exp(-head.logits(part.val)[:, 0])))
+        metrics: Any = evaluate(labels, answers[-1], threshold=0.5, groups=groups).to_record()["metrics"]
+        scores[name] = {metric: metrics[metric] for metric in ("roc_auc", "pr_auc")}
+    compared = compare(labels, *answers, threshold_a=0.5, threshold_b=0.5, groups=groups).to_dict()
+    return {**scores, "difference": compared["difference"]}
+
+
+def learning_curve(
+    prepared: Prepared, features: FrozenFeatures, *, sizes: Sequence[int] = SIZES, draws: int = 10, seed: int = 0
+) -> LearningCurve:
+    """Train heads on frozen features of 50, 100, ... and all images, and test each on the test part.
+
+    Validation images are left out. The strength of L2 is chosen by cross-validation inside each draw.
+
+    Args:
+        prepared: The images of the features.
+        features: Of each image and its mirror image.
+        sizes: Numbers of training images; those not below the number there is are left out.
+        draws: Draws at each of these sizes; every draw keeps the share of fractured images.
+        seed: Decides the draws.
+
+    Returns:
+        The scores of every draw.
+    """
+    import pandas as pd
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    train, test = prepared.rows("train"), prepared.rows("test")
+    labels, groups, truth = prepared.labels[train], prepared.groups[train], prepared.labels[test]
+    scored, answers, strength = [], np.empty(0), 0.0
+    for n in [size for size in sorted(sizes) if size < len(train)] + [len(train)]:
+        for draw in range(draws if n < len(train) else 1):
             chosen = _draw(labels, n, np.random.default_rng([seed, n, draw]))
-            strength, _ = cross_validated_strength(views, labels, groups, rows=chosen, seed=seed)
-            logits = solve(views, labels, rows=chosen, strength=strength).logits(tested)[:, 0]
+            head = _solved(features.train, labels, groups, rows=chosen, seed=seed)
+            logits, strength = head.logits(features.test)[:, 0], head.strength
             answers = 1 / (1 + np.exp(-logits))
             scores = {"roc_auc": roc_auc_score(truth, logits), "pr_auc": average_precision_score(truth, logits)}
-            found.append({"n": n, "draw": draw, **scores})
-    return LearningCurve(pd.DataFrame(found), truth, answers, prepared.groups[test], strength)
+            scored.append({"n": n, "draw": draw, **scores})
+    return LearningCurve(pd.DataFrame(scored), truth, answers, prepared.groups[test], strength)
+
+
+def _solved(
+    views: Sequence[NDArray[np.float32]],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    *,
+    rows: NDArray[np.int64],
+    seed: int,
+) -> Head:
+    """The logistic head on some images, its strength of L2 chosen by folds of them."""
+    from fracturelab.training.head import cross_validated_strength, solve
+
+    strength, _ = cross_validated_strength(views, labels, groups, rows=rows, seed=seed)
+    return solve(views, labels, rows=rows, strength=strength)
 
 
 def _draw(labels: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -143,7 +223,7 @@ def write_evidence(
     weights: WeightsInfo,
     seed: int,
     seconds: float,
-    fine_tuned: Mapping[str, Any] | None = None,
+    validation: Mapping[int, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
 ) -> Path:
@@ -156,7 +236,7 @@ def write_evidence(
         weights: What the backbone started from.
         seed: Seed of the draws.
         seconds: How long it took.
-        fine_tuned: `evaluate(...).to_record()` of v2 trained on all images and tested on the same part.
+        validation: `validation_scores` at each input size that was tried.
         settings: Further settings, for the record.
         folder: Where to; None for the default.
 
@@ -180,7 +260,7 @@ def write_evidence(
             "curve": curve.summary(),
             "strength": curve.strength,
             "probe": whole.to_record(),
-            "fine_tuned": fine_tuned,
+            "validation": {str(size): scores for size, scores in (validation or {}).items()},
         },
         folder=folder,
     )
@@ -200,13 +280,10 @@ def evidence_table(records: Sequence[Mapping[str, Any]]) -> str:
     sizes = sorted({n for part in parts for n in part})
     every = " or ".join(str(n) for n in sorted(set(wholes)))
     head = ["weights", "px", *(f"{n} images" for n in sizes), f"all ({every})", "average precision, all"]
-    tuned = any(row["results"].get("fine_tuned") for row in rows)
-    head += ["v2, what it kept"] * tuned
     lines = []
     for row, part in zip(rows, parts, strict=True):
         results = row["results"]
         cells = [_spread(part[n]) if n in part else "" for n in sizes]
-        fine = results.get("fine_tuned")
         lines.append(
             [
                 row["name"].removeprefix("evidence-"),
@@ -214,10 +291,23 @@ def evidence_table(records: Sequence[Mapping[str, Any]]) -> str:
                 *cells,
                 interval_text(results["probe"]["metrics"]["roc_auc"]),
                 interval_text(results["probe"]["metrics"]["pr_auc"]),
-                *[f"{interval_text(fine['metrics']['roc_auc'])}, {fine['chosen']}" if fine else ""] * tuned,
             ]
         )
     return markdown_table(head, lines, text_columns=1)
+
+
+def pooling_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """The Markdown table of what the maxima of activations add to their means on validation images, a row a size."""
+    head = ["weights", "px", "means", "means and maxima", "difference in ROC AUC"]
+    lines = []
+    for record in records:
+        validation = record["results"].get("validation") if record["kind"] == "evidence" else None
+        for size, scores in sorted((validation or {}).items()):
+            both = [interval_text(scores[name]["roc_auc"]) for name in ("means", "means and maxima")]
+            value, low, high = (scores["difference"][key] for key in ("value", "low", "high"))
+            difference = f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+            lines.append([record["name"].removeprefix("evidence-"), size, *both, difference])
+    return markdown_table(head, lines, text_columns=1) if lines else "No pooling has been compared yet."
 
 
 def _spread(scores: Mapping[str, Any]) -> str:

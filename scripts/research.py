@@ -33,17 +33,26 @@ def add_commands(commands: Any) -> None:
     evidence.add_argument("--backbone", default="ResNet50", help="a name of keras.applications (default ResNet50)")
     evidence.add_argument("--backbone-option", action="append", default=[], metavar="NAME=VALUE")
     evidence.add_argument("--weights", default="bundled", help="imagenet, bundled, none or a file (default bundled)")
-    evidence.add_argument("--size", type=int, metavar="PX", help="side of the input (default: what suits the weights)")
+    evidence.add_argument(
+        "--size",
+        type=int,
+        nargs="+",
+        metavar="PX",
+        help="sides of the input; the validation part chooses (default: what suits the weights)",
+    )
     evidence.add_argument("--draws", type=int, default=10, help="draws at each size below all (default 10)")
     evidence.add_argument(
         "--settle", action="store_true", help="of random weights: set the batch norms by 32 images first, as v2 does"
     )
-    evidence.add_argument("--fine-tune", action="store_true", help="also train and test v2 on all images")
     evidence.add_argument("--name", help="name of the weights in tables")
 
     small = options.add_command(commands, "small", run_small, options.SEED)
     small.add_argument("folder", metavar="DIR", help="FracAtlas, its annotations inside or beside it")
     small.add_argument("--out", type=Path, metavar="FILE", default=Path("models/fracturelab-small.keras"))
+    small.add_argument("--work", type=Path, metavar="DIR", help="activations and heads (default: in the cache folder)")
+    small.add_argument("--results", type=Path, metavar="DIR", help="where the records go (default reports/results)")
+    small.add_argument("--size", type=int, default=320, metavar="PX", help="side of the input (default 320)")
+    small.add_argument("--epochs", type=int, help="of each head (default: the shipped model's)")
 
     baselines = options.add_command(commands, "baselines", run_baselines, options.SEED)
     baselines.add_argument("--seeds", type=int, default=3, help="how many, counted from --seed (default 3)")
@@ -127,19 +136,26 @@ def run_pretrain(arguments: argparse.Namespace) -> tuple[object, str, int]:
 def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Measure what weights are worth: the frozen probe with 50, 100, ... and all images.
 
-    Train heads on frozen features of more and more images; test on the test part. Writes a record.
+    Train heads on frozen features of more and more images; test on the test part. Writes a record, also of what means
+    alone, and means and maxima, reach on the validation part.
     """
     from fracturelab.models.transfer import default_input_size
     from fracturelab.models.weights import resolve
     from fracturelab.records import read_records
     from fracturelab.records.files import check_name
     from fracturelab.training import prepare
-    from scripts.evidence import evidence_table, learning_curve, write_evidence
+    from scripts.evidence import (
+        evidence_table,
+        frozen_features,
+        learning_curve,
+        runtime,
+        validation_scores,
+        write_evidence,
+    )
 
     began = time.perf_counter()
     table = options.read_folder(arguments)
     weights = resolve(arguments.backbone, arguments.weights, options.backbone_options(arguments.backbone_option))
-    size = arguments.size or default_input_size(arguments.backbone, weights)
     if arguments.settle and weights.kind != "none":
         raise FracturelabError(
             f"expected --settle with random weights alone (--weights none). Received: {weights.name}"
@@ -148,27 +164,28 @@ def run_evidence(arguments: argparse.Namespace) -> tuple[object, str, int]:
         raise FracturelabError(f"expected at least 2 draws, to know their spread. Received: {arguments.draws}")
     name = arguments.name or f"{arguments.backbone}-{weights.name}"
     check_name(f"evidence-{name}")
-    prepared = prepare(table, size=size, seed=arguments.seed, progress=not arguments.json)
-    curve = learning_curve(
-        prepared,
-        weights,
-        draws=arguments.draws,
-        seed=arguments.seed,
-        settle=arguments.settle,
-        progress=not arguments.json,
-    )
-    fine_tuned = _fine_tuned(prepared, weights, seed=arguments.seed) if arguments.fine_tune else None
+    settings = {"seed": arguments.seed, "settle": arguments.settle, "progress": not arguments.json}
+    tried, validation = {}, {}
+    for size in arguments.size or [default_input_size(arguments.backbone, weights)]:
+        prepared = prepare(table, size=size, seed=arguments.seed, progress=not arguments.json)
+        tried[size] = prepared
+        features = frozen_features(prepared, weights, test=False, **settings)
+        validation[size] = validation_scores(prepared, features, seed=arguments.seed)
+        say(f"{size} px: {validation[size]['means']['roc_auc']['value']:.3f} on the validation part")
+    best = max(tried, key=lambda size: validation[size]["means"]["roc_auc"]["value"])
+    features = frozen_features(tried[best], weights, **settings)
+    curve = learning_curve(tried[best], features.means, draws=arguments.draws, seed=arguments.seed)
     path = write_evidence(
         name,
         curve,
-        prepared=prepared,
+        prepared=tried[best],
         weights=weights,
         seed=arguments.seed,
         seconds=time.perf_counter() - began,
-        fine_tuned=fine_tuned,
-        settings={"settle": arguments.settle, "draws": arguments.draws},
+        validation=validation,
+        settings={"settle": arguments.settle, "draws": arguments.draws, "runtime": runtime()},
     )
-    document = {"record": str(path), "curve": curve.summary(), "strength": curve.strength}
+    document = {"record": str(path), "curve": curve.summary(), "strength": curve.strength, "validation": validation}
     records = [record for record in read_records(path.parent) if record["name"] == f"evidence-{name}"]
     return document, f"{evidence_table(records)}\n\nRecord: {path}. {NOT_CLINICAL}", 0
 
@@ -292,26 +309,17 @@ def run_answers(arguments: argparse.Namespace) -> tuple[object, str, int]:
     return {"table": str(path), "n": len(answers), "models": list(models)}, text, 0
 
 
-def _fine_tuned(prepared: Any, weights: Any, *, seed: int) -> dict[str, Any]:
-    """v2 trained on all but the test part, tested on it."""
-    from fracturelab.evaluation import evaluate
-    from fracturelab.training import train_v2
-    from fracturelab.training.epochs import predict
-
-    fit = train_v2(prepared, weights=weights, seed=seed)
-    rows = prepared.rows("test")
-    answers = predict(fit.model, prepared.images, rows=rows)
-    found = evaluate(prepared.labels[rows], answers, threshold=fit.threshold, groups=prepared.groups[rows])
-    return {**found.to_record(), "chosen": fit.chosen, "candidates": fit.candidates}
-
-
 def run_small(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Train the model that the repository ships.
 
-    Train, calibrate, save, export and record the shipped model on FracAtlas with its annotations.
+    Train, calibrate, save, export and record the shipped model on FracAtlas with its annotations. Stop it at any moment
+    and start it again with the same arguments.
     """
-    from scripts.small import train_small, write_small
+    from fracturelab.images import default_cache_dir
+    from scripts.small import Recipe, train_small, write_small
 
-    fit, heads = train_small(arguments.folder, progress=not arguments.json)
-    record = write_small(fit, heads, arguments.out)
+    work = arguments.work or default_cache_dir() / "small"
+    recipe = Recipe(size=arguments.size, epochs=arguments.epochs)
+    fit, heads = train_small(arguments.folder, work, recipe=recipe, progress=not arguments.json)
+    record = write_small(fit, heads, arguments.out, results=arguments.results)
     return {"model": str(arguments.out), "record": str(record)}, f"Model: {arguments.out}. Record: {record}.", 0

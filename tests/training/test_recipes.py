@@ -164,13 +164,24 @@ def transfer_model():
     return quiet(build_transfer_model, "MobileNet", weights=None, input_size=32, backbone_options={"alpha": 0.25})
 
 
-def test_stored_features_are_the_whole_models(prepared, tmp_path):
+@pytest.mark.parametrize("runtime", ["tensorflow", "openvino"])
+def test_stored_features_are_the_whole_models(prepared, tmp_path, runtime):
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
     model = transfer_model()
     trunk, top = split_at(model, freeze_line(model))
     rows = prepared.rows("train")
     parts = {FEATURES: keras.Model(model.input, model.get_layer(FEATURES).output), "line": trunk}
     found = features.compute(
-        parts, prepared, rows=rows, views=3, seed=5, half=("line",), store=FeatureStore(tmp_path), progress=False
+        parts,
+        prepared,
+        rows=rows,
+        views=3,
+        seed=5,
+        half=("line",),
+        runtime=runtime,
+        store=FeatureStore(tmp_path),
+        progress=False,
     )
     images = prepared.images[rows].astype(np.float32)
     random = augment(images, seeds=image_seeds(seed=5, epoch=2, images=rows), augmentation=None)

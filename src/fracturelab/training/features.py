@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from fracturelab.errors import FracturelabError
 from fracturelab.images import default_cache_dir
-from fracturelab.models.inference import compiled
+from fracturelab.models.inference import compiled, in_openvino
 from fracturelab.models.structure import structure_digest
 from fracturelab.models.weights import digest_of
 from fracturelab.pipeline import DEFAULT_AUGMENTATION, Augmentation, augment, image_seeds
@@ -110,6 +110,7 @@ def compute(
     seed: int = 0,
     half: Sequence[str] = (),
     augmentation: Augmentation = DEFAULT_AUGMENTATION,
+    runtime: str = "tensorflow",
     store: FeatureStore = DEFAULT_STORE,
     progress: bool = True,
 ) -> dict[str, list[np.memmap]]:
@@ -123,6 +124,7 @@ def compute(
         seed: Seed of the augmented views.
         half: Names of layers that are stored as float16 instead of float32.
         augmentation: Limits of the augmented views.
+        runtime: "tensorflow", or "openvino", whose last digits differ.
         store: Where features are kept. While a shared folder is in use by another process, this one waits: the other
             may make the same features.
         progress: Show a progress bar.
@@ -143,6 +145,8 @@ def compute(
         network = [structure_digest(part), digest_of(part)]
         for view in range(views):
             key = {**common, "layer": name, "network": network, "dtype": str(dtype), "view": view}
+            if runtime != "tensorflow":
+                key["runtime"] = runtime
             if view > 1:
                 key |= {"seed": seed, "rows": rows.tolist(), "augmentation": repr(augmentation)}
             digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
@@ -156,7 +160,8 @@ def compute(
             _make_room(store.path, need)
             todo = sorted({view for _, view in missing})
             first = next(iter(outputs.values()))
-            forward = compiled(keras.Model(first.input, [part.output for part in outputs.values()]))
+            network = keras.Model(first.input, [part.output for part in outputs.values()])
+            forward = in_openvino(network) if runtime == "openvino" else compiled(network)
             text, total = f"features, {len(todo)} views, {need / 1e6:.0f} MB", len(rows) * len(todo)
             bar = tqdm(total=total, desc=text, unit="image", disable=not progress, mininterval=1.0)
             for view in todo:
@@ -168,7 +173,7 @@ def compute(
                     batch = view_of(images, view=view, rows=index, seed=seed, augmentation=augmentation)
                     for name, values in zip(outputs, keras.tree.flatten(forward(batch)), strict=True):
                         if name in arrays:
-                            arrays[name][start : start + len(index)] = values.numpy()
+                            arrays[name][start : start + len(index)] = np.asarray(values)
                     bar.update(len(index))
 
                 _write({name: file for (name, number), file in missing.items() if number == view}, fill)

@@ -115,7 +115,7 @@ def store_maps(
         fractures: Where the fractures are; None for arrays without cells.
         views: Views of each image: itself, its mirror image, then augmented ones.
         seed: Augmented views follow from it.
-        files: `store` and `progress` of `features.compute`.
+        files: `runtime`, `store` and `progress` of `features.compute`.
     """
     import keras
 
