@@ -61,6 +61,7 @@ def train_small(
     from fracturelab.models.weights import resolve
     from fracturelab.training import prepare
     from fracturelab.training.calibration import calibrated
+    from fracturelab.training.epochs import set_seed
     from fracturelab.training.fitting import finished_fit
     from fracturelab.training.maps import HEAD, OUTLINES
     from fracturelab.training.v2 import frozen_model
@@ -69,6 +70,7 @@ def train_small(
     started, recipe = time.perf_counter(), recipe or Recipe()
     prepared = prepare(read_dataset(folder), size=recipe.size, progress=progress)
     info = recipe.weights or resolve("EfficientNetLite2", "imagenet")
+    set_seed(recipe.seeds[0])
     transfer = frozen_model(prepared, info)
     schedule = replace(HEAD, epochs=recipe.epochs or HEAD.epochs)
     settings: dict[str, Any] = {
