@@ -160,8 +160,8 @@ def compute(
             _make_room(store.path, need)
             todo = sorted({view for _, view in missing})
             first = next(iter(outputs.values()))
-            network = keras.Model(first.input, [part.output for part in outputs.values()])
-            forward = in_openvino(network) if runtime == "openvino" else compiled(network)
+            whole = keras.Model(first.input, [part.output for part in outputs.values()])
+            forward = in_openvino(whole) if runtime == "openvino" else compiled(whole)
             text, total = f"features, {len(todo)} views, {need / 1e6:.0f} MB", len(rows) * len(todo)
             bar = tqdm(total=total, desc=text, unit="image", disable=not progress, mininterval=1.0)
             for view in todo:
