@@ -60,9 +60,10 @@ def fill_tables(
 
     A place `<!-- begin: results field-* -->` ... `<!-- end: results field-* -->` gets the table of the records whose
     names match the pattern, or one of several with bars between. Other kinds of tables are compare (everything about
-    their models), evidence (what weights are worth with more and more training images), pooling (what maxima add to means), heads and levers (the shipped
-    model's parts, and what each step towards it gave), seeds (scores over seeds), headline and traps (the tables of the
-    first page), turned (how many turned copies the audit finds), and benchmarks (what `make bench` has run).
+    their models), evidence (what weights are worth with more and more training images), pooling (what maxima add to
+    means), heads and levers (the shipped model's parts, and what each step towards it gave), seeds (scores over seeds),
+    headline and traps (the tables of the first page), turned (how many turned copies the audit finds), and benchmarks
+    (what `make bench` has run).
 
     Args:
         path: The Markdown file.
