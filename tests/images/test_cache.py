@@ -12,6 +12,7 @@ import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -288,10 +289,7 @@ def test_two_threads_and_two_processes_at_once(files: list[Path], tmp_path: Path
 def test_on_a_disk_without_locks_images_are_read_without_a_cache(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def without(*_: object, **__: object) -> None:
-        raise NotImplementedError("the file system has no locks")
-
-    monkeypatch.setattr(cache, "FileLock", without)
+    monkeypatch.setattr(cache, "FileLock", Mock(side_effect=NotImplementedError("the file system has no locks")))
     np.testing.assert_array_equal(load_images(files, SIZE, cache_dir=tmp_path / "cache"), expected(files))
     assert not list((tmp_path / "cache").glob("*.npy"))
 
