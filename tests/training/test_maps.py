@@ -4,6 +4,7 @@ import pytest
 
 from fracturelab.datasets.fractures import Fractures
 from fracturelab.errors import FracturelabError
+from fracturelab.explanations.gradcam import GradCam
 from fracturelab.models.files import load_model, save_model
 from fracturelab.models.maps import CELLS, average_heads, with_maps_head
 from fracturelab.models.transfer import build_transfer_model, freeze_line, set_norm_moments
@@ -106,6 +107,9 @@ def test_heads_are_averaged(transfer, trained, spots):
     both = average_heads(transfer, models)
     cells = [np.asarray(keras.Model(m.input, m.get_layer(CELLS).output)(images)) for m in (*models, both)]
     np.testing.assert_allclose(cells[2], (cells[0] + cells[1]) / 2, rtol=1e-4, atol=1e-4)
+    # The soft maximum is taken over averaged cells, so that Grad-CAM's maps are averaged nearly, not exactly.
+    heats = [GradCam(model)(images)[1].ravel() for model in (*models, both)]
+    assert np.corrcoef(heats[0] + heats[1], heats[2])[0, 1] > 0.99
 
 
 def test_last_blocks_are_trained_from_the_head(transfer, trained, spots, tmp_path):

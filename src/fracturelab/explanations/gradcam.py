@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 
 def cam_layers(model: keras.Model) -> tuple[str, ...]:
-    """Names of the layers whose feature maps Grad-CAM takes: both of a transfer model, the last activation of others.
+    """Names of the layers whose feature maps Grad-CAM takes.
+
+    These are both maps of a transfer model, the joined maps of every head on maps, and the last activation of others.
 
     Raises:
         FracturelabError: The model has no feature map.
     """
     import keras
 
+    from fracturelab.models.maps import JOINED
     from fracturelab.models.transfer import feature_layers_of
 
     if {"average_fine", "average_coarse"} <= {layer.name for layer in model.layers}:
@@ -37,6 +40,9 @@ def cam_layers(model: keras.Model) -> tuple[str, ...]:
     ]
     kinds = (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU)
     active = [layer for layer in maps if isinstance(layer, kinds)]
+    joined = tuple(layer.name for layer in active if layer.name.startswith(JOINED))
+    if joined:
+        return joined
     chosen = active or [layer for layer in maps if isinstance(layer, keras.layers.Conv2D)]
     if not chosen:
         raise FracturelabError(f"expected a model with feature maps for Grad-CAM. Received: {model.name}, without any")

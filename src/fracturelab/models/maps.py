@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CELLS = "cells"
 """Name of the layer with the logits of the cells, (n, size / 16, size / 16, 1)."""
+JOINED = "joined"
+"""How the names of the layers begin that join both scales, one for each head."""
 STANDARDISED = ("standardise_fine", "standardise_coarse")
 _SHARPNESS = 2.0  # of the soft maximum
 _SHARE = 0.3  # of the soft maximum in the first logit
@@ -98,7 +100,7 @@ def _head(
             layers.Conv2D(width, 1, kernel_initializer=small, name=name.replace("standardise", "project") + suffix)(x)
         )
     enlarged = layers.UpSampling2D(side // int(coarse.shape[1]), interpolation="bilinear")(projected[1])
-    joined = layers.ReLU(name=f"joined{suffix}")(layers.Add()([projected[0], enlarged]))
+    joined = layers.ReLU(name=f"{JOINED}{suffix}")(layers.Add()([projected[0], enlarged]))
     few = keras.initializers.Constant(-4.0)  # few cells hold a fracture
     cells = layers.Conv2D(1, 1, kernel_initializer=small, bias_initializer=few, name=f"{CELLS}{suffix}")(
         layers.Dropout(0.3)(joined)
