@@ -262,6 +262,11 @@ def test_overlay_and_unit_scale():
         blend(image, heat, opacity=2)
 
 
+def test_a_map_in_units_keeps_its_places():
+    maps = np.random.default_rng(0).uniform(0.1, 3, (2, 5, 4))
+    np.testing.assert_allclose(to_unit(maps), maps / maps.max(axis=(1, 2), keepdims=True), rtol=1e-6)
+
+
 def test_the_own_map_of_a_model_whose_backbone_has_a_layer_named_activation():
     import keras
 
