@@ -1,4 +1,4 @@
-"""The two tables of README's first page: five models at home and elsewhere, and what each trap does to a score."""
+"""The two tables of README's first page: five models on two sources, and what each trap does to a score."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from fracturelab.phantoms.defaults import RECIPES
 from fracturelab.records import interval_text, markdown_table
 from fracturelab.records.scores import score_table
 
@@ -52,7 +53,8 @@ def home_and_elsewhere(records: Sequence[Record], row: Row) -> tuple[pd.DataFram
         if record["name"] == f"baselines-{row.models}":
             runs = [run["roc_auc"] for run in record["results"]["runs"] if run["model"] == row.models]
             home, elsewhere = (
-                pd.DataFrame({"value": [run[part] for run in runs], "n": None}) for part in ("unseen", "field")
+                pd.DataFrame({"value": [run[part] for run in runs], "n": RECIPES[part].n})
+                for part in ("unseen", "field")
             )
             return home, elsewhere
     scores = score_table(records)
@@ -70,21 +72,21 @@ def score_text(scores: pd.DataFrame) -> str:
     if scores.empty:
         return ""
     n = scores["n"].iloc[0]
-    images = "" if pd.isna(n) else f", {n:,} images"
+    images = "" if pd.isna(n) else f", {n:,} X-rays"
     if len(scores) == 1:
         return f"{interval_text(scores.iloc[0].to_dict())}{images}"
     values = scores["value"]
-    return f"{values.mean():.3f} ({values.min():.3f}–{values.max():.3f} over {len(values)} seeds){images}"
+    return f"{values.mean():.3f} ({len(values)} seeds: {values.min():.3f}–{values.max():.3f}){images}"
 
 
 def headline_table(records: Sequence[Record]) -> str:
-    """ROC AUC of five models at home and elsewhere, as a Markdown table."""
+    """ROC AUC of five models on the source they were trained on and on another one, as a Markdown table."""
     rows = []
     for row in ROWS:
         home, elsewhere = home_and_elsewhere(records, row)
         other = score_text(elsewhere) or (NOT_TESTED if len(home) else MISSING)
         rows.append([row.name, row.data, score_text(home) or MISSING, other])
-    head = ["model", "trained on", "at home: ROC AUC (95% interval, or range)", "elsewhere"]
+    head = ["model", "trained on", "ROC AUC, same source", "ROC AUC, another source"]
     return markdown_table(head, rows, text_columns=4)
 
 

@@ -56,7 +56,7 @@ def found_fracture() -> tuple[Phantom, NDArray[np.float32], float]:
 
 
 def draw_scores(ax: Axes, records: Sequence[Record]) -> None:
-    """A line a model, from ROC AUC at home to ROC AUC elsewhere, with 95% intervals or the range over seeds."""
+    """ROC AUC of each model on its own source and on another one, with 95% intervals or the range over seeds."""
     names = []
     for place, row in enumerate(ROWS):
         names.append(f"{row.name}\n({row.data})")
@@ -72,7 +72,7 @@ def draw_scores(ax: Axes, records: Sequence[Record]) -> None:
     ax.axvline(0.5, color=NORMAL, linestyle=":", linewidth=1)
     ax.set(xlim=(0.4, 1), yticks=range(len(names)), yticklabels=names, xlabel="ROC AUC; 0.5 is chance")
     ax.invert_yaxis()
-    for marker, colour, label in zip("os", COLOURS, ("at home", "elsewhere"), strict=True):
+    for marker, colour, label in zip("os", COLOURS, ("same source", "another source"), strict=True):
         ax.plot([], [], marker, color=colour, label=label)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
 

@@ -60,7 +60,7 @@ def test_ten_slides_with_the_numbers_of_the_records(records, notebooks):
     by_number = dict(zip(TITLES, slides[1:], strict=True))
     assert by_number["01"].points == ("Four test images: four right answers: accuracy 51% to 100%.",)
     (fall,) = by_number["04"].points
-    assert "0.913 (0.86–0.96), 84 images at home" in fall and "0.627 (0.58–0.68), 84 images elsewhere" in fall
+    assert "0.913 (0.86–0.96), 84 X-rays at home" in fall and "0.627 (0.58–0.68), 84 X-rays elsewhere" in fall
     assert by_number["06"].points == ("net: ROC AUC 0.788 (0.74–0.84), test images.",)
     assert by_number["06"].picture == png() and by_number["06"].records == ("06-net",)
     assert by_number["08"].points == (MISSING,) and by_number["08"].picture is None
