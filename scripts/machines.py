@@ -85,7 +85,8 @@ def run_machines(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
 def run_setting(setting: Setting, tests: Sequence[str]) -> dict[str, Any]:
     """Run pytest under one setting; its exit code, its last line without the time, and the seconds it took."""
-    command = [*setting.prefix, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    workers = ["-n", "1" if setting.prefix else "2", "--dist", "loadfile"]
+    command = [*setting.prefix, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers, *tests]
     started = time.perf_counter()
     with busy_processes(setting.busy):
         done = subprocess.run(
