@@ -120,13 +120,14 @@ def processor_seconds(paths: list[str], readings: Readings) -> dict[str, float]:
 def run_turned(arguments: argparse.Namespace) -> tuple[object, str, int]:
     """Measure how many turned and cropped copies the audit finds.
 
-    Turn and crop some X-rays of a set, and look for the copies among all. Writes a record.
+    Turn and crop some X-rays of a set, and look for the copies among all. The search learns what turns and crops change
+    from samples of the set; none of these is measured. Writes a record.
     """
     from PIL import Image
 
     from fracturelab.audit.duplicates import join_pairs
     from fracturelab.audit.groups import find_copies
-    from fracturelab.audit.reading import read_files
+    from fracturelab.audit.reading import CHUNK, SAMPLES, read_files
     from fracturelab.images import read_image
     from fracturelab.records import default_folder, write_record
 
@@ -140,9 +141,10 @@ def run_turned(arguments: argparse.Namespace) -> tuple[object, str, int]:
     new = copies.pairs[copies.pairs["orientation"] == -2].sort_values("correlation")
     pairs = [[names[row.first], names[row.second], round(row.correlation, 3)] for row in new.itertuples()]
     generator = np.random.default_rng(arguments.seed)
-    rows = np.sort(generator.permutation(np.flatnonzero(readings.readable))[: arguments.n])
+    unseen = np.arange(len(table)) % CHUNK >= SAMPLES  # no samples for the normalisation of features
+    rows = np.sort(generator.permutation(np.flatnonzero(readings.readable & unseen))[: arguments.n])
     if len(rows) < arguments.n:
-        raise FracturelabError(f"expected {arguments.n} readable X-rays. Received: {len(rows)}; give a lower --n")
+        raise FracturelabError(f"expected {arguments.n} usable X-rays. Received: {len(rows)}; give a lower --n")
     images = [read_image(table["path"].iloc[row])[..., 0] for row in rows]
     shares = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -27,8 +27,13 @@ from fracturelab.images.letterbox import picture_area
 from fracturelab.images.opening import MAX_FILE_BYTES, open_regular
 from fracturelab.system.progress import tqdm
 
-_CHUNK = 64  # files a task
-_SAMPLED = 50  # chunks, some files of which are turned and cropped
+CHUNK = 64
+"""Files a task."""
+
+SAMPLES = 12
+"""The first files of a chunk, which are turned and cropped to learn what this changes in the features."""
+
+_SAMPLED = 50  # chunks of which samples are taken
 _FEW = 256  # fewer files than this are read in this process, without starting workers
 _FACTS = ["reason", "sha256", "bytes", "width", "height", "several"]
 
@@ -79,7 +84,7 @@ def read_files(
         The readings, in the order of the paths.
     """
     names = [str(path) for path in paths]
-    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
+    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
     if workers is None and joblib.effective_n_jobs(None) == 1:  # no parallel_config decides
         workers = 1 if len(names) < _FEW else os.cpu_count()
     thumbnails = np.zeros((len(names), SIDE, SIDE), np.uint8)
@@ -87,6 +92,7 @@ def read_files(
     keypoints: list[Keypoints] = []
     features: list[np.ndarray] = []
     changes: list[np.ndarray] = []
+    generator = np.random.default_rng(0)
     parallel = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=1)
     with tqdm(total=len(names), desc="reading", unit="file", disable=not progress) as bar:
         for some_facts, some_thumbnails, *more in parallel(
@@ -96,7 +102,8 @@ def read_files(
                 keypoints += more[0]
                 features.append(open_network()(more[1]))
                 if len(features) % (len(chunks) // _SAMPLED + 1) == 0:
-                    changes.append(open_network()(changed(more[1][:8])) - features[-1][:8])
+                    samples = changed(more[1][:SAMPLES], [each.shape for each in more[0][:SAMPLES]], generator)
+                    changes.append(open_network()(samples) - features[-1][:SAMPLES])
                 features[-1] = features[-1].astype(np.float16)
             thumbnails[len(facts) : len(facts) + len(some_facts)] = some_thumbnails
             facts.extend(some_facts)

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # c
 from fracturelab.audit.duplicates import local_contrast
 from fracturelab.audit.keypoints import LONG_SIDE, Keypoints, mirrored
 from fracturelab.errors import FracturelabError
+from fracturelab.images.letterbox import picture_area
 from fracturelab.models.efficientnet_lite import PACKAGES, packaged_file
 
 BACKBONE = "EfficientNetLite2"
@@ -36,7 +37,7 @@ Transform = tuple[complex, complex]
 """Factor and offset: what is at x + iy in the second picture is at factor * (x + iy) + offset in the first."""
 
 _LAYER = "block6a_expand_activation"  # stride 16, 720 channels
-_NEIGHBOURS = 12
+_NEIGHBOURS = 20
 _RIDGE = 0.3  # of the scatter of changes: what all directions have alike
 _CHUNK = 100  # candidates a task
 _MATCH = 0.7 * 127**2  # product of two codes that match
@@ -70,21 +71,33 @@ def open_network() -> Callable[[np.ndarray], np.ndarray]:
     from fracturelab.models.weights import resolve
 
     if missing := missing_package():
-        raise FracturelabError(f"copies {LIMITS} are found with ImageNet weights of {BACKBONE}: {missing}")
+        raise FracturelabError(f"copies {LIMITS} are looked for with ImageNet weights of {BACKBONE}: {missing}")
     base = build_backbone(BACKBONE, input_size=LONG_SIDE, weights_path=resolve(BACKBONE, "imagenet").path)
     means = keras.layers.GlobalAveragePooling2D()(base.get_layer(_LAYER).output)
     forward = compiled(keras.Model(base.input, means))
     return lambda pictures: forward(pictures.astype(np.float32)).numpy()
 
 
-def changed(pictures: np.ndarray) -> np.ndarray:
-    """Turn each picture by 20 degrees, to either side in turn, and cut 30% off each side: uint8 (n, 160, 160, 1)."""
-    result = np.empty_like(pictures)
-    for number, picture in enumerate(pictures):
-        turned = Image.fromarray(picture[..., 0]).rotate(20 if number % 2 else -20, Image.Resampling.BILINEAR)
-        left, top = (0.3 * LONG_SIDE * (number * np.array([0.618, 0.414]) % 1)).tolist()
-        box = (left, top, left + 0.7 * LONG_SIDE, top + 0.7 * LONG_SIDE)
-        result[number, ..., 0] = turned.resize(turned.size, Image.Resampling.BILINEAR, box=box)
+def changed(pictures: np.ndarray, shapes: Sequence[tuple[int, int]], generator: np.random.Generator) -> np.ndarray:
+    """Turn pictures by 20 degrees, cut 30% off each side, or both, in turn; about half of them are mirrored as well.
+
+    Args:
+        pictures: uint8 (n, 160, 160, 1), letterboxed.
+        shapes: Height and width of each without the padding. The corners of a turned picture are black inside of it.
+        generator: Chooses the direction, the place and the mirrored ones.
+
+    Returns:
+        uint8 (n, 160, 160, 1), letterboxed.
+    """
+    result = np.zeros_like(pictures)
+    for number, (picture, shape) in enumerate(zip(pictures, shapes, strict=True)):
+        area = picture_area(shape, LONG_SIDE)
+        turn, crop = ((20, 0.0), (0, 0.3), (20, 0.3))[number % 3]
+        whole = Image.fromarray(np.ascontiguousarray(picture[..., 0][area][:, :: generator.choice([-1, 1])]))
+        turned = whole.rotate(turn * generator.choice([-1, 1]), Image.Resampling.BILINEAR)
+        left, top = crop * np.array(turned.size) * generator.random(2)
+        box = (left, top, left + (1 - crop) * turned.width, top + (1 - crop) * turned.height)
+        result[number][..., 0][area] = turned.resize(turned.size, Image.Resampling.BILINEAR, box=box)
     return result
 
 
@@ -96,7 +109,8 @@ def candidate_pairs(features: np.ndarray, changes: np.ndarray) -> np.ndarray:
 
     Args:
         features: (n, k), from `open_network`.
-        changes: (m, k), features of pictures from `changed` less those of the pictures themselves.
+        changes: (m, k), features of pictures from `changed` less those of the pictures themselves. An audit takes some
+            of its own pictures. A measurement must look for copies of other pictures than these.
     """
     count = len(features)
     most = min(_NEIGHBOURS, count - 1)
