@@ -15,8 +15,8 @@ _TABLES = frozenset({"labels.csv", "dataset.csv", "readme.md", "readme.txt", "re
 """Files that belong to a data set without being images; the audit does not list them."""
 
 _FEW = 5000  # images for which turned copies are looked for unasked
-_TURNED = "look for copies turned by up to 20 degrees or cropped by up to 30%%, too; half a minute for 1,000 images "
-_TURNED += "on two cores (default auto: for up to 5,000 images, where the network's package is installed)"
+_TURNED = "look for copies turned by up to 20 degrees or cropped by up to 30%%, too; most are found, not all; 1,000 "
+_TURNED += "images take 21 s of one core (default auto: up to 5,000 images, where the network's package is installed)"
 
 
 def add_commands(commands: Any) -> None:

@@ -29,7 +29,7 @@ def add_commands(commands: Any) -> None:
     train.add_argument(
         "--regions", action="store_true", help="v2: a head on maps that learns FracAtlas' outlines of fractures as well"
     )
-    turned = "keep copies that were turned or cropped on one side, as audit --turned yes finds them"
+    turned = "keep the turned and cropped copies that audit --turned yes finds on one side of the split"
     train.add_argument("--turned", action="store_true", help=turned)
     train.add_argument(
         "--calibrate", action="store_true", help="calibrate probabilities on the validation images (50 of each class)"
