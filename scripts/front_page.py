@@ -36,9 +36,9 @@ class Row:
 
 ROWS = (
     Row("v1", "synthetic", "v1"),
-    Row("v2", "synthetic", "v2"),
+    Row("v2 (ResNet50)", "synthetic", "v2"),
     Row("v1", "FracAtlas", "v1-fracatlas*"),
-    Row("v2", "FracAtlas", "v2-*fracatlas*"),
+    Row("v2 (MobileNet)", "FracAtlas", "v2-*fracatlas*"),
     Row("shipped model", "FracAtlas", "fracturelab-small*"),
 )
 
@@ -152,7 +152,8 @@ def _memory(scores: pd.DataFrame) -> str:
         parts = run.drop_duplicates("part").set_index("part")["value"]
         if {"train", "test"} <= set(parts.index) and parts["train"] > parts["test"] + 0.1:
             metric = run["metric"].iloc[0].replace("roc_auc", "ROC AUC")
-            return f"{metric} {parts['train']:.2f} on training images, {parts['test']:.2f} on test images"
+            scores = f"{metric} {parts['train']:.2f} on training images, {parts['test']:.2f} on test images"
+            return f"{run['model'].iloc[0].partition(':')[0]}: {scores}"
     return ""
 
 

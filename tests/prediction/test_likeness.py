@@ -51,9 +51,9 @@ def changed() -> dict[str, tuple[np.ndarray, str]]:
         "wide": (np.ascontiguousarray(plain[30:50]), "wider"),
         "negative": (255 - plain, "are black and white exchanged"),
         "noise": (np.random.default_rng(0).integers(0, 256, plain.shape).astype(np.uint8), "grain|busier"),
-        "page of text": (np.where((x // 3 + y // 5) % 2, 250, 5).astype(np.uint8), "than the images"),
-        "one grey": (np.full(plain.shape, 120, np.uint8), "than the images"),
-        "black": (np.zeros(plain.shape, np.uint8), "than the images"),
+        "page of text": (np.where((x // 3 + y // 5) % 2, 250, 5).astype(np.uint8), "than the training images"),
+        "one grey": (np.full(plain.shape, 120, np.uint8), "than the training images"),
+        "black": (np.zeros(plain.shape, np.uint8), "than the training images"),
     }
 
 
@@ -63,7 +63,7 @@ def test_images_unlike_them_are_said_to_be(likeness, happened):
     for name, (picture, words) in changed().items():
         [remark] = likeness.remarks(square(picture)[None])
         assert re.search(words, remark), (name, remark)
-        assert "about 1 in 100 get this remark" in remark
+        assert "About 1 in 100 images from the same source get this remark" in remark
         assert "exchanged" not in remark or name == "negative"
     [nothing] = likeness.remarks(square(xray(77))[None])
     assert nothing == ""

@@ -42,10 +42,10 @@ def add_commands(commands: Any) -> None:
     phantoms.add_argument("--size", type=int, metavar="PX", help="longer side in pixels")
     between: dict[str, Any] = {"type": float, "nargs": 2, "metavar": ("LOW", "HIGH")}
     phantoms.add_argument(
-        "--zoom", **between, help="magnification (the notebooks' sets: 1.3 3.0; default: the whole range)"
+        "--zoom", **between, help="magnification (the notebooks' sets: 3 5; default: the whole range)"
     )
     phantoms.add_argument(
-        "--difficulty", **between, help="from 0, gross, to 1, subtle (the notebooks' sets: 0 0.6; default: all)"
+        "--difficulty", **between, help="from 0, gross, to 1, subtle (the notebooks' sets: 0 0.2; default: all)"
     )
 
     fetch = options.add_command(commands, "fetch", run_fetch)

@@ -164,7 +164,7 @@ def reading_lines(reading: Mapping[str, Any]) -> list[str]:
     if uses:
         lines.append("Used: " + "; ".join(f"{use}: {some(names)}" for use, names in uses.items()) + ".")
     if reading["without_meaning"]:
-        lines.append(f"Not used: {some(reading['without_meaning'], _LISTED)}.")
+        lines.append(f"Not used: {', '.join(reading['without_meaning'])}.")
     if reading["left_out"]:
         counts = [f"{count} {reason}" for reason, count in reading["left_out"].items()]
         lines.append(f"Left out: {some(counts, _LISTED)}.")

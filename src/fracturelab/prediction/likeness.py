@@ -80,8 +80,8 @@ class Likeness:
             furthest = int(np.abs(normal[row]).argmax())
             word = list(FACTS.values())[furthest][1 if normal[row, furthest] < 0 else 2]
             remarks[row] = (
-                f"This picture is {word} than the images the model was trained on; of images like those, about "
-                f"{share(self.rate)} get this remark. Do not rely on the answer."
+                f"This picture is {word} than the training images. About {share(self.rate)} "
+                "images from the same source get this remark. Do not rely on the answer."
             )
             if self.scores(negative(images[row : row + 1]))[0] <= self.limit:
                 remarks[row] += " Its negative would be like them: are black and white exchanged?"
