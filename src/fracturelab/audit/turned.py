@@ -25,6 +25,7 @@ from fracturelab.audit.keypoints import LONG_SIDE, Keypoints, mirrored
 from fracturelab.errors import FracturelabError
 from fracturelab.images.letterbox import picture_area
 from fracturelab.models.efficientnet_lite import PACKAGES, packaged_file
+from fracturelab.system.quiet import load_tensorflow
 
 BACKBONE = "EfficientNetLite2"
 LIMITS = "turned by up to 20 degrees or cropped by up to 30%"
@@ -64,14 +65,15 @@ def open_network() -> Callable[[np.ndarray], np.ndarray]:
     Raises:
         FracturelabError: Its package is not installed.
     """
+    if missing := missing_package():
+        raise FracturelabError(f"copies {LIMITS} are looked for with ImageNet weights of {BACKBONE}: {missing}")
+    load_tensorflow()
     import keras
 
     from fracturelab.models.backbones import build_backbone
     from fracturelab.models.inference import compiled
     from fracturelab.models.weights import resolve
 
-    if missing := missing_package():
-        raise FracturelabError(f"copies {LIMITS} are looked for with ImageNet weights of {BACKBONE}: {missing}")
     base = build_backbone(BACKBONE, input_size=LONG_SIDE, weights_path=resolve(BACKBONE, "imagenet").path)
     means = keras.layers.GlobalAveragePooling2D()(base.get_layer(_LAYER).output)
     forward = compiled(keras.Model(base.input, means))
