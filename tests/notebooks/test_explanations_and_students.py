@@ -58,6 +58,15 @@ def students() -> dict[str, np.ndarray]:
     }
 
 
+def test_08_concludes_that_the_shipped_models_own_map_points_at_real_fractures():
+    scores = results("localisation-fracturelab-small")["scores"]["all"]
+    pointing = {name: scored["pointing"] for name, scored in scores.items()}
+    own, cam = pointing["the model's own map"], pointing["Grad-CAM"]
+    assert own["value"] > cam["high"] and cam["low"] > pointing["mean of training outlines"]["high"]
+    assert pointing["mean of training outlines"]["value"] > pointing["centre"]["value"] > pointing["random"]["high"]
+    assert scores["the model's own map"]["ap50"]["high"] < 0.05
+
+
 def test_09_concludes_that_students_learn_and_that_a_teacher_adds_little():
     aucs, record = students(), results("students")
     alone, taught, tuned = (aucs[f"CNN {way}"] for way in ("alone", "taught", "tuned"))
