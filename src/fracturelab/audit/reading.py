@@ -99,12 +99,14 @@ def read_files(
             joblib.delayed(_read_chunk)(part, closer) for part in chunks
         ):
             if closer:
-                keypoints += more[0]
-                features.append(open_network()(more[1]))
+                some_keypoints, pictures = more
+                network = open_network()
+                exact = network(pictures)
+                keypoints += some_keypoints
+                features.append(exact.astype(np.float16))
                 if len(features) % (len(chunks) // _SAMPLED + 1) == 0:
-                    samples = changed(more[1][:SAMPLES], [each.shape for each in more[0][:SAMPLES]], generator)
-                    changes.append(open_network()(samples) - features[-1][:SAMPLES])
-                features[-1] = features[-1].astype(np.float16)
+                    samples = changed(pictures[:SAMPLES], [each.shape for each in some_keypoints[:SAMPLES]], generator)
+                    changes.append(network(samples) - exact[:SAMPLES])
             thumbnails[len(facts) : len(facts) + len(some_facts)] = some_thumbnails
             facts.extend(some_facts)
             bar.update(len(some_facts))

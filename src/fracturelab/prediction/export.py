@@ -226,25 +226,29 @@ def _fastest(
             if name == "float32":
                 raise
     exact, exact_seconds = measured["float32"]
+    exact_auc = float(roc_auc_score(labels, exact))
+    both_classes = len(set(labels[validation].tolist())) == 2
     tried: list[dict[str, Any]] = []
     for precision, (answers, seconds) in measured.items():
-        chooses = precision != "float32" and len(set(labels[validation].tolist())) == 2
+        chooses = both_classes and precision != "float32"
         chosen = choose_threshold(labels[validation], answers[validation]) if chooses else threshold
         facts = {"file": candidates[precision].name, "precision": precision, "threshold": float(chosen)}
         network: dict[str, Any] = {
             **facts,
             "threshold_images": int(validation.sum()) if chooses else 0,
             "max_difference": float(np.abs(answers - exact).max()),
-            "auc_difference": float(roc_auc_score(labels, answers)) - float(roc_auc_score(labels, exact)),
+            "auc_difference": float(roc_auc_score(labels, answers)) - exact_auc,
             "images": len(images),
             "seconds_an_image": seconds,
             "times_float32": exact_seconds / seconds,
         }
         tried.append(network)
-    near = [each for each in tried if each["max_difference"] <= CLOSE_PROBABILITY]
-    best = min(
-        (each for each in near if abs(each["auc_difference"]) <= CLOSE_AUC), key=lambda each: each["seconds_an_image"]
-    )
+    close = [
+        network
+        for network in tried
+        if network["max_difference"] <= CLOSE_PROBABILITY and abs(network["auc_difference"]) <= CLOSE_AUC
+    ]
+    best = min(close, key=lambda network: network["seconds_an_image"])
     for network in tried[1:]:
         if network["file"] not in (best["file"], base.name):
             for suffix in (".xml", ".bin"):
