@@ -28,11 +28,6 @@ def reports_folder() -> Path:
     return _from_environment(REPORTS) or project_folder() / "reports"
 
 
-def figures_folder() -> Path:
-    """Return the folder of figures: `figures/` of the reports."""
-    return reports_folder() / "figures"
-
-
 def models_folder() -> Path:
     """Return the folder of models: `FRACTURELAB_MODELS`, or `models/` of the project."""
     return _from_environment(MODELS) or project_folder() / "models"
