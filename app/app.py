@@ -19,7 +19,6 @@ from fracturelab.prediction.answers import Answer, answer_uploads, available_mod
 from fracturelab.prediction.uploads import LIMITS, Upload, read_upload, too_many
 from fracturelab.prediction.words import NOT_CLINICAL, in_words, model_facts, threshold_sentence
 from fracturelab.system import folders
-from fracturelab.system.quiet import load_tensorflow
 from page.downloads import answers_csv, answers_html, data_url, overlay, png, remark
 from page.examples import Example, on_fracture, synthetic, worth_showing
 
@@ -47,7 +46,6 @@ Answered = tuple[list[Upload], list[Answer | None]]
 @st.cache_resource(show_spinner="Opening the model…", max_entries=4)
 def predictor_of(path: str, modified: float) -> Predictor:
     """A model, opened once for all visitors; a file that has changed is opened anew."""
-    load_tensorflow()
     predictor = load_predictor(path, runtime="keras")
     _ = predictor.explainer  # prepared now, not while somebody waits
     return predictor

@@ -20,8 +20,6 @@ import pytest
 from PIL import Image
 
 from fracturelab import cli
-from fracturelab.cli import evaluate as evaluate_command
-from fracturelab.cli import models as model_commands
 from fracturelab.datasets import list_other_files, read_dataset
 from fracturelab.errors import FracturelabError, UnreadableImageError
 from fracturelab.images import cache, letterbox, load_readable_images, read_image
@@ -46,8 +44,6 @@ def stand_in() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         opened = {"forward": lambda images: images.mean((1, 2, 3)) / 255, "input_size": SIZE}
         patch.setitem(predictor.RUNTIMES, "keras", lambda path, card: opened)
-        for commands in (evaluate_command, model_commands):
-            patch.setattr(commands, "load_tensorflow", lambda: None)
         yield
 
 

@@ -166,7 +166,7 @@ def refused_model(path: Path) -> str:
     before = sorted(path.parent.iterdir())
     said = io.StringIO()
     with contextlib.redirect_stderr(said), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fracturelab.cli.models.load_tensorflow", lambda: pytest.fail("TensorFlow was asked for"))
+        patch.setattr("fracturelab.models.files.load_tensorflow", lambda: pytest.fail("TensorFlow was asked for"))
         assert cli.main(["predict", str(path), str(image)]) == 2
     assert sorted(path.parent.iterdir()) == before
     [line] = said.getvalue().splitlines()

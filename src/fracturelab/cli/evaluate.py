@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from fracturelab.cli import options, output
 from fracturelab.errors import FracturelabError
-from fracturelab.system.quiet import load_tensorflow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +60,6 @@ def run_evaluate(arguments: argparse.Namespace) -> tuple[object, str, int]:
     results = options.results_folder(arguments)
     check_model_file(arguments.model)
     table = options.read_folder(arguments)
-    load_tensorflow()
     predictor = load_predictor(arguments.model, threshold=arguments.threshold)
     threshold = predictor.threshold
     table, unreadable, part = choose_rows(table, arguments.split, predictor.card)
@@ -189,7 +187,6 @@ def run_export(arguments: argparse.Namespace) -> tuple[object, str, int]:
 
     check_model_file(arguments.model)
     card = read_card(arguments.model)
-    load_tensorflow()
     measured: dict[str, Any] = {}
     if arguments.folder is not None:
         rows, *_ = choose_rows(options.read_folder(arguments), "all", card)

@@ -10,7 +10,6 @@ from typing import Any
 
 from fracturelab.cli import options
 from fracturelab.cli.output import NOT_CLINICAL, columns, count, metrics_table, number, say, warn
-from fracturelab.system.quiet import load_tensorflow
 
 MANY = 10  # answers from which on it is said that all of them are the same
 
@@ -65,7 +64,6 @@ def run_train(arguments: argparse.Namespace) -> tuple[object, str, int]:
     schedule = options.schedule_option(arguments, training.FROM_SCRATCH if v1 else training.FINE_TUNING)
     table = options.read_folder(arguments)
     info = options.chosen_weights(arguments)
-    load_tensorflow()
     from fracturelab.training import saving
     from fracturelab.training.calibration import calibrated, check_enough
     from fracturelab.training.checkpoints import work_folder
@@ -131,42 +129,37 @@ def run_predict(arguments: argparse.Namespace) -> tuple[object, str, int]:
     P(fractured) of each file. Not for clinical use.
     """
     from fracturelab.datasets.walking import count_others
-    from fracturelab.models.files import check_model_file
     from fracturelab.prediction import load_predictor
-    from fracturelab.prediction.predictor import choose_runtime, image_files
+    from fracturelab.prediction.predictor import image_files
 
     paths, left_out = image_files(arguments.files)
-    runtime = choose_runtime(arguments.model, arguments.runtime)
-    if runtime == "keras":
-        check_model_file(arguments.model)
-        load_tensorflow()
-    predictor = load_predictor(arguments.model, runtime=runtime, threshold=arguments.threshold)
-    table = predictor.predict_files(paths)
-    rows, answers = [["P(fractured)", "", "file"]], []
-    for path, probability, label, threshold, remark, problem in table.itertuples(index=False):
-        if problem:
-            rows.append(["-", "error", f"{path}: {problem}"])
-            answers.append({"path": path, "error": problem})
+    predictor = load_predictor(arguments.model, runtime=arguments.runtime, threshold=arguments.threshold)
+    rows, answers, labels = [["P(fractured)", "", "file"]], [], []
+    for row in predictor.answers(paths):
+        path = row["path"]
+        if row["problem"]:
+            rows.append(["-", "error", f"{path}: {row['problem']}"])
+            answers.append({"path": path, "error": row["problem"]})
             continue
-        rows.append([number(probability), label, path])
-        answers.append({"path": path, "p_fracture": probability, "label": label, "threshold": threshold})
-        if remark:
-            answers[-1]["remark"] = remark
-            say(f"note: {path}: {remark}")
+        rows.append([number(row["probability"]), row["label"], path])
+        answers.append({"path": path, "p_fracture": row["probability"]})
+        answers[-1] |= {"label": row["label"], "threshold": row["threshold"]}
+        labels.append(row["label"])
+        if row["remark"]:
+            answers[-1]["remark"] = row["remark"]
+            say(f"note: {path}: {row['remark']}")
     for note in predictor.notes:
         say(f"note: {note}")
-    answered = int((table["problem"] == "").sum())
-    labels = {answer["label"] for answer in answers if "error" not in answer}
-    if answered >= MANY and len(labels) == 1:
-        warn(f"All {answered} predictions are {labels.pop()} at the threshold {predictor.threshold:.3f}.")
-    if not answered:
+    if len(labels) >= MANY and len(set(labels)) == 1:
+        warn(f"All {len(labels)} predictions are {labels[0]} at the threshold {predictor.threshold:.3f}.")
+    if not labels:
         say(f"fracturelab: error: none of {count(len(answers), 'file')} can be read as an image; see the rows' reasons")
     if left_out:
         reasons = [f"{number_} {reason}" for reason, number_ in count_others(left_out).items()]
         say(f"note: files left out: {', '.join(reasons)}")
     text = f"{columns(rows, align='rll')}\nfractured from {number(predictor.threshold)} on. {NOT_CLINICAL}"
     answers += [{"path": path, "error": "left out, no image"} for path in left_out]
-    return answers, text, 0 if answered else 2
+    return answers, text, 0 if labels else 2
 
 
 def _parts(parts: Mapping[str, Mapping[str, int]]) -> str:

@@ -139,10 +139,8 @@ def chosen_weights(arguments: argparse.Namespace) -> Any:
         return None
     from fracturelab.models.backbones import find_builder
     from fracturelab.models.weights import resolve
-    from fracturelab.system.quiet import load_tensorflow
 
     options = backbone_options(arguments.backbone_option)
-    load_tensorflow()
     find_builder(arguments.backbone)
     info = resolve(arguments.backbone, arguments.weights, options)
     (warn if info.kind == "none" else say)(info.sentence)

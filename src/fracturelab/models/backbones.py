@@ -17,6 +17,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.models.efficientnet_lite import BUILDERS
 from fracturelab.models.norms import fuse_norms
 from fracturelab.models.weight_files import load_into
+from fracturelab.system.quiet import load_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -107,6 +108,7 @@ def find_builder(name: str) -> Callable[..., Any]:
     Raises:
         FracturelabError: The name is not known; the message lists the nearest known names.
     """
+    load_tensorflow()
     import keras
 
     keras_names = [name for name in dir(keras.applications) if name[0].isupper()]

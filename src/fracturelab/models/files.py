@@ -25,6 +25,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.models.norms import fuse_norms
 from fracturelab.models.weight_files import check_arrays
 from fracturelab.system.files import sha256_of, whole_file, write_json
+from fracturelab.system.quiet import load_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -143,6 +144,7 @@ def load_model(path: str | Path) -> keras.Model:
     """
     path = Path(path)
     check_model_file(path)
+    load_tensorflow()
     import keras
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -173,12 +173,15 @@ class Predictor:
         """
         import pandas as pd
 
-        files = image_files(paths)[0]
-        rows: list[dict[str, Any]] = []
-        for start in range(0, len(files), batch_size):
-            rows += self._rows(files[start : start + batch_size])
+        rows = list(self.answers(paths, batch_size=batch_size))
         table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # a name may be no text
         return table.astype({"probability": float, "threshold": float})
+
+    def answers(self, paths: Paths, *, batch_size: int = 32) -> Iterator[dict[str, Any]]:
+        """The rows of `predict_files`, one by one, each as a dictionary."""
+        files = image_files(paths)[0]
+        for start in range(0, len(files), batch_size):
+            yield from self._rows(files[start : start + batch_size])
 
     def _rows(self, paths: list[str]) -> list[dict[str, Any]]:
         from fracturelab.images import load_image
@@ -250,9 +253,10 @@ def load_predictor(path: str | Path, *, runtime: str = "auto", threshold: float 
             card describes, or is no classifier of fractured against normal.
     """
     path = Path(path)
-    runtime = choose_runtime(path, runtime)
+    if runtime not in ("auto", *RUNTIMES):
+        raise FracturelabError(f"expected a runtime out of auto, {', '.join(RUNTIMES)}. Received: {runtime!r}")
     card = checked_card(path)
-    opened = dict(RUNTIMES[runtime](path, card))
+    runtime, opened = _opened(path, card, runtime)
     if threshold is not None and not 0 <= threshold <= 1:
         raise FracturelabError(f"expected a threshold from 0 to 1. Received: {threshold}")
     own, likeness = opened.pop("threshold", None), of_card(card)
@@ -267,11 +271,13 @@ def checked_card(path: Path) -> dict[str, Any]:
     Raises:
         FracturelabError: No such file, not a model's file, no card, a card of another file, or one without threshold.
     """
-    from fracturelab.models.files import read_card
+    from fracturelab.models.files import check_model_file, read_card
     from fracturelab.system.files import sha256_of
 
     if not path.is_file():
         raise FracturelabError(f"{path}: no such model file")
+    if path.suffix != ".keras" or not path.with_suffix(".json").is_file():
+        check_model_file(path)  # what is wrong with the file itself comes first
     if path.suffix != ".keras":
         raise FracturelabError(f"{path}: not a model; expected a .keras file as written by `fracturelab train`")
     card, sha256 = read_card(path), sha256_of(path)
@@ -283,30 +289,18 @@ def checked_card(path: Path) -> dict[str, Any]:
     return {**card, "sha256": sha256}
 
 
-def choose_runtime(path: str | Path, runtime: str = "auto") -> str:
-    """What runs a model: what was asked for, or by itself its export where that can be used, else Keras.
+def _opened(path: Path, card: dict[str, Any], runtime: str) -> tuple[str, dict[str, Any]]:
+    """The runtime that was asked for, or by itself the export where that can be used, and what it gives."""
+    from fracturelab.prediction.export import export_folder, openvino_is_there
 
-    Args:
-        path: The model file.
-        runtime: "auto" or a name of `RUNTIMES`.
-
-    Raises:
-        FracturelabError: An unknown runtime.
-    """
-    from fracturelab.prediction.export import export_folder, openvino_is_there, read_export
-
-    if runtime not in ("auto", *RUNTIMES):
-        raise FracturelabError(f"expected a runtime out of auto, {', '.join(RUNTIMES)}. Received: {runtime!r}")
-    if runtime != "auto":
-        return runtime
-    if not export_folder(path).is_dir() or not openvino_is_there():
-        return "keras"
-    try:
-        read_export(path)
-    except FracturelabError as error:
-        warnings.warn(f"{error}. Keras answers instead", stacklevel=3)
-        return "keras"
-    return "float32"
+    if runtime == "auto":
+        runtime = "keras"
+        if export_folder(path).is_dir() and openvino_is_there():
+            try:
+                return "float32", RUNTIMES["float32"](path, card)
+            except FracturelabError as error:
+                warnings.warn(f"{error}. Keras answers instead", stacklevel=3)
+    return runtime, RUNTIMES[runtime](path, card)
 
 
 # From the path and the card to fields of the predictor; a threshold only where the answers need one of their own.

@@ -17,6 +17,7 @@ from fracturelab.errors import FracturelabError
 from fracturelab.models.files import load_model, save_model
 from fracturelab.models.inference import compiled
 from fracturelab.system.progress import tqdm
+from fracturelab.system.quiet import load_tensorflow
 from fracturelab.training.checkpoints import read_state, write_state
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Schedule:
 
 def set_seed(seed: int) -> None:
     """Seed Python, NumPy and TensorFlow, and make TensorFlow's operations deterministic in this process."""
+    load_tensorflow()
     import keras
     import tensorflow as tf
 
