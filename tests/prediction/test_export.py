@@ -63,7 +63,7 @@ def test_predict_with_an_export_does_not_import_tensorflow(exported, tmp_path):
         "import sys; from fracturelab.cli import main\n"
         f"code = main(['predict', {str(exported)!r}, {str(tmp_path / 'x.png')!r}, '--json'])\n"
         "assert code == 0\n"
-        "print([name for name in ('tensorflow', 'keras', 'sklearn', 'matplotlib') if name in sys.modules])"
+        "print([name for name in ('tensorflow', 'keras', 'sklearn', 'matplotlib', 'pandas') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *answer, loaded = found.stdout.strip().splitlines()
