@@ -17,7 +17,6 @@ from fracturelab.datasets.fractures import fracture_masks
 from fracturelab.datasets.outlines import read_outlines
 from fracturelab.errors import FracturelabError
 from fracturelab.images import load_image
-from fracturelab.plots import fracture_page
 from tests import find_fracatlas
 
 HEADER = "image_id,hand,leg,hip,shoulder,mixed,hardware,multiscan,fractured,fracture_count,frontal,lateral,oblique"
@@ -191,17 +190,13 @@ def test_what_is_not_known_of_fractures(tmp_path):
         fracture_masks(table, 32)
 
 
-def test_the_drawing_shows_each_box_at_its_place(tmp_path):
+def test_each_box_lies_on_its_fracture(tmp_path):
     table = read_dataset(fracatlas(tmp_path, ""))
     found = fracture_masks(table, 96)
-    pixels = [load_image(path, 96) for path in table["path"]]
-    figure = fracture_page(pixels, found.boxes, found.masks, ["a", "b", "c"])
-    drawn = [[patch.get_bbox().extents + 0.5 for patch in ax.patches] for ax in figure.axes[:3]]
-    assert [len(boxes) for boxes in drawn] == [2, 0, 0]
-    np.testing.assert_allclose(drawn[0], found.boxes[0])
-    for (left, top, right, bottom), ax in zip(found.boxes[0], [figure.axes[0]] * 2, strict=True):
-        inside = np.asarray(ax.images[0].get_array())[round(top) : round(bottom), round(left) : round(right)]
-        assert inside.mean() > 110  # the white thing
+    assert [len(boxes) for boxes in found.boxes] == [2, 0, 0]
+    picture = load_image(table["path"][0], 96)
+    for left, top, right, bottom in found.boxes[0]:
+        assert picture[round(top) : round(bottom), round(left) : round(right)].mean() > 110  # the white thing
 
 
 def shared(name: str) -> Path:

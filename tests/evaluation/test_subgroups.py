@@ -10,7 +10,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fracturelab.evaluation import subgroup_members, subgroup_scores
-from fracturelab.plots import subgroup_intervals
 
 
 @pytest.fixture
@@ -64,12 +63,3 @@ def test_with_one_class_alone_what_needs_both_is_undefined(table):
     )
     assert metal["roc_auc"]["value"] is None
     assert metal["recall"]["value"] == 1
-
-
-def test_the_plot_shows_the_whole_first_and_every_subgroup(table):
-    rows = subgroup_scores(table, np.random.default_rng(1).random(60), threshold=0.5)
-    ax = subgroup_intervals(rows, {"value": 0.6, "low": 0.5, "high": 0.7})
-    names = [tick.get_text() for tick in ax.get_yticklabels()]
-    assert names[0] == "all X-rays"
-    assert names[1] == f"without metal ({rows[0]['fractured']} of 20)"
-    assert len(names) == 1 + len(rows)

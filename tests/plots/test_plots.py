@@ -131,25 +131,6 @@ def test_overlay_page_lays_each_map_over_its_image():
         plots.overlay_page(_images(2), heats, titles=["one"])
 
 
-def test_shortcuts_start_at_one_half_with_the_strongest_on_top():
-    ax = plots.shortcuts(["size", "aspect", "border"], [0.55, 0.2, float("nan")])
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["aspect", "size", "border"]
-    assert _words(ax) == ["0.20", "0.55", "undefined"]
-    assert [patch.get_x() for patch in ax.patches] == [0.5] * 3
-    assert [patch.get_width() for patch in ax.patches] == pytest.approx([-0.3, 0.05, 0])
-    assert _overhang(ax.figure) < 0.02
-
-
-def test_shortcuts_are_orange_from_the_audits_limit_on():
-    from fracturelab.audit.shortcuts import STRONG
-
-    ax = plots.shortcuts(["a", "b", "c"], [STRONG, STRONG - 0.01, 0.2])
-    colours = {
-        label.get_text(): patch.get_facecolor() for label, patch in zip(ax.get_yticklabels(), ax.patches, strict=True)
-    }
-    assert colours["a"] != colours["b"] == colours["c"]
-
-
 def test_training_curves_part_loss_from_scores():
     history = {
         "epoch": [1, 2, 3],
@@ -260,12 +241,10 @@ def test_intervals_write_values_and_name_what_is_undefined():
     assert _overhang(ax.figure) < 0.02
 
 
-def test_bars_and_costs():
+def test_costs():
     ax = plots.score_against_cost(["a", "b"], [2, 20], [(0.8, 0.7, 0.9), (None, None, None)])
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a: 0.80"]
     assert ax.get_xscale() == "log"
-    ax = plots.score_over_parts(["train", "test"], {"a": [(0.9, 0.8, 1.0), (0.5, 0.4, 0.6)]})
-    assert [patch.get_height() for patch in ax.patches] == [0.9, 0.5]
 
 
 def test_ratios_start_at_one():
@@ -281,13 +260,11 @@ def test_ratios_start_at_one():
     "draw",
     [
         lambda ax: plots.heat_overlay(_images(1)[0], np.eye(3), ax=ax),
-        lambda ax: plots.shortcuts(["a"], [0.6], ax=ax),
         lambda ax: plots.confusion_matrix(np.eye(2, dtype=int), ax=ax),
         lambda ax: plots.intervals({"a": {"f1": (0.5, 0.4, 0.6)}}, ax=ax),
         lambda ax: ratios(["a"], [2], ax=ax),
         lambda ax: plots.learning_curve([1, 2], {"a": {"value": [0.5, 0.6]}}, ax=ax),
         lambda ax: plots.score_against_cost(["a"], [1], [(0.5, 0.4, 0.6)], ax=ax),
-        lambda ax: plots.score_over_parts(["a"], {"m": [(0.5, 0.4, 0.6)]}, ax=ax),
     ],
 )
 def test_plots_draw_into_the_axes_they_are_given(draw):
@@ -301,7 +278,7 @@ def test_plots_draw_into_the_axes_they_are_given(draw):
 
 
 def test_saved_twice_the_bytes_are_the_same(tmp_path):
-    paths = [plots.save_figure(plots.shortcuts(["size"], [0.7]), tmp_path / "figures" / f"{i}.png") for i in range(2)]
+    paths = [plots.save_figure(ratios(["size"], [2]), tmp_path / "figures" / f"{i}.png") for i in range(2)]
     first, second = (path.read_bytes() for path in paths)
     assert first == second
     assert first.startswith(b"\x89PNG")

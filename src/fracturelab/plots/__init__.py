@@ -6,12 +6,9 @@ A function of one panel takes `ax=None`. All have the look of `fracturelab.plots
 # ruff: noqa: F401  # names for `from fracturelab import plots`
 from fracturelab.plots.comparison import intervals, score_forest, score_forests
 from fracturelab.plots.curves import calibration, precision_recall, roc
-from fracturelab.plots.data import shortcuts
-from fracturelab.plots.fractures import fracture_page
 from fracturelab.plots.images import duplicate_pairs, heat_overlay, heat_page, montage, overlay_page, prediction_montage
 from fracturelab.plots.matrices import confusion_matrices, confusion_matrix
-from fracturelab.plots.scores import score_against_cost, score_over_parts
+from fracturelab.plots.scores import score_against_cost
 from fracturelab.plots.style import FRACTURED, MODEL_COLOURS, NORMAL, SHIPPED, V1, V2, WIDTH, save_figure, style
-from fracturelab.plots.subgroups import subgroup_intervals
 from fracturelab.plots.training import learning_curve, training_curves
 from fracturelab.plots.tuning import tuning_history, tuning_slices

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from fracturelab.plots.style import BESIDE, COLOURS, WIDTH, note, nth, own_axes, styled, whiskers
+from fracturelab.plots.style import BESIDE, nth, own_axes, styled, whiskers
 
 
 @styled
@@ -51,41 +51,5 @@ def score_against_cost(
     between = "25" if len(known) and known.max() < 200 * known.min() else ""  # over three decades they would touch
     ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in between else "")
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(**BESIDE)
-    return ax
-
-
-@styled
-def score_over_parts(
-    parts: Sequence[str],
-    scores: Mapping[str, Sequence[Sequence[float | None]]],
-    *,
-    ylabel: str = "accuracy",
-    ax: Axes | None = None,
-) -> Axes:
-    """Bars with whiskers side by side, such as training, validation and test accuracy of several models.
-
-    Args:
-        parts: Such as ("train", "val", "test").
-        scores: Model to (value, low, high) for each part.
-        ylabel: The score.
-        ax: Where to draw; a new figure if None.
-
-    Returns:
-        The Axes; the vertical axis goes from 0 to 1.
-    """
-    ax = own_axes(ax, width=min(WIDTH, 2.5 + 1.6 * len(parts)), height=3.6)
-    width = 0.8 / max(len(scores), 1)
-    for i, (name, values) in enumerate(scores.items()):
-        known = [(j, v) for j, v in enumerate(values) if None not in v]
-        places = [j + (i - (len(scores) - 1) / 2) * width for j, _ in known]
-        heights, lows, highs = (np.array([v[k] for _, v in known], float) for k in range(3))
-        ax.bar(places, heights, width=0.92 * width, color=COLOURS[i % len(COLOURS)], label=name, alpha=0.85)
-        ax.errorbar(places, heights, yerr=whiskers(heights, lows, highs), fmt="none", ecolor="black", capsize=3)
-        for place, height, high in zip(places, heights, highs, strict=True):
-            note(ax, f"{height:.2f}", (place, high), (0, 2), ha="center", fontsize=8)
-    ax.set_xticks(range(len(parts)), list(parts))
-    ax.set(ylim=(0, 1.08), ylabel=ylabel)
-    ax.grid(axis="x", visible=False)
     ax.legend(**BESIDE)
     return ax
