@@ -14,7 +14,7 @@ INSTALLED = [name for name in PACKAGES if packaged_file(name)]
 needs_lite2 = pytest.mark.skipif("EfficientNetLite2" not in INSTALLED, reason="needs the package with the weights")
 
 
-@pytest.mark.skipif(not REFERENCE, reason="needs efficientnet-lite-pytorch and torch")
+@pytest.mark.skipif(not REFERENCE, reason="PyTorch and its EfficientNet-Lite are not installed: make test-everything")
 @pytest.mark.parametrize("name", INSTALLED)
 @pytest.mark.parametrize("size", [96, 224])
 def test_features_are_those_of_the_reference(name, size):

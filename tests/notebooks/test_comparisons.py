@@ -76,7 +76,7 @@ def test_04_concludes_that_a_few_xrays_win_little_back():
     assert two_hundred[0] < 0.8
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed: make test-everything")
 def test_05_writes_one_network_in_two_frameworks():
     import keras
 

@@ -118,7 +118,7 @@ def test_no_export_no_guess(tmp_path):
 
 
 def test_fast_network_is_close_and_brings_its_threshold(tmp_path, monkeypatch):
-    pytest.importorskip("nncf", reason="nncf is not installed: pip install 'fracturelab[export]'")
+    pytest.importorskip("nncf", reason="nncf is not installed: make test-everything")
     model = saved(tmp_path / "m.keras")
     pixels = images(400, seed=1)
     pixels[::2] //= 3
