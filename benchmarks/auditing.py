@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import data, theirs
 from benchmarks.memory import Watch
-from benchmarks.running import Comparison, Outcome, in_own_process
+from benchmarks.running import Comparison, Outcome, in_own_process, print_step
 
 
 def audit_ours(paths: list[str]) -> dict[str, Any]:
@@ -107,12 +107,14 @@ def run(*, images: int, further: tuple[int, ...], repetitions: int, rendered: bo
     whole = data.audited_set(max(images, *further), rendered=rendered)
     folder = data.first_of(whole, images)
     measured: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
-    for _ in range(repetitions):
+    for number in range(repetitions):
+        print_step(f"{number + 1} of {repetitions}: {images:,} images on both sides")
         for side, results in measured.items():
             results.append(one_side(side, folder, images))
     sizes = {}
     for count in further:
         if count != images:
+            print_step(f"ours on {count:,} images")
             sizes[count] = one_side("ours", data.first_of(whole, count), count)
     ours, other = measured["ours"], measured["theirs"]
     middle = sorted(ours, key=lambda each: each["seconds"])[len(ours) // 2]

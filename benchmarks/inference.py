@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import data, machine, theirs
-from benchmarks.running import ROOT, Comparison, Outcome, alternate, timed, two_sides
+from benchmarks.running import ROOT, Comparison, Outcome, alternate, print_step, timed, two_sides
 from fracturelab import phantoms
 
 CLOSE = 0.03
@@ -150,14 +150,14 @@ def answers_of_both(
         "weights": "bundled" if pretrained else None,
         "int8": bool(quantised),
     }
-    _print_step(f"{backbone} at {size} px: a model, its export, and which network of it is fast, on {MEASURED} images")
+    print_step(f"{backbone} at {size} px: a model, its export, and which network of it is fast, on {MEASURED} images")
     with tempfile.TemporaryDirectory(prefix="fracturelab-bench-") as work, two_sides() as (ours, other):
         model = str(Path(work) / "benchmark.keras")
         ours(make_model, folder=folder, place=model, **network)
         cost = ours(cost_of, model=model)
         quarters = ours(int8_by_quarter, model=model, images=_pixels(folder, size, quantised)) if quantised else None
         networks = read_export(model).networks
-        _print_step(f"{repetitions} times: {batch} images in batches, then {singles} one by one, on both sides")
+        print_step(f"{repetitions} times: {batch} images in batches, then {singles} one by one, on both sides")
         pixels = _pixels(folder, size, batch)
         first, second = alternate(
             lambda: ours(answer, model=model, runtime="fast", images=pixels),
@@ -194,10 +194,6 @@ def answers_of_both(
             "difference_with_one_quarter_in_int8": quarters,
         },
     }
-
-
-def _print_step(what: str) -> None:
-    print(f"  {what}", flush=True)
 
 
 def _pixels(folder: str, size: int, count: int) -> np.ndarray:

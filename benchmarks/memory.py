@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import data, theirs
-from benchmarks.running import Comparison, Outcome, alternate, in_own_process
+from benchmarks.running import Comparison, Outcome, alternate, in_own_process, print_step
 from fracturelab.system.quiet import load_tensorflow
 
 SIZE, BATCH = 64, 32
@@ -209,6 +209,7 @@ def run(*, images: int, few: int, steps: int, repetitions: int, rendered: bool) 
     """Run both sides over the large table, alternating, and once over the small table."""
     large = data.audited_set(images, rendered=rendered)
     small = data.first_of(large, few)
+    print_step(f"{repetitions} times {steps} steps of each stage over {images:,} and {few:,} images, on both sides")
     mine, other = alternate(
         lambda: one_side("ours", large, steps), lambda: one_side("usual", large, steps), repetitions=repetitions
     )
@@ -261,7 +262,7 @@ COMPARISONS = (
         "TensorFlow, the network and one training step on one batch.",
         {
             "tiny": {"images": 200, "few": 100, "steps": 8, "repetitions": 1, "rendered": False},
-            "default": {"images": 8_000, "few": 1_000, "steps": 50, "repetitions": 3, "rendered": False},
+            "default": {"images": 8_000, "few": 1_000, "steps": 50, "repetitions": 1, "rendered": False},
             "full": {"images": 40_000, "few": 1_000, "steps": 200, "repetitions": 3, "rendered": True},
         },
         run,

@@ -116,6 +116,11 @@ def alternate(ours: Callable[[], Any], theirs: Callable[[], Any], *, repetitions
     return measured
 
 
+def print_step(what: str) -> None:
+    """Print what a comparison does now."""
+    print(f"  {what}", flush=True)
+
+
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds of a call, and its result."""
     began = time.perf_counter()

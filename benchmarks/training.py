@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import data, machine, theirs
-from benchmarks.running import Comparison, Outcome, two_sides
+from benchmarks.running import Comparison, Outcome, print_step, two_sides
 
 AUC_MARGIN = 0.01
 
@@ -95,6 +95,7 @@ def both_stages(
         network = {"backbone": backbone, "options": options, "weights": weights}
         cost = ours(costs, size=size, backbone=backbone, options=options)
         for seed in range(repetitions):
+            print_step(f"{seed + 1} of {repetitions}: the head, then further epochs, on both sides")
             head = ours(train, **shared, **network, views=views, epochs=0, seed=seed)
             measured["head"].append(head)
             measured["their_head"].append(
@@ -102,6 +103,7 @@ def both_stages(
             )
             measured["whole"].append(ours(train, **shared, **network, views=views, epochs=epochs, seed=seed))
             measured["their_further"].append(other(theirs.fine_tune, **shared, epochs=epochs, line=head["freeze_line"]))
+        print_step(f"the usual recipe with {max(1, head_epochs // 4)} epochs, to check the model of its cost")
         short = other(theirs.train_head, **shared, **network, scaling=scaling, epochs=max(1, head_epochs // 4), seed=0)
     return {**measured, "cost": cost, "short": short, "parts": measured["head"][0]["parts"]}
 
@@ -205,12 +207,12 @@ _DEFAULT = {
     "views": 3,
     "head_epochs": 20,
     "epochs": 10,
-    "repetitions": 3,
+    "repetitions": 1,
     "backbone": "MobileNet",
     "alpha": 0.75,
     "pretrained": True,
 }
-_FULL = {**_DEFAULT, "images": 400, "size": 224, "backbone": "ResNet50", "alpha": None}
+_FULL = {**_DEFAULT, "images": 400, "size": 224, "repetitions": 3, "backbone": "ResNet50", "alpha": None}
 _SIZES = {"tiny": _TINY, "default": _DEFAULT, "full": _FULL}
 
 COMPARISONS = (
