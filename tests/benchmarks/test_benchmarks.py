@@ -45,7 +45,9 @@ def test_every_promised_comparison_is_there_in_every_size():
     assert tuple(one.name for one in COMPARISONS) == results_files.NAMES
     for one in COMPARISONS:
         assert set(one.sizes) == {"tiny", "default", "full"}
-        assert all(one.sizes[size]["repetitions"] >= 3 for size in ("default", "full"))
+        assert one.sizes["full"]["repetitions"] >= 3
+        trains = one.name.startswith(("v2_", "training_"))  # once, within 90 s
+        assert trains or one.sizes["default"]["repetitions"] >= 3
         assert one.about.endswith(".") and one.limit_is.endswith(".")
 
 
