@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -98,9 +100,10 @@ def test_one_seed_gives_one_head(transfer, trained, spots):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.usefixtures("eager")
 def test_heads_are_averaged(transfer, trained, spots):
     stored, head = trained
-    other = maps.fit_head(transfer, stored, spots[0], schedule=SHORT, seed=1, progress=False)
+    other = maps.fit_head(transfer, stored, spots[0], schedule=replace(SHORT, epochs=2), seed=1, progress=False)
     models, images = [head.model, other.model], spots[0].images[:4]
     one = average_heads(transfer, [head.model, head.model])
     np.testing.assert_allclose(logits(one, images), logits(head.model, images), rtol=1e-3, atol=1e-3)
@@ -115,7 +118,8 @@ def test_heads_are_averaged(transfer, trained, spots):
 def test_last_blocks_are_trained_from_the_head(transfer, trained, spots, tmp_path):
     stored, head = trained
     line = freeze_line(transfer, narrow=True)
-    tuned = maps.fit_last_blocks(head.model, stored, spots[0], seed=0, schedule=SHORT, progress=False)
+    once = replace(SHORT, epochs=1)
+    tuned = maps.fit_last_blocks(head.model, stored, spots[0], seed=0, schedule=once, progress=False)
     names = [operation.name for operation in head.model.operations]
     changed = {
         layer.name
@@ -129,6 +133,7 @@ def test_last_blocks_are_trained_from_the_head(transfer, trained, spots, tmp_pat
     np.testing.assert_array_equal(np.asarray(load_model(path)(images)), np.asarray(tuned.model(images)))
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_fit_names_its_map_and_keeps_no_activations(spots, tmp_path):
     prepared, masks = spots
     info = resolve("MobileNet", None, {"alpha": 0.25})
