@@ -59,6 +59,7 @@ def test_a_student_learns_from_answers_alone_where_labels_are_noise(bars):
     assert losses[1.0] < losses[0.0]
 
 
+@pytest.mark.usefixtures("eager")
 def test_one_seed_gives_one_student_and_answers_that_do_not_count_change_nothing(bars):
     images, labels = bars
     recipe = replace(TINY, dropout=0.3)

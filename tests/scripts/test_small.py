@@ -46,6 +46,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:RANDOM WEIGHTS")
+@pytest.mark.usefixtures("eager")
 def test_the_whole_recipe(folder, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setattr(calibration, "FEWEST", 2)

@@ -24,6 +24,7 @@ def given() -> students.Lesson:
 
 
 @pytest.mark.skipif(not tuning.optuna_is_here(), reason=tuning.HOW_TO_GET_IT)
+@pytest.mark.usefixtures("eager")
 def test_records_hold_the_search_and_every_student(given, tmp_path, monkeypatch):
     tiny = Recipe(width=8, epochs=1)
     models = dict.fromkeys(students.Settings().models, tiny) | {"CNN taught": replace(tiny, teacher_weight=0.7)}
