@@ -54,6 +54,8 @@ def test_export_answers_as_the_model_does(exported):
     pixels = images(20, seed=3)
     np.testing.assert_allclose(own.predict(pixels), keras.predict(pixels), atol=AGREEMENT)
     assert np.ptp(keras.predict(pixels)) > 0.001
+    alone = np.concatenate([own.predict(pixel[None]) for pixel in pixels])
+    np.testing.assert_allclose(alone, own.predict(pixels), atol=1e-6)
     assert load_predictor(exported).runtime == "float32"
 
 
