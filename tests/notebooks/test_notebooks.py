@@ -127,7 +127,7 @@ def real_images(folder: Path, kind: str, xrays: Path) -> Path:
     return folder
 
 
-SHORT = {"TWINS": 4, "FEW": [2], "DRAWS": 1}
+SHORT = {"TWINS": 4, "FEW": [2], "DRAWS": 1, "TESTS": 4}
 
 
 @pytest.mark.parametrize(
