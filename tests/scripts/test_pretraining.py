@@ -67,7 +67,7 @@ def teach(size):
 def stages(run):
     return (
         run.Stage(0, "first", 32, 32, 1e-3, batch_size=8),
-        run.Stage(1, "second", 32, 48, 1e-3, 0.5, 0.3, batch_size=8, window=0.5),
+        run.Stage(1, "second", 32, 32, 1e-3, 0.5, 0.3, batch_size=8, window=0.5),
     )
 
 
@@ -330,7 +330,7 @@ def test_a_stopped_run_ends_like_one_that_was_not(first, phantoms, real, tmp_pat
     original = run.Batches
 
     def broken(*args, **keywords):
-        if keywords["stage"].name == "second" and keywords["first"] == 4:
+        if keywords["stage"].name == "second" and keywords["first"] == 2:
             raise KeyboardInterrupt
         return original(*args, **keywords)
 

@@ -159,8 +159,8 @@ def compute(
             need = sum(math.prod(file.shape) * file.dtype.itemsize for file in missing.values())
             _make_room(store.path, need)
             todo = sorted({view for _, view in missing})
-            first = next(iter(outputs.values()))
-            whole = keras.Model(first.input, [part.output for part in outputs.values()])
+            parts = list(outputs.values())  # one part is its own whole, and keeps what was traced or converted of it
+            whole = keras.Model(parts[0].input, [part.output for part in parts]) if len(parts) > 1 else parts[0]
             forward = in_openvino(whole) if runtime == "openvino" else compiled(whole)
             text, total = f"features, {len(todo)} views, {need / 1e6:.0f} MB", len(rows) * len(todo)
             bar = tqdm(total=total, desc=text, unit="image", disable=not progress, mininterval=1.0)
