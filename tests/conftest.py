@@ -73,6 +73,17 @@ def eager():
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[None]:
+    """Let the backbone of `tests.tiny_backbone` be known by its name."""
+    from fracturelab.models.efficientnet_lite import BUILDERS
+    from tests.tiny_backbone import TINY, build_tiny
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BUILDERS, TINY, build_tiny)
+        yield
+
+
 _answers: dict[str, str] = {}
 
 

@@ -20,6 +20,7 @@ from fracturelab.models.weights import WeightsInfo, resolve
 from fracturelab.phantoms.studies import write_studies
 from fracturelab.pipeline import Augmentation
 from fracturelab.training import FINE_TUNING, FROM_SCRATCH, FeatureStore, Prepared, train_v2
+from tests.tiny_backbone import TINY
 
 SIZE = 32
 
@@ -310,9 +311,9 @@ def test_a_fit_whose_process_is_killed_is_one_line(prepared):
 
 
 @pytest.mark.filterwarnings("ignore:RANDOM WEIGHTS")
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("tiny", "eager")
 def test_shared_features_give_the_same_model_and_are_computed_once(prepared, tmp_path, monkeypatch):
-    weights = resolve("MobileNet", "none", {"alpha": 0.25})
+    weights = resolve(TINY, "none")
     monkeypatch.setattr(
         "fracturelab.training.v2.set_norm_moments", lambda *_: None
     )  # it follows from the training part

@@ -12,6 +12,7 @@ from fracturelab.models.weights import resolve
 from fracturelab.splits import fracatlas_parts
 from fracturelab.training import calibration
 from scripts import small
+from tests.tiny_backbone import TINY
 
 SIZE = 64
 
@@ -46,13 +47,13 @@ def folder(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:RANDOM WEIGHTS")
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("tiny", "eager")
 def test_the_whole_recipe(folder, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setattr(calibration, "FEWEST", 2)
     monkeypatch.setattr(calibration, "fit_platt", lambda *_: calibration.PlattScaling(0.5, 0.25))
     work, out = tmp_path / "work", tmp_path / "tiny.keras"
-    weights = resolve("MobileNet", "none", {"alpha": 0.25})
+    weights = resolve(TINY, "none")
     recipe = small.Recipe(size=SIZE, seeds=(0, 1), epochs=1, weights=weights)
     fit, heads = small.train_small(folder, work, recipe=recipe, progress=False)
     record = small.write_small(fit, heads, out, results=tmp_path)

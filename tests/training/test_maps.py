@@ -15,6 +15,9 @@ from fracturelab.training import maps
 from fracturelab.training.epochs import Schedule
 from fracturelab.training.features import FeatureStore
 from fracturelab.training.prepare import prepare_arrays
+from tests.tiny_backbone import TINY
+
+pytestmark = pytest.mark.usefixtures("tiny")
 
 SHORT = Schedule(epochs=8, learning_rate=1e-2, dropout=0.2, patience=None, plateau=None, batch_size=8)
 
@@ -23,7 +26,7 @@ SHORT = Schedule(epochs=8, learning_rate=1e-2, dropout=0.2, patience=None, plate
 def transfer(spots):
     keras.utils.set_random_seed(0)
     with pytest.warns(UserWarning, match="RANDOM WEIGHTS"):
-        model = build_transfer_model("MobileNet", weights=None, input_size=64, backbone_options={"alpha": 0.25})
+        model = build_transfer_model(TINY, weights=None, input_size=64)
     set_norm_moments(model, spots[0].images[:32])
     return model
 
@@ -69,7 +72,7 @@ def test_the_soft_maximum_is_that_of_the_cells(transfer):
 
 def test_a_size_whose_maps_do_not_fit_is_refused():
     with pytest.warns(UserWarning, match="RANDOM WEIGHTS"):
-        transfer = build_transfer_model("MobileNet", weights=None, input_size=80, backbone_options={"alpha": 0.25})
+        transfer = build_transfer_model(TINY, weights=None, input_size=80)
     with pytest.raises(FracturelabError, match="that 32 divides. Received: 80"):
         with_maps_head(transfer)
 
@@ -127,7 +130,7 @@ def test_last_blocks_are_trained_from_the_head(transfer, trained, spots, tmp_pat
         if any((a != b).any() for a, b in zip(layer.get_weights(), before.get_weights(), strict=True))
     }
     assert changed and all(names.index(name) > names.index(line) for name in changed)
-    assert "conv_pw_13" in changed and "conv_pw_13_bn" not in changed
+    assert "tiny_convolution_32" in changed and "tiny_norm_32" not in changed
     path = save_model(tuned.model, tmp_path / "maps.keras", {})
     images = spots[0].images[:3].astype(np.float32)
     np.testing.assert_array_equal(np.asarray(load_model(path)(images)), np.asarray(tuned.model(images)))
@@ -136,7 +139,7 @@ def test_last_blocks_are_trained_from_the_head(transfer, trained, spots, tmp_pat
 @pytest.mark.usefixtures("eager")
 def test_the_fit_names_its_map_and_keeps_no_activations(spots, tmp_path):
     prepared, masks = spots
-    info = resolve("MobileNet", None, {"alpha": 0.25})
+    info = resolve(TINY, None)
     fractures = Fractures(masks, [], np.ones(len(masks), bool))
     with pytest.warns(UserWarning, match="RANDOM WEIGHTS"):
         fit = maps.train_maps(

@@ -13,6 +13,7 @@ import pytest
 from fracturelab.errors import FracturelabError
 from fracturelab.models.cnn import build_cnn
 from fracturelab.models.files import load_model, save_model
+from fracturelab.models.inference import in_openvino
 from fracturelab.models.transfer import FEATURES, build_transfer_model, freeze_line, split_at
 from fracturelab.models.weights import resolve
 from fracturelab.pipeline import augment, image_seeds
@@ -31,8 +32,10 @@ from fracturelab.training import (
     train_v2,
     v2,
 )
+from tests.tiny_backbone import TINY
 
-SMALL = {"weights": resolve("MobileNet", None, {"alpha": 0.25}), "progress": False}
+pytestmark = pytest.mark.usefixtures("tiny")
+SMALL = {"weights": resolve(TINY, None), "progress": False}
 TUNED = {"views": 3, "schedule": replace(FINE_TUNING, epochs=2, learning_rate=1e-3)}
 
 
@@ -161,7 +164,7 @@ def test_fitted_model_predicts_the_same_after_saving(prepared, fitted, tmp_path)
 
 def transfer_model():
     set_seed(0)
-    return quiet(build_transfer_model, "MobileNet", weights=None, input_size=32, backbone_options={"alpha": 0.25})
+    return quiet(build_transfer_model, TINY, weights=None, input_size=32)
 
 
 @pytest.mark.parametrize("runtime", ["tensorflow", "openvino"])
@@ -190,6 +193,18 @@ def test_stored_features_are_the_whole_models(prepared, tmp_path, runtime):
         answers = top(found["line"][view].astype(np.float32), training=False)
         np.testing.assert_allclose(answers, model(pixels, training=False), atol=2e-3)
     assert found["line"][0].dtype == np.float16
+
+
+def test_openvino_converts_a_network_once_for_its_weights():
+    pytest.importorskip("openvino")
+    inputs = keras.Input((4, 4, 1))
+    model = keras.Model(inputs, keras.layers.Conv2D(1, 1, kernel_initializer="ones")(inputs))
+    batch = np.ones((2, 4, 4, 1), np.float32)
+    first = in_openvino(model)
+    np.testing.assert_array_equal(first(batch)[0], batch)
+    assert in_openvino(model) is first
+    model.set_weights([3 * array for array in model.get_weights()])
+    np.testing.assert_array_equal(in_openvino(model)(batch)[0], 3 * batch)
 
 
 def test_stores_are_reused_and_never_mistaken(prepared, tmp_path, monkeypatch):
@@ -299,7 +314,7 @@ def test_the_cap_on_activations_is_kept(prepared, tmp_path, monkeypatch):
         remove(stores)
 
     monkeypatch.setattr(v2, "remove", spy)
-    line = 2 * 2 * 128 * 2 * 45  # bytes of one view of 30 + 15 images in half precision
+    line = 2 * 2 * 16 * 2 * 45  # bytes of one view of 30 + 15 images in half precision
     for limit, kept in ((int(line * 1.5), 1), (line // 2, 0)):
         store, once = FeatureStore(tmp_path, limit=limit), replace(FINE_TUNING, epochs=1)
         fit = quiet(train_v2, prepared, schedule=once, store=store, **SMALL)

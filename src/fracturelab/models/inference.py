@@ -36,7 +36,7 @@ def compiled(model: keras.Model) -> Callable[..., Any]:
 
 
 def in_openvino(model: keras.Model) -> Callable[..., list[np.ndarray]]:
-    """The model in OpenVINO, in single precision, converted once for its weights; two threads may call it at a time.
+    """The model in OpenVINO, in single precision, converted once for its weights; two threads may call it at once.
 
     Args:
         model: A flat model of one input.
