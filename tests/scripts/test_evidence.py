@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 from fracturelab.errors import FracturelabError
+from tests.tiny_backbone import TINY
+
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def measured(folder, tmp_path_factory):
 
     cache = tmp_path_factory.mktemp("cache")
     prepared = prepare(read_dataset(folder), size=32, cache_dir=False, progress=False)
-    weights = resolve("MobileNetV2", "none", {"alpha": 0.35})
+    weights = resolve(TINY, "none")
     features = frozen_features(prepared, weights, settle=True, store_dir=cache, progress=False)
     curve = learning_curve(prepared, features.means, sizes=(10, 20, 500), draws=3)
     return prepared, weights, curve, features

@@ -9,6 +9,7 @@ import pytest
 
 from fracturelab.errors import FracturelabError
 from scripts.pretraining import stores, views
+from tests.tiny_backbone import TINY
 
 SIZE = 40  # of the stored views; a multiple of stores.MAP_SIDE
 
@@ -352,19 +353,19 @@ def test_a_stopped_run_ends_like_one_that_was_not(first, phantoms, real, tmp_pat
         np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("tiny", "eager")
 def test_exported_weights_give_the_features_of_the_run(phantoms, tmp_path):
     from fracturelab.models import weight_files
     from fracturelab.models.backbones import build_backbone
     from scripts.pretraining import bundle, run
 
-    options = {"alpha": 0.25}
+    options: dict[str, object] = {}
     first = stages(run)[:1]
-    run.pretrain(tmp_path / "run", backbone="MobileNet", options=options, phantoms=phantoms, stages=first)
+    run.pretrain(tmp_path / "run", backbone=TINY, options=options, phantoms=phantoms, stages=first)
     info = bundle.export(
         tmp_path / "run",
         first,
-        backbone="MobileNet",
+        backbone=TINY,
         options=options,
         name="tiny",
         origin="a test",
@@ -378,7 +379,7 @@ def test_exported_weights_give_the_features_of_the_run(phantoms, tmp_path):
     again = bundle.export(
         tmp_path / "run",
         first,
-        backbone="MobileNet",
+        backbone=TINY,
         options=options,
         name="more",
         origin="",
@@ -387,10 +388,10 @@ def test_exported_weights_give_the_features_of_the_run(phantoms, tmp_path):
     )
     recipe = json.loads((tmp_path / "weights" / "more.json").read_text())["recipe"]
     assert again.sha256 == info.sha256 and recipe.startswith("from weights with sha256 abababababababab on; first: 32")
-    model = build_backbone("MobileNet", input_size=32, options=options, scaling=info.scaling)
+    model = build_backbone(TINY, input_size=32, options=options, scaling=info.scaling)
     weight_files.load_into(model, info.path, sha256=info.sha256)
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 1)).astype(np.float32)
-    expected = bundle.pretrained_backbone(tmp_path / "run", first, backbone="MobileNet", options=options)(images)
+    expected = bundle.pretrained_backbone(tmp_path / "run", first, backbone=TINY, options=options)(images)
     np.testing.assert_allclose(model(images), expected, atol=0.02)
     assert np.asarray(expected).std() > 0
 
