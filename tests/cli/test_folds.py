@@ -121,7 +121,8 @@ def test_killed_in_the_last_fold_it_goes_on_there_and_ends_the_same(home, alone,
     started.kill()
     started.wait()
     _, left = psutil.wait_procs(fits, timeout=60)
-    assert not left  # the fit ends with the run that waits for it
+    assert not left  # the fit ends with the run that waits for it,
+    assert any(checkpoints.glob("*/lock"))  # and not because it was done
     before = {path: path.stat().st_mtime_ns for path in (home / "killed").glob("fold-*.json")}
     assert len(before) == 1
     done = subprocess.run(command(*argv), capture_output=True, text=True, check=True)
