@@ -159,10 +159,13 @@ def _memory(scores: pd.DataFrame) -> str:
 
 def _weights(records: Sequence[Record]) -> str:
     for record in records:
-        inside = ((record["results"].get("fine_tuned") or {}).get("candidates") or {}).get("probe") or {}
-        test = ((record["results"].get("probe") or {}).get("metrics") or {}).get("roc_auc")
-        if record["name"] == "evidence-ResNet50-bundled" and inside.get("val_auc") and test:
-            return f"ROC AUC {inside['val_auc']:.2f} in validation, {test['value']:.2f} on the test part"
+        if record["name"] == "evidence-ResNet50-bundled":
+            results = record["results"]
+            inside = (results.get("validation") or {}).get(str(results["input_size"]))
+            if inside:
+                parts = inside["means"], results["probe"]["metrics"]
+                values = [part["roc_auc"]["value"] for part in parts]
+                return f"ROC AUC {values[0]:.2f} in validation, {values[1]:.2f} on the test part"
     return ""
 
 

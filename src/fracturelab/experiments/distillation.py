@@ -148,7 +148,7 @@ def train_student(
     steps = recipe.epochs * -(-len(pixels) // recipe.batch_size)
     rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
     student.compile(keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay), loss=loss)
-    student.optimizer.build(student.trainable_variables)  # variables made inside the first step: two traces of it
+    student.optimizer.build(student.trainable_variables)  # else the first step is traced twice
     options = {"batch_size": recipe.batch_size, "epochs": recipe.epochs, "verbose": 0}
     student.fit(pixels, targets, callbacks=list(callbacks), **options)
     return student

@@ -204,7 +204,7 @@ def _fit(
     optimizer = keras.optimizers.AdamW(rate, weight_decay=schedule.weight_decay, global_clipnorm=1.0)
     weights = [1.0, 0.0 if stored.cells is None else OUTLINES]
     trained.compile(optimizer=optimizer, loss=["binary_crossentropy", cell_loss], loss_weights=weights)
-    optimizer.build(trained.trainable_variables)  # variables made inside the first step would have it traced twice
+    optimizer.build(trained.trainable_variables)  # else the first step is traced twice
     none = np.broadcast_to(np.int8(0), (len(stored.line), *stored.line[0].shape[:3], 1))
     stores: list[Any] = [*[stored.line, stored.coarse][: len(inputs)], none if stored.cells is None else stored.cells]
 
