@@ -15,6 +15,9 @@ PIP := $(PY) -m pip --disable-pip-version-check
 # uv installs the same pins in a third of pip's time; where it can't be had or can't reach the packages, pip does it.
 UV := uv==0.13.9
 install = $(PY) -m uv pip install --python $(PY) --compile-bytecode -r $(1) || $(PIP) install -r $(1)
+# Tests of a file share what they train. Files in the order of their names: pytest-xdist would leave files of few, long
+# tests to the end, where one worker waits for the other.
+SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export DATA ONLY FULL
 
@@ -41,23 +44,23 @@ notebooks-all: .venv/ready ## run every notebook there is, those about single to
 	@$(PY) -m scripts.notebooks --all $(if $(DATA),--data "$$DATA") $(FLAGS)
 
 test: .venv/dev ## run the whole test suite; at its end it lists what was not tested, and why
-	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(FLAGS)
+	@$(PY) -m pytest $(SPREAD) $(FLAGS)
 
 test-everything: .venv/dev .venv/optional .venv/torch ## the same with every optional package; an unexpected skip fails
-	@FRACTURELAB_STRICT=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(FLAGS)
+	@FRACTURELAB_STRICT=1 $(PY) -m pytest $(SPREAD) $(FLAGS)
 
 test-machines: .venv/dev ## run what computes under other arithmetic, timing and order; writes reports/robustness.md
 	@$(PY) -m scripts machines
 
 test-long: .venv/dev ## run what takes long: notebooks 05 to 09, fuzzing, kills at random moments, 100,000 files
-	@$(PY) -m pytest -m long -n $(WORKERS) --dist loadfile $(FLAGS)
+	@$(PY) -m pytest -m long $(SPREAD) $(FLAGS)
 
 test-versions: .venv/dev ## run the suite on the oldest and the newest packages that pyproject.toml allows
 	@for versions in lowest-direct highest; do \
 		echo "packages: $$versions"; \
 		$(PY) -m uv venv -q --clear .venv/$$versions && \
 		$(PY) -m uv pip install -q --python .venv/$$versions --resolution $$versions -e ".[cpu,dev,export]" && \
-		.venv/$$versions/bin/python -m pytest -n $(WORKERS) --dist loadfile $(FLAGS) || exit 1; \
+		.venv/$$versions/bin/python -m pytest $(SPREAD) $(FLAGS) || exit 1; \
 	done
 
 check: .venv/dev ## lint, format (notebooks included) and types
