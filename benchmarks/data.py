@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,13 +14,11 @@ from scipy.ndimage import affine_transform
 
 from fracturelab import phantoms
 from fracturelab.images import default_cache_dir
-from fracturelab.system.files import sha256_of
 
 CLASSES = ("fractured", "normal")  # in the order of image_dataset_from_directory, which goes by name
 LABELS = {"normal": 0, "fractured": 1}
 LARGE = (2880, 2304)  # height and width of the largest JPEGs of FracAtlas
 AUDITED_SIDE = 128
-SHIPPED = Path(__file__).resolve().parents[1] / "models" / "fracturelab-small.keras"
 _BASES = 300
 
 
@@ -66,36 +63,6 @@ def training_set(n: int, *, size: int = 320) -> Path:
             _save(phantom.image, part / side / CLASSES[1 - label] / f"{number:05d}.png")
 
     return _made_once(f"training-{n}-{size}", make)
-
-
-def starting_weights(backbone: str, options: dict[str, Any]) -> str:
-    """Path of the weights that both sides start from: bundled ones, or those of the shipped model's backbone."""
-    from fracturelab.errors import FracturelabError
-    from fracturelab.models.weights import WeightsInfo, resolve
-    from scripts.pretraining.bundled_files import save_bundled
-
-    try:
-        return str(resolve(backbone, "bundled", options).path)
-    except FracturelabError:
-        pass
-
-    def make(part: Path) -> None:
-        from fracturelab.models.backbones import build_backbone
-        from fracturelab.models.files import load_model, read_card
-
-        card = read_card(SHIPPED)
-        if (card["backbone"], card["weights"]["options"]) != (backbone, options):
-            raise FracturelabError(f"expected {card['backbone']} with {card['weights']['options']}, as shipped")
-        model = load_model(SHIPPED)
-        size = int(model.input_shape[1])
-        base = build_backbone(backbone, input_size=size, options=options)
-        for layer in base.layers:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
-        origin, licence = f"backbone of {SHIPPED.name}", str(card.get("licence"))
-        info = WeightsInfo("shipped", "bundled", backbone, origin, licence, input_size=size, options=options)
-        save_bundled(base, part, info)
-
-    return str(_made_once(f"weights-{backbone}-{sha256_of(SHIPPED)[:12]}", make) / "shipped.weights.h5")
 
 
 def large_jpegs(n: int) -> Path:

@@ -63,6 +63,13 @@ def costs(*, size: int, backbone: str, options: dict) -> dict[str, float]:
     return {"whole": machine.flops(model), "top": machine.flops(top), "stored_bytes": float(halves)}
 
 
+def bundled_weights(*, backbone: str) -> str:
+    """Path of the weights that both sides start from."""
+    from fracturelab.models.weights import resolve
+
+    return str(resolve(backbone, "bundled").path)
+
+
 def scaling_of(*, backbone: str, options: dict, weights: str | None) -> dict[str, list[float]]:
     """Scaling of the grey levels for a file of weights."""
     from fracturelab.models.backbones import check_scaling
@@ -90,7 +97,7 @@ def both_stages(
     shared = {"folder": folder, "size": size}
     measured: dict[str, list[Any]] = {"head": [], "whole": [], "their_head": [], "their_further": []}
     with two_sides() as (ours, other):
-        weights = ours(data.starting_weights, backbone=backbone, options=options) if pretrained else None
+        weights = ours(bundled_weights, backbone=backbone) if pretrained else None
         scaling = ours(scaling_of, backbone=backbone, options=options, weights=weights)
         network = {"backbone": backbone, "options": options, "weights": weights}
         cost = ours(costs, size=size, backbone=backbone, options=options)
@@ -208,8 +215,8 @@ _DEFAULT = {
     "head_epochs": 20,
     "epochs": 10,
     "repetitions": 1,
-    "backbone": "MobileNet",
-    "alpha": 0.75,
+    "backbone": "MobileNetV2",
+    "alpha": None,
     "pretrained": True,
 }
 _FULL = {**_DEFAULT, "images": 400, "size": 224, "repetitions": 3, "backbone": "ResNet50", "alpha": None}

@@ -49,6 +49,9 @@ def test_every_promised_comparison_is_there_in_every_size():
         trains = one.name.startswith(("v2_", "training_"))  # once, within 90 s
         assert trains or one.sizes["default"]["repetitions"] >= 3
         assert one.about.endswith(".") and one.limit_is.endswith(".")
+        for settings in one.sizes.values():
+            if settings.get("pretrained") and settings["backbone"] != inference.SHIPPED.stem:
+                assert Path(training.bundled_weights(backbone=settings["backbone"])).is_file()
 
 
 @pytest.mark.long
