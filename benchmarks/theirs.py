@@ -1,8 +1,8 @@
 """The recipe that most projects of this field use, in plain Keras and without code of fracturelab.
 
 `image_dataset_from_directory` decodes every file in every epoch, augmentation is part of the model, the whole network
-runs in every epoch with its lower part frozen, and `model.predict` answers. (The one thing that is ours is the file of
-weights that both sides start from: ImageNet's cannot be had offline.)
+runs in every epoch with its lower part frozen, and `model.predict` answers. (The one thing that is ours is the backbone
+with its weights, from which both sides start.)
 """
 
 from __future__ import annotations
@@ -37,12 +37,11 @@ def build(size: int, backbone: str, options: Mapping[str, Any], weights: str | N
     import keras
     from keras import layers
 
-    base = getattr(keras.applications, backbone)(
-        include_top=False, weights=None, input_shape=(size, size, 3), **options
-    )
-    if weights:
-        from fracturelab.models.weight_files import load_into
+    from fracturelab.models.backbones import find_builder
+    from fracturelab.models.weight_files import load_into
 
+    base = find_builder(backbone)(include_top=False, weights=None, input_tensor=keras.Input((size, size, 3)), **options)
+    if weights:
         load_into(base, weights)
     base.trainable = False
     inputs = keras.Input((size, size, 3))

@@ -51,7 +51,8 @@ def test_every_promised_comparison_is_there_in_every_size():
         assert one.about.endswith(".") and one.limit_is.endswith(".")
         for settings in one.sizes.values():
             if settings.get("pretrained") and settings["backbone"] != inference.SHIPPED.stem:
-                assert Path(training.bundled_weights(backbone=settings["backbone"])).is_file()
+                start = training.starting_point(backbone=settings["backbone"], options={}, weights="auto")
+                assert Path(start["weights"]).is_file()
 
 
 @pytest.mark.long
@@ -78,8 +79,6 @@ def test_a_tiny_training_trains_the_same_on_both_sides(tmp_path):
     assert set(results) == {"v2_head_20_epochs", "v2_finetune_10_epochs", "machine"}, done.stderr
     head, further = results["v2_head_20_epochs"]["details"], results["v2_finetune_10_epochs"]["details"]
     assert head["images"] == further["images"] == [32, 8]
-    assert set(head["ratio_by_cost_model"]) == {"5 epochs", "20 epochs", "50 epochs"}
-    assert head["ratio_by_cost_model"]["5 epochs"] < head["ratio_by_cost_model"]["50 epochs"]
     assert further["store_megabytes"] > 0
     assert results["v2_finetune_10_epochs"]["checks"]["as many epochs as asked for"]
 
