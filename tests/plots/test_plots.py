@@ -202,7 +202,7 @@ def test_learning_curve_has_a_band_where_it_is_known():
 def test_confusion_matrix_writes_counts_and_row_percentages():
     ax = plots.confusion_matrix([[30, 10], [0, 0]], title="v1")
     assert _words(ax) == ["30\n75%", "10\n25%", "0", "0"]
-    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title(loc="left")) == ("the model says", "the image is", "v1")
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title(loc="left")) == ("predicted label", "true label", "v1")
     assert _overhang(ax.figure) < 0.02
     with pytest.raises(ValueError, match=r"shape \(2, 2\)"):
         plots.confusion_matrix(np.eye(3))

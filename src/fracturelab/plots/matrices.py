@@ -50,7 +50,7 @@ def confusion_matrix(
     names = [shortened(name, width=20) for name in class_names]
     ax.set_xticks(range(k), names, rotation=0 if k <= 3 else 40, ha="center" if k <= 3 else "right")
     ax.set_yticks(range(k), names, rotation=90 if k <= 3 else 0, va="center")
-    ax.set(xlabel="the model says", ylabel="the image is", title=title)
+    ax.set(xlabel="predicted label", ylabel="true label", title=title)
     ax.tick_params(length=0)
     ax.grid(False)
     for spine in ax.spines.values():
