@@ -75,6 +75,15 @@ def test_predict_with_an_export_does_not_import_tensorflow(exported, tmp_path):
     assert row["p_fracture"] == pytest.approx(expected, abs=AGREEMENT)
 
 
+def test_a_processor_without_a_kernel_is_one_line(exported, monkeypatch):
+    def fails(images):
+        raise RuntimeError("bad combination")
+
+    monkeypatch.setattr("fracturelab.prediction.export.run", lambda path, precision: fails)
+    with pytest.raises(FracturelabError, match="OpenVINO cannot run it here; use the runtime keras"):
+        load_predictor(exported).predict(images(1))
+
+
 def test_export_of_another_model_is_refused_and_keras_answers(exported, tmp_path):
     import shutil
 
