@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -76,10 +77,9 @@ def test_predict_with_an_export_does_not_import_tensorflow(exported, tmp_path):
 
 
 def test_a_processor_without_a_kernel_is_one_line(exported, monkeypatch):
-    def fails(images):
-        raise RuntimeError("bad combination")
-
-    monkeypatch.setattr("fracturelab.prediction.export.run", lambda path, precision: fails)
+    core = Mock()
+    core.compile_model.return_value.side_effect = RuntimeError("bad combination")
+    monkeypatch.setattr("openvino.Core", lambda: core)
     with pytest.raises(FracturelabError, match="OpenVINO cannot run it here; use the runtime keras"):
         load_predictor(exported).predict(images(1))
 

@@ -158,16 +158,26 @@ def run(path: str | Path, precision: str) -> Forward:
 
     Returns:
         float32 (n, size, size, 1), grey levels 0..255, to float32 (n,) P(fractured).
+
+    Raises:
+        FracturelabError: OpenVINO is missing, or has no kernel for this processor, as the first answer may show.
     """
     _require("openvino")
     import openvino
 
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-    compiled = openvino.Core().compile_model(str(path), "CPU", hints)
+    refused = f"{Path(path).parent}: OpenVINO cannot run it here; use the runtime keras"
+    try:
+        compiled = openvino.Core().compile_model(str(path), "CPU", hints)
+    except RuntimeError as error:
+        raise FracturelabError(refused) from error
 
     def forward(images: NDArray[np.float32]) -> NDArray[np.float32]:
         starts = range(0, len(images), _AT_A_TIME)
-        parts = [compiled(np.ascontiguousarray(images[start : start + _AT_A_TIME]))[0] for start in starts]
+        try:
+            parts = [compiled(np.ascontiguousarray(images[start : start + _AT_A_TIME]))[0] for start in starts]
+        except RuntimeError as error:
+            raise FracturelabError(refused) from error
         return np.concatenate(parts).astype(np.float32)[:, 0]
 
     return forward
@@ -229,7 +239,7 @@ def _fastest(
     for name, path in candidates.items():
         try:
             measured[name] = answers_of(run(path, name), images)
-        except RuntimeError:  # the processor lists a precision in which some layer cannot run
+        except FracturelabError:  # the processor lists a precision in which some layer cannot run
             if name == "float32":
                 raise
     exact, exact_seconds = measured["float32"]

@@ -315,16 +315,7 @@ def _exported_runtime(name: str) -> Runtime:
         if name not in export.networks:
             raise FracturelabError(f"{export.folder}: has no {name!r} network; export with --data to measure one")
         network = export.networks[name]
-        network_forward = run(export.folder / network["file"], network["precision"])
-
-        def forward(images: NDArray[np.float32]) -> NDArray[np.float32]:
-            try:
-                return network_forward(images)
-            except RuntimeError as error:
-                raise FracturelabError(
-                    f"{export.folder}: OpenVINO cannot run it here; use the runtime keras"
-                ) from error
-
+        forward = run(export.folder / network["file"], network["precision"])
         return {"forward": forward, "input_size": export.input_size, "threshold": network["threshold"]}
 
     return opened
