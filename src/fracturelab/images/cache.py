@@ -77,8 +77,6 @@ def load_readable_images(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _cached(names, size, folder=folder, progress=progress)
-    except NotImplementedError:  # a disk without locks
-        return _in_memory(names, size, progress=progress)
     except OSError as error:
         need = f" of {len(names) * size * size / 1e6:.0f} MB" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise FracturelabError(
@@ -101,7 +99,11 @@ def _cached(names: list[str], size: int, *, folder: Path, progress: bool) -> tup
     key = cache_key(names, size)
     pixels, rows = _current(folder, key, names, size)
     if len(rows) < len(names):
-        with FileLock(folder / f"{key}.lock", thread_local=False):
+        try:
+            lock = FileLock(folder / f"{key}.lock", thread_local=False).acquire()
+        except NotImplementedError:  # a disk without locks
+            return _in_memory(names, size, progress=progress)
+        with lock:
             pixels, rows = _current(folder, key, names, size)  # another run may have built it meanwhile
             if len(rows) < len(names):
                 rows = _build(folder, key, names, size, pixels, rows, progress=progress)
