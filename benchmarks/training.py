@@ -92,7 +92,7 @@ def both_stages(
     measured: dict[str, list[Any]] = {"head": [], "whole": [], "their_head": [], "their_further": []}
     with two_sides() as (ours, other):
         network = {"backbone": backbone, "options": options}
-        weights = "auto" if pretrained else None
+        weights = "bundled" if pretrained else None
         start = ours(starting_point, **network, weights=weights)
         cost = ours(costs, size=size, **network)
         for seed in range(repetitions):

@@ -51,7 +51,7 @@ def test_every_promised_comparison_is_there_in_every_size():
         assert one.about.endswith(".") and one.limit_is.endswith(".")
         for settings in one.sizes.values():
             if settings.get("pretrained") and settings["backbone"] != inference.SHIPPED.stem:
-                start = training.starting_point(backbone=settings["backbone"], options={}, weights="auto")
+                start = training.starting_point(backbone=settings["backbone"], options={}, weights="bundled")
                 assert Path(start["weights"]).is_file()
 
 
